@@ -1,0 +1,197 @@
+"""Everything that can go wrong, grouped by when it happens.
+
+Every error derives from `DiskCacheError` and from the built-in or standard error that code
+written for version 5 catches. What version 5 raised as `sqlite3.OperationalError` or
+`sqlite3.DatabaseError` is still an instance of those, although the database is not reached
+through the standard library's `sqlite3`.
+"""
+
+from __future__ import annotations
+
+import errno
+import pickle
+import sqlite3
+
+
+class DiskCacheError(Exception):
+    """Base of every error of this library."""
+
+
+# -- Opening ---------------------------------------------------------------------------------
+
+
+class SettingError(DiskCacheError, ValueError):
+    """A setting has a value that is not allowed."""
+
+
+class UnknownPolicyError(DiskCacheError, KeyError):
+    """The eviction policy is not registered."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class MissingExtraError(DiskCacheError, ImportError):
+    """An optional part was used whose packages are not installed; the message names the extra."""
+
+
+class UnsafeSQLiteError(DiskCacheError, sqlite3.OperationalError):
+    """The SQLite library that apsw brings still has the WAL-reset corruption bug."""
+
+
+class DirectoryError(DiskCacheError, OSError, sqlite3.OperationalError):
+    """The cache directory cannot be used; `errno` and `filename` say more."""
+
+
+class DirectoryPermissionError(DirectoryError, PermissionError):
+    """The cache directory, or a file in it, may not be read or written by this user."""
+
+
+class DirectoryMissingError(DirectoryError, FileNotFoundError):
+    """The cache directory vanished, or a parent of it cannot exist."""
+
+
+class DirectoryNotADirectoryError(DirectoryError, NotADirectoryError):
+    """The path of the cache directory, or a parent of it, is a file."""
+
+
+class CacheFormatError(DiskCacheError, sqlite3.DatabaseError):
+    """The database is not one that this library wrote; it is left untouched."""
+
+
+class NewerFormatError(CacheFormatError):
+    """The directory was written by a newer version of this library; it is left untouched."""
+
+
+class OlderFormatError(CacheFormatError):
+    """The directory was written by an older version and was not upgraded; it is left untouched."""
+
+
+# -- Reading ---------------------------------------------------------------------------------
+
+
+class CacheCorruptError(DiskCacheError, sqlite3.DatabaseError):
+    """The database is damaged."""
+
+
+class CodecError(DiskCacheError, ValueError):
+    """Stored bytes cannot be decoded: they are damaged, forged, or of a class that is gone."""
+
+
+class UntrustedPickleError(DiskCacheError, pickle.UnpicklingError):
+    """A stored pickle has no valid signature and was not loaded.
+
+    Attributes:
+        reason: `'unsigned'`, `'unknown-key'`, `'bad-tag'` or `'refused'` (pickle='never').
+    """
+
+    def __init__(self, message: str, reason: str = "unsigned") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+# -- Writing ---------------------------------------------------------------------------------
+
+
+class NotPlainError(DiskCacheError, TypeError):
+    """A value or key is not plain data and may not be pickled here."""
+
+
+class PickleKeyError(DiskCacheError, pickle.PicklingError):
+    """A value must be pickled and signed, but no key to sign with is available."""
+
+
+class TagTypeError(DiskCacheError, TypeError, sqlite3.ProgrammingError):
+    """A tag is not an int, float, str, bytes or None."""
+
+
+class TooLargeError(DiskCacheError, ValueError):
+    """A value is larger than the cache accepts."""
+
+
+class QueueFullError(DiskCacheError, sqlite3.IntegrityError):
+    """A queue has no key left at the side where an entry was pushed."""
+
+
+class QueueKeyError(DiskCacheError, ValueError):
+    """A key inside the range of a queue does not end in a number."""
+
+
+class IntegerRangeError(DiskCacheError, OverflowError):
+    """A counter would leave the range of 64-bit integers."""
+
+
+class ReadOnlyError(DiskCacheError, PermissionError, sqlite3.OperationalError):
+    """The cache was opened with `readonly=True`, or its files may not be written."""
+
+
+class CacheFullError(DiskCacheError, OSError, sqlite3.OperationalError):
+    """The disk is full; `errno` is ENOSPC."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.ENOSPC, message)
+
+
+# -- Locking and transactions ----------------------------------------------------------------
+
+
+class Timeout(DiskCacheError):  # noqa: N818 - the name is version 5's
+    """The write lock was not free in time.
+
+    `args` is empty, or holds the number of entries removed so far by a bulk operation.
+    """
+
+
+class GateError(DiskCacheError, RuntimeError):
+    """This thread already holds the write lock of the directory through another object."""
+
+
+class TransactionError(DiskCacheError, sqlite3.OperationalError):
+    """The transaction is gone: it was rolled back by an error inside it, or closed."""
+
+
+class LockedError(DiskCacheError, sqlite3.OperationalError):
+    """Another program holds a lock on the database that this library does not take part in."""
+
+
+class EngineError(DiskCacheError, sqlite3.OperationalError):
+    """The database reported an error that has no class of its own."""
+
+
+# -- Warnings --------------------------------------------------------------------------------
+
+
+class DiskCacheWarning(UserWarning):
+    """Base of every warning of this library, except the two that version 5 already had."""
+
+
+class UnknownFileWarning(UserWarning):
+    """A file in the cache directory belongs to no entry."""
+
+
+class EmptyDirWarning(UserWarning):
+    """A folder in the cache directory is empty."""
+
+
+class UnknownSettingWarning(DiskCacheWarning):
+    """A keyword is not a setting; it only became an attribute of the object."""
+
+
+class UntrustedPickleWarning(DiskCacheWarning):
+    """An entry is a pickle without a valid signature and was treated as missing."""
+
+
+class UnsafePickleWarning(DiskCacheWarning):
+    """The cache was opened with pickle='unsafe'."""
+
+
+class InsecureDirectoryWarning(DiskCacheWarning):
+    """Other users can write to the cache directory."""
+
+
+class NetworkFilesystemWarning(DiskCacheWarning):
+    """The cache directory is on a network file system."""
+
+
+class CacheCorruptionWarning(DiskCacheWarning):
+    """A damaged database was set aside."""
