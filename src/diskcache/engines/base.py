@@ -1,0 +1,343 @@
+"""The contract between `Cache` and whatever stores its entries.
+
+An engine works on encoded keys and encoded values: it never pickles, never calls user code other
+than the *load* and *pack* functions described below, and never reads the clock: every *now* is
+passed in, once per public call. Every method is one atomic step, seen by others whole or not at
+all, unless its docstring says "in bounded batches".
+
+*wait* is how many seconds a method may wait for the write lock before it raises `Timeout`; None
+means without limit. No exception of a storage library leaves an engine: all derive from
+`DiskCacheError`.
+
+*load* receives the stored row and returns what the caller wants of it. It runs before the entry
+is removed, and the entry is removed only if it is still the one that *load* saw; what *load*
+raises passes through and leaves the entry in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from diskcache.entry import (
+    DbValue,
+    EncodedKey,
+    Listed,
+    Only,
+    Order,
+    Payload,
+    RemovalCause,
+    Row,
+    Tag,
+)
+
+T = TypeVar("T")
+
+
+class Capabilities(NamedTuple):
+    """What an engine can do beyond the single-key operations."""
+
+    transactions: bool
+    """Interactive transactions: reads and writes in the middle, rollback at the end."""
+    ordered: bool
+    """Entries are listed in insertion order and in key order."""
+    files: bool
+    """Large values are files that can be handed out open."""
+    durable: bool
+    """Entries survive the end of every process."""
+
+
+class Put(NamedTuple):
+    """One entry of a bulk put."""
+
+    key: EncodedKey
+    payload: Payload
+    expire_time: float | None
+    tag: Tag
+
+
+class Batch(NamedTuple):
+    """What one bounded batch of a bulk removal did."""
+
+    removed: int
+    cursor: object | None
+    """Where the next batch starts; None when nothing is left to do."""
+
+
+class Volume(NamedTuple):
+    """How much a cache holds, in bytes."""
+
+    pages: int
+    """Bytes of database pages in use."""
+    files: int
+    """Bytes of value files."""
+
+
+class Finding(NamedTuple):
+    """One broken invariant."""
+
+    category: str
+    """`'file'`, `'directory'` or `'data'`."""
+    message: str
+
+
+class Engine(Protocol):
+    """Where entries are kept."""
+
+    capabilities: Capabilities
+
+    @property
+    def cache_id(self) -> bytes:
+        """Sixteen random bytes that name this cache for as long as it exists."""
+        ...
+
+    # -- One key --
+
+    def get(self, key: EncodedKey, now: float) -> Row | None:
+        """Return the live entry of *key*: one whose expire_time is None or later than *now*.
+
+        Cost: one point read; no lock.
+        """
+        ...
+
+    def contains(self, key: EncodedKey, now: float) -> bool:
+        """Tell whether *key* has a live entry, without recording a read."""
+        ...
+
+    def put(
+        self,
+        key: EncodedKey,
+        payload: Payload,
+        expire_time: float | None,
+        tag: Tag,
+        now: float,
+        wait: float | None,
+        only: Only = Only.ALWAYS,
+    ) -> bool:
+        """Store an entry, replacing value, expiry and tag of an old one; then cull.
+
+        An entry that replaces another keeps its place in insertion order, even an expired one.
+        A staged file is published in the same step, or removed if nothing is stored.
+
+        Returns:
+            Whether it was stored: False if *only* forbids it, or if the value is too large.
+        """
+        ...
+
+    def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
+        """Remove a live entry; tell whether there was one."""
+        ...
+
+    def discard(self, key: EncodedKey, ident: int, file: str, wait: float | None) -> bool:
+        """Remove an entry whose value file is missing or damaged, if it still names that file."""
+        ...
+
+    def touch(
+        self, key: EncodedKey, expire_time: float | None, now: float, wait: float | None
+    ) -> bool:
+        """Give a live entry another expiry; tell whether there was one."""
+        ...
+
+    def incr(
+        self,
+        key: EncodedKey,
+        delta: float,
+        default: float | None,
+        expire_time: float | None,
+        tag: Tag,
+        now: float,
+        wait: float | None,
+    ) -> DbValue:
+        """Add *delta* to a stored number and return the sum.
+
+        A live entry keeps its expiry, tag and place. A missing or expired one is stored as
+        *default* + *delta* with *expire_time* and *tag*.
+
+        Raises:
+            KeyError: There is no live entry and *default* is None.
+            TypeError: The entry does not hold something that *delta* can be added to.
+            OverflowError: The sum does not fit 64 bits; the entry keeps its old value.
+        """
+        ...
+
+    def pop(
+        self, key: EncodedKey, now: float, wait: float | None, load: Callable[[Row], T]
+    ) -> T | None:
+        """Remove the live entry of *key* and return what *load* made of it; None if none."""
+        ...
+
+    # -- Many keys --
+
+    def get_many(self, keys: Sequence[EncodedKey], now: float) -> list[Row | None]:
+        """Return the live entries of *keys* as of one moment, None for each missing one."""
+        ...
+
+    def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
+        """Store all of *puts*, or none if one of them fails; return how many were stored."""
+        ...
+
+    def delete_many(self, keys: Iterable[EncodedKey], now: float, wait: float | None) -> int:
+        """Remove the live entries of *keys* in one step; return how many there were."""
+        ...
+
+    # -- Queues: the native keys of one range, in order --
+
+    def push(
+        self,
+        prefix: str | None,
+        side: str,
+        pack: Callable[[EncodedKey], Payload],
+        expire_time: float | None,
+        tag: Tag,
+        now: float,
+        wait: float | None,
+    ) -> int | str:
+        """Store an entry beyond the last (`'back'`) or first (`'front'`) key; return its key.
+
+        *pack* is called with the key once it is known, and makes the value.
+
+        Raises:
+            QueueFullError: No number is left on that side.
+            QueueKeyError: The key at that end does not end in a number.
+        """
+        ...
+
+    def pull(
+        self,
+        prefix: str | None,
+        side: str,
+        now: float,
+        wait: float | None,
+        load: Callable[[EncodedKey, Row], T],
+        *,
+        remove: bool,
+    ) -> tuple[EncodedKey, T] | None:
+        """Return the first or last live entry of a queue, removing it if *remove*.
+
+        Expired entries that are met on the way are removed.
+        """
+        ...
+
+    def edge(
+        self,
+        last: bool,
+        now: float,
+        wait: float | None,
+        load: Callable[[EncodedKey, Row], T],
+        *,
+        remove: bool,
+    ) -> tuple[EncodedKey, T] | None:
+        """Return the last or first live entry in insertion order, removing it if *remove*.
+
+        Expired entries that are met on the way are removed.
+        """
+        ...
+
+    # -- Removal in bounded batches: others may write between two batches --
+
+    def remove(
+        self,
+        cause: RemovalCause,
+        cursor: object | None,
+        now: float,
+        wait: float | None,
+        *,
+        tag: Tag = None,
+    ) -> Batch:
+        """Remove one bounded batch of entries and tell where the next one starts.
+
+        *cause* selects them: `EXPIRED` those whose expire_time is earlier than *now*; `EVICTED`
+        those whose tag equals *tag* (None: those without a tag); `CULLED` victims in policy order
+        while the volume is over the limit; `CLEARED` all.
+        """
+        ...
+
+    # -- Listing --
+
+    def page(
+        self,
+        order: Order,
+        after: object | None,
+        limit: int,
+        *,
+        reverse: bool = False,
+        prefix: str | None = None,
+        tag: Tag = None,
+        until: object | None = None,
+    ) -> list[Listed]:
+        """Return up to *limit* entries behind the cursor *after*, expired ones included.
+
+        Args:
+            order: Insertion order or key order.
+            after: Cursor of the last entry seen; None to start.
+            limit: Most entries to return.
+            reverse: Go backwards.
+            prefix: Only native text keys that start with this.
+            tag: Only entries with this tag, unless None.
+            until: Do not go beyond this cursor.
+        """
+        ...
+
+    def last_cursor(self) -> object | None:
+        """Return the cursor of the newest entry in insertion order; None if there is none."""
+        ...
+
+    # -- Totals, statistics and settings --
+
+    def count(self) -> int:
+        """Return how many entries are stored, expired ones included."""
+        ...
+
+    def volume(self) -> Volume:
+        """Return what the size limit is compared with."""
+        ...
+
+    def hits_and_misses(self) -> tuple[int, int]:
+        """Return how many reads found a live entry and how many did not, over all processes."""
+        ...
+
+    def record(self, hits: int, misses: int) -> None:
+        """Add to the counts of hits and misses; may be written down later."""
+        ...
+
+    def reset_statistics(self, wait: float | None) -> None:
+        """Set hits and misses to zero."""
+        ...
+
+    def stored_settings(self) -> dict[str, Any]:
+        """Return the settings kept with the cache, as found: unchecked."""
+        ...
+
+    def store_settings(self, settings: dict[str, Any], wait: float | None) -> None:
+        """Keep *settings* with the cache."""
+        ...
+
+    def index_tags(self, wanted: bool, wait: float | None) -> None:
+        """Make, or drop, what makes removal by tag fast."""
+        ...
+
+    # -- Transactions, health and life --
+
+    def transaction(self, wait: float | None) -> AbstractContextManager[None]:
+        """Return a context in which this thread's operations happen together or not at all.
+
+        Nests: an inner one does nothing of its own. Any exception that leaves the outermost one
+        rolls back.
+        """
+        ...
+
+    def check(self, fix: bool, wait: float | None) -> list[Finding]:
+        """Return the broken invariants; with *fix*, mend them."""
+        ...
+
+    def open(self) -> None:
+        """Connect this thread; other methods do so by themselves."""
+        ...
+
+    def close(self, *, everywhere: bool = True) -> None:
+        """Let go of this thread's connection, and with *everywhere* of the idle ones of others.
+
+        May be repeated; the next operation connects again.
+        """
+        ...

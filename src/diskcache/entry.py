@@ -1,0 +1,93 @@
+"""What an engine stores and returns: plain shapes, without behaviour.
+
+Rows are tuples, not objects, because one is made for every read that reaches an engine.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, NamedTuple, TypeAlias
+
+DbValue: TypeAlias = str | bytes | int | float | None
+"""What an engine can hold as it is."""
+
+Tag: TypeAlias = str | bytes | int | float | None
+"""A label of an entry; entries are removed by it with `evict`."""
+
+EncodedKey: TypeAlias = tuple[str | bytes | int | float, int]
+"""A stored key and its *raw* flag: 1 for a native key, 0 for bytes made by the codec."""
+
+Row: TypeAlias = tuple[int, DbValue, str | None, int, int | None, float | None, Tag, int, int]
+"""A stored entry: mode, value, file, size, checksum, expire_time, tag, version, ident.
+
+*mode* says how to decode the value; *file* is the relative name of a value file, *size* and
+*checksum* its length in bytes and CRC-32; *version* changes with every write of the entry; *ident*
+is the engine's own name of the row.
+"""
+
+MODE: Final = 0
+VALUE: Final = 1
+FILE: Final = 2
+SIZE: Final = 3
+CHECKSUM: Final = 4
+EXPIRE_TIME: Final = 5
+TAG: Final = 6
+VERSION: Final = 7
+IDENT: Final = 8
+
+
+class Staged(NamedTuple):
+    """A value file that is written but not yet published under its name."""
+
+    name: str
+    """Relative name under which it will be found, as `ab/cd/….val`."""
+    temporary: str | None
+    """Relative name where it lies now; None if it was written in place by a user's `Disk`."""
+    size: int
+    """Length in bytes."""
+    checksum: int | None
+    """CRC-32 of the bytes; None if they did not pass through this library."""
+
+
+class Payload(NamedTuple):
+    """An encoded value, ready to be stored."""
+
+    mode: int
+    value: DbValue
+    staged: Staged | None = None
+
+
+class Only(enum.Enum):
+    """Condition under which a put happens."""
+
+    ALWAYS = "always"
+    ABSENT = "absent"
+    """No live entry has the key."""
+
+
+class RemovalCause(enum.Enum):
+    """Why an entry left the cache."""
+
+    DELETED = "deleted"
+    REPLACED = "replaced"
+    EXPIRED = "expired"
+    EVICTED = "evicted"
+    CULLED = "culled"
+    CLEARED = "cleared"
+    CORRUPT = "corrupt"
+
+
+class Order(enum.Enum):
+    """Order in which an engine lists its entries."""
+
+    INSERTION = "insertion"
+    KEY = "key"
+
+
+class Listed(NamedTuple):
+    """An entry met while listing."""
+
+    cursor: object
+    """Pass it as *after* to continue behind this entry."""
+    key: EncodedKey
+    row: Row

@@ -1,0 +1,109 @@
+"""Settings: names, defaults, types and ranges.
+
+A setting that comes from a keyword is checked loudly; one that comes from a directory is checked
+silently, since whoever can write to the directory must not be able to do more with it than choose
+a value that a keyword could have chosen.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from diskcache.errors import SettingError
+
+SettingValue = int | float | str | bool
+
+
+class Spec(NamedTuple):
+    """What is allowed for one setting."""
+
+    types: tuple[type, ...]
+    unit: str
+    low: float = 0
+    high: float = 2**63 - 1
+    choices: tuple[str, ...] = ()
+    believed: bool = True
+    """Whether a value found in a directory is used."""
+
+
+SPECS: Final[Mapping[str, Spec]] = {
+    "statistics": Spec((bool, int), "0 or 1", high=1),
+    "tag_index": Spec((bool, int), "0 or 1", high=1),
+    "eviction_policy": Spec((str,), "the name of a policy"),
+    "size_limit": Spec((int, float), "a number of bytes"),
+    "cull_limit": Spec((int,), "a number of entries"),
+    "sqlite_auto_vacuum": Spec((int,), "0 (none), 1 (full) or 2 (incremental)", high=2),
+    "sqlite_cache_size": Spec((int,), "pages, or kibibytes if negative", low=-(2**24), high=2**24),
+    "sqlite_journal_mode": Spec(
+        (str,), "a journal mode", choices=("wal", "delete", "truncate", "persist")
+    ),
+    "sqlite_mmap_size": Spec((int,), "a number of bytes", high=2**40, believed=False),
+    "sqlite_synchronous": Spec((int,), "0 (off), 1 (normal), 2 (full) or 3 (extra)", high=3),
+    "disk_min_file_size": Spec((int,), "a number of bytes", high=2**30),
+    "disk_pickle_protocol": Spec((int,), "a pickle protocol", high=pickle.HIGHEST_PROTOCOL),
+}
+"""The settings that a directory remembers."""
+
+DEFAULT_SETTINGS: dict[str, SettingValue] = {
+    "statistics": 0,
+    "tag_index": 0,
+    "eviction_policy": "least-recently-stored",
+    "size_limit": 2**30,
+    "cull_limit": 10,
+    "sqlite_auto_vacuum": 2,
+    "sqlite_cache_size": 8192,
+    "sqlite_journal_mode": "wal",
+    "sqlite_mmap_size": 0,
+    "sqlite_synchronous": 1,
+    "disk_min_file_size": 2**15,
+    "disk_pickle_protocol": pickle.HIGHEST_PROTOCOL,
+}
+"""Defaults of new caches; changing them changes later constructors."""
+
+METADATA: Final = ("count", "size", "hits", "misses")
+"""Names that look like settings but are measured; they can be read with `reset`, never set."""
+
+
+def problem(name: str, value: object) -> str | None:
+    """Return what is wrong with *value* as the setting *name*; None if nothing is."""
+    spec = SPECS[name]
+    if type(value) not in spec.types:
+        return f"must be {spec.unit}"
+    if isinstance(value, str):
+        if spec.choices and value.lower() not in spec.choices:
+            return "must be one of " + ", ".join(map(repr, spec.choices))
+        return None
+    if isinstance(value, float) and math.isnan(value):
+        return f"must be {spec.unit}"
+    if isinstance(value, (int, float)) and not spec.low <= value <= spec.high:
+        return f"must be {spec.unit}, from {spec.low} to {spec.high}"
+    return None
+
+
+def checked(name: str, value: Any) -> SettingValue:
+    """Return *value* if it is allowed for the setting *name*.
+
+    Raises:
+        SettingError: It is not.
+    """
+    if type(value) is float and value.is_integer() and float not in SPECS[name].types:
+        value = int(value)
+    wrong = problem(name, value)
+    if wrong is not None:
+        raise SettingError(f"setting {name} {wrong}: got {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
+def believed(stored: Mapping[str, Any]) -> tuple[dict[str, SettingValue], list[str]]:
+    """Split what a directory holds into the settings to use and the names to ignore."""
+    used: dict[str, SettingValue] = {}
+    ignored: list[str] = []
+    for name, value in stored.items():
+        if name not in SPECS or problem(name, value) is not None:
+            ignored.append(name)
+        elif SPECS[name].believed:
+            used[name] = value
+    return used, ignored
