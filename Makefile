@@ -1,0 +1,43 @@
+# Everything a contributor runs. Set-up happens by itself, into .venv, whenever pyproject.toml
+# is newer than the last set-up.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+
+.PHONY: all test lint unit demo bench clean setup
+.DEFAULT_GOAL := test
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "diskcache needs Python 3.11 or newer: set PYTHON=/path/to/python")'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --editable '.[cli,dev,test]'
+	@touch $@
+
+# The last line of the output is pytest's summary.
+test: lint unit
+
+lint: $(STAMP)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo 'not formatted: run .venv/bin/ruff format .'; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+
+unit: $(STAMP)
+	@$(BIN)/python -m pytest $(ARGS)
+
+demo: $(STAMP)
+	@$(BIN)/python -m diskcache demo
+
+bench: $(STAMP)
+	@$(PIP) install --editable '.[bench]'
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean:
+	@rm -rf $(VENV) .ci-venv build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,150 @@
+"""A persistent cache that feels like a dict: on disk, shared by threads and processes.
+
+Names are imported when they are first used, so that importing the package costs next to nothing
+and a part that is not used never loads what only it needs.
+
+Example:
+    >>> from diskcache import Cache
+    >>> with Cache() as cache:
+    ...     cache['answer'] = 42
+    ...     cache['answer']
+    42
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from diskcache.cache import Cache, CacheInfo
+    from diskcache.disk import Disk
+    from diskcache.errors import (
+        CacheCorruptError,
+        CacheCorruptionWarning,
+        CacheFormatError,
+        CacheFullError,
+        CodecError,
+        DirectoryError,
+        DirectoryMissingError,
+        DirectoryNotADirectoryError,
+        DirectoryPermissionError,
+        DiskCacheError,
+        DiskCacheWarning,
+        EmptyDirWarning,
+        EngineError,
+        GateError,
+        InsecureDirectoryWarning,
+        IntegerRangeError,
+        LockedError,
+        MissingExtraError,
+        NetworkFilesystemWarning,
+        NewerFormatError,
+        NotPlainError,
+        OlderFormatError,
+        PickleKeyError,
+        QueueFullError,
+        QueueKeyError,
+        ReadOnlyError,
+        SettingError,
+        TagTypeError,
+        Timeout,
+        TooLargeError,
+        TransactionError,
+        UnknownFileWarning,
+        UnknownPolicyError,
+        UnknownSettingWarning,
+        UnsafePickleWarning,
+        UnsafeSQLiteError,
+        UntrustedPickleError,
+        UntrustedPickleWarning,
+    )
+    from diskcache.policy import EVICTION_POLICY
+    from diskcache.sentinels import ENOVAL, UNKNOWN
+    from diskcache.settings import DEFAULT_SETTINGS
+
+__title__ = "diskcache"
+__version__ = "6.0.0"
+__build__ = 0x060000
+__author__ = "DiskCache contributors"
+__license__ = "Apache-2.0"
+__copyright__ = "Copyright DiskCache contributors"
+
+__all__ = [  # noqa: RUF022 - grouped by module, as they are found
+    # cache
+    "Cache",
+    "CacheInfo",
+    # disk
+    "Disk",
+    # errors
+    "CacheCorruptError",
+    "CacheCorruptionWarning",
+    "CacheFormatError",
+    "CacheFullError",
+    "CodecError",
+    "DirectoryError",
+    "DirectoryMissingError",
+    "DirectoryNotADirectoryError",
+    "DirectoryPermissionError",
+    "DiskCacheError",
+    "DiskCacheWarning",
+    "EmptyDirWarning",
+    "EngineError",
+    "GateError",
+    "InsecureDirectoryWarning",
+    "IntegerRangeError",
+    "LockedError",
+    "MissingExtraError",
+    "NetworkFilesystemWarning",
+    "NewerFormatError",
+    "NotPlainError",
+    "OlderFormatError",
+    "PickleKeyError",
+    "QueueFullError",
+    "QueueKeyError",
+    "ReadOnlyError",
+    "SettingError",
+    "TagTypeError",
+    "Timeout",
+    "TooLargeError",
+    "TransactionError",
+    "UnknownFileWarning",
+    "UnknownPolicyError",
+    "UnknownSettingWarning",
+    "UnsafePickleWarning",
+    "UnsafeSQLiteError",
+    "UntrustedPickleError",
+    "UntrustedPickleWarning",
+    # policy
+    "EVICTION_POLICY",
+    # sentinels
+    "ENOVAL",
+    "UNKNOWN",
+    # settings
+    "DEFAULT_SETTINGS",
+]
+
+_HOME: Final = {
+    "Cache": "cache",
+    "CacheInfo": "cache",
+    "Disk": "disk",
+    "EVICTION_POLICY": "policy",
+    "ENOVAL": "sentinels",
+    "UNKNOWN": "sentinels",
+    "DEFAULT_SETTINGS": "settings",
+}
+"""Modules of the public names that are not errors or warnings."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+    value = getattr(module, name)
+    # The next access finds it as an ordinary global and does not come here.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
