@@ -142,8 +142,11 @@ class Timeout(DiskCacheError):  # noqa: N818 - the name is version 5's
     """
 
 
-class GateError(DiskCacheError, RuntimeError):
-    """This thread already holds the write lock of the directory through another object."""
+class GateError(Timeout, RuntimeError):
+    """This thread already holds the write lock of the directory through another object.
+
+    Waiting would never end, so it is raised at once, even where waiting without limit was asked.
+    """
 
 
 class TransactionError(DiskCacheError, sqlite3.OperationalError):

@@ -1,0 +1,162 @@
+"""The control file: what processes tell each other without touching the database.
+
+Format. The file `control` has `SIZE` bytes, all of them allocated, and is mapped by every process.
+It is an array of 64-bit unsigned words in the byte order of the machine:
+
+    word  name          meaning
+    0     magic         0x36666b6344314c43, written last: a file without it is not ready
+    1     format        1
+    2-3   cache id      the sixteen bytes of the cache that it belongs to
+    4     boot          number of the boot it was made in; another one means that words may be
+                        older than the database after a power failure
+    5     begin         one more before each COMMIT
+    6     end           equal to *begin* after it; different: a writer died in between
+    7     epoch         generation of everything; odd while an unbounded removal commits
+    8     count         entries
+    9     bytes         bytes of value files
+    10    hits          reads that found a live entry
+    11    misses        reads that did not
+    12    next expiry   no entry expires earlier: microseconds since the epoch, all ones if never
+    13    written       upper bound of bytes ever written, modulo 2**64
+    14    state         generation of settings and ranking
+    15    files         not 0 while value files are being published or removed: what a killed
+                        writer may have left behind; the number of folders still to be searched
+    16-63               zero
+    64-   generations   one word per slot of keys
+
+Words 4-15 and the generations change only while the writer gate is held. A word is read and written
+whole, through a memoryview of 8-byte items: `struct.pack_into` writes byte by byte, and a reader
+in another process would see halves.
+
+Between two equal values of *begin* and *end* the totals are exact. A writer that finds them
+different counts again. The file is made only inside a write transaction, and made dirty.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from typing import Final
+
+from diskcache import host
+
+NAME: Final = "control"
+MAGIC: Final = 0x36666B6344314C43
+VERSION: Final = 1
+HEADER: Final = 64
+SLOTS: Final = 4096
+SIZE: Final = (HEADER + SLOTS) * 8
+MASK: Final = 2**64 - 1
+
+BOOT: Final = 4
+BEGIN: Final = 5
+END: Final = 6
+EPOCH: Final = 7
+COUNT: Final = 8
+BYTES: Final = 9
+HITS: Final = 10
+MISSES: Final = 11
+NEXT_EXPIRY: Final = 12
+WRITTEN: Final = 13
+STATE: Final = 14
+FILES: Final = 15
+
+NEVER: Final = MASK
+"""Value of *next expiry* when no entry expires."""
+
+
+class Control:
+    """A mapped control file.
+
+    Only `words` is used on hot paths; the class keeps the mapping and says which file it is.
+    """
+
+    __slots__ = ("_map", "identity", "words")
+
+    def __init__(self, mapping: mmap.mmap, identity: tuple[int, int]) -> None:
+        self._map = mapping
+        self.identity = identity
+        self.words = memoryview(mapping).cast("Q")
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the totals can be believed: no writer died, and the machine did not."""
+        words = self.words
+        end = words[END]
+        return words[BEGIN] == end and words[BOOT] == host.boot_id()
+
+    def close(self) -> None:
+        """Unmap the file."""
+        self.words.release()
+        self._map.close()
+
+
+def attach(directory: str, cache_id: bytes) -> Control | None:
+    """Map the control file of a directory; None if there is none that can be used."""
+    path = os.path.join(directory, NAME)
+    try:
+        descriptor = host.open_file(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(descriptor)
+        if found.st_size != SIZE:
+            return None
+        mapping = mmap.mmap(descriptor, SIZE)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
+    control = Control(mapping, (found.st_dev, found.st_ino))
+    if control.words[:2].tolist() != [MAGIC, VERSION] or control.words[2:4].tobytes() != cache_id:
+        control.close()
+        return None
+    return control
+
+
+def create(directory: str, cache_id: bytes, mode: int) -> Control | None:
+    """Make a new, dirty control file in place of an old one, and map it.
+
+    Call it only inside a write transaction. None if the directory cannot hold one.
+    """
+    path = os.path.join(directory, NAME)
+    temporary = f"{path}.{secrets.token_hex(8)}"
+    try:
+        descriptor = host.open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+    except OSError:
+        return None
+    try:
+        host.allocate(descriptor, SIZE)
+        os.pwrite(descriptor, _first_words(cache_id), 0)
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        return None
+    finally:
+        os.close(descriptor)
+    return attach(directory, cache_id)
+
+
+def _first_words(cache_id: bytes) -> bytes:
+    # Generations start at random even numbers: one seen in an earlier file must not come again.
+    words = memoryview(bytearray(secrets.token_bytes(SIZE))).cast("Q")
+    words[:HEADER] = memoryview(bytes(HEADER * 8)).cast("Q")
+    words[0], words[1] = MAGIC, VERSION
+    words[2:4] = memoryview(cache_id).cast("Q")
+    words[EPOCH] = secrets.randbits(62) * 2
+    words[BEGIN] = 1
+    words[NEXT_EXPIRY] = 0
+    words[BOOT] = host.boot_id()
+    for slot in range(HEADER, HEADER + SLOTS):
+        words[slot] &= MASK - 1
+    return words.tobytes()
+
+
+def identity_of(directory: str) -> tuple[int, int] | None:
+    """Return which file is at the control file's path now; None if there is none."""
+    try:
+        found = os.stat(os.path.join(directory, NAME))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,91 @@
+"""The writer gate: at most one writer of a directory at a time, over threads and processes.
+
+Writers queue here before `BEGIN IMMEDIATE`, because the database's own waiting sleeps for ever
+longer, which halves the throughput and triples the tail. The kernel frees the gate when its
+holder dies.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from diskcache import host
+from diskcache.clock import Clock
+from diskcache.errors import GateError, Timeout
+
+FIRST_NAP: Final = 0.0001
+"""Seconds between two looks at a gate that another process holds, at first."""
+LONGEST_NAP: Final = 0.0005
+
+
+class Gate:
+    """A lock on an open file, shared by the threads of this process through a lock of their own.
+
+    A file lock alone would not do: it belongs to the descriptor, so two threads would both have
+    it.
+    """
+
+    __slots__ = ("_clock", "_descriptor", "_owner", "_threads")
+
+    def __init__(self, descriptor: int, clock: Clock) -> None:
+        self._descriptor = descriptor
+        self._clock = clock
+        self._threads = threading.Lock()
+        self._owner: int | None = None
+
+    def acquire(self, wait: float | None) -> None:
+        """Take the gate, waiting up to *wait* seconds for it; None waits without limit.
+
+        Raises:
+            GateError: This thread has it already.
+            Timeout: It was not free in time.
+        """
+        if not self._threads.acquire(blocking=False):
+            self._queue(wait)
+        try:
+            if not host.lock(self._descriptor):
+                self._await(wait)
+        except BaseException:
+            self._threads.release()
+            raise
+        self._owner = threading.get_ident()
+
+    def release(self) -> None:
+        """Give the gate back."""
+        self._owner = None
+        try:
+            host.unlock(self._descriptor)
+        finally:
+            self._threads.release()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this thread holds the gate."""
+        return self._owner == threading.get_ident()
+
+    def _queue(self, wait: float | None) -> None:
+        if self.is_mine:
+            raise GateError(
+                "this thread is inside a transaction on the same directory through another"
+                " object: use one object for both, or leave the transaction first"
+            )
+        if wait is not None and wait <= 0:
+            raise Timeout
+        limit = -1 if wait is None else min(wait, threading.TIMEOUT_MAX)
+        if not self._threads.acquire(timeout=limit):
+            raise Timeout
+
+    def _await(self, wait: float | None) -> None:
+        if wait is None:
+            host.lock(self._descriptor, block=True)
+            return
+        clock = self._clock
+        deadline = clock.monotonic() + wait
+        nap = FIRST_NAP
+        while clock.monotonic() < deadline:
+            clock.sleep(nap)
+            if host.lock(self._descriptor):
+                return
+            nap = min(nap * 1.5, LONGEST_NAP)
+        raise Timeout

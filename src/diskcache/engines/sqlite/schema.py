@@ -1,0 +1,105 @@
+"""The database of a cache directory: format 6.
+
+A cache directory holds
+
+    cache.db, cache.db-wal, cache.db-shm    the database; opened by SQLite only
+    control                                 totals and generations (see control.py)
+    gate.lock                               locked by the process that writes
+    users.lock                              locked, shared, by every process that has it open
+    ab/cd/<28 hex digits>.val               value files (see diskcache/files.py)
+    tmp/                                    files being written
+
+The database has `application_id` 0x44634136 ("DcA6"), `user_version` 6, UTF-8 text and pages of
+`PAGE_SIZE` bytes. Its schema is exactly one of the enumerated ones: the constant statements below
+and any subset of the optional indexes. Anything else is not a cache and is refused before another
+statement runs, so no view, trigger, generated column or virtual table of a stranger is ever used.
+
+Table Settings, one row per name:
+
+    key     name
+    value   native value
+    kind    'setting' (section 2.1 of the settings, believed only if in range), 'state' (kept by
+            the engine: cache_id, the ranking of entries), or 'policy' (s3-fifo's state row)
+
+Three columns, where version 5 has two: a version-5 process that opens the directory fails at its
+first statement and changes nothing.
+
+Table Cache, one row per entry:
+
+    rowid         insertion order; an entry that is overwritten keeps it
+    key, raw      native key and 1, or the codec's bytes and 0; unique together
+    store_time    when the entry was last stored, seconds since the epoch
+    expire_time   when it expires; NULL is never
+    access_time   when it was last read, as far as the eviction policy records reads
+    access_count  how often it was read since it was stored, as far as the policy records reads;
+                  s3-fifo's hits, 0 to 3
+    tag           NULL, or the tag
+    size          length of the value file in bytes, 0 without one
+    mode          how the value is encoded: low four bits 1 native, 2 bytes in a file, 3 UTF-8 text
+                  in a file, 4 pickle (see codecs/signing.py), 5 plain data (see codecs/plain.py),
+                  6 JSON text, 7 a serializer of the user's; bits 4 and 5 how it is
+                  compressed: 0 not, 1 zlib, 2 zstd
+    file          relative name of the value file, NULL if the value is in the row. Version 5
+                  calls it `filename`: its statements name a column that is not here, so a
+                  version-5 process that still has the directory open fails instead of writing
+    checksum      CRC-32 of the value file; NULL if a user's Disk wrote it
+    value         the value, or its bytes, or NULL with a file
+    version       random at first, then one more at each write: compare-and-set compares it
+    rank          position in the eviction order, smallest first; NULL while entries need no order
+                  because the cache is far from its limit
+
+Table Ghost, the memory of the policy s3-fifo: `h` a 64-bit hash of the key of an entry that was
+culled, `n` its number in the order of culling.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x44634136
+FORMAT: Final = 6
+PAGE_SIZE: Final = 2048
+"""Measured best for small and middling values; see docs/decisions.md."""
+
+TABLES: Final = {
+    "Settings": (
+        "CREATE TABLE Settings (key TEXT NOT NULL PRIMARY KEY, value, kind TEXT NOT NULL)"
+        " WITHOUT ROWID"
+    ),
+    "Cache": (
+        "CREATE TABLE Cache (rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER,"
+        " store_time REAL, expire_time REAL, access_time REAL, access_count INTEGER DEFAULT 0,"
+        " tag BLOB, size INTEGER DEFAULT 0, mode INTEGER DEFAULT 0, file TEXT, checksum INTEGER,"
+        " value BLOB, version INTEGER, rank REAL)"
+    ),
+    "Ghost": "CREATE TABLE Ghost (h INTEGER PRIMARY KEY, n INTEGER)",
+    "Cache_key_raw": "CREATE UNIQUE INDEX Cache_key_raw ON Cache (key, raw)",
+    "Cache_expire_time": (
+        "CREATE INDEX Cache_expire_time ON Cache (expire_time) WHERE expire_time IS NOT NULL"
+    ),
+    "Cache_file": "CREATE INDEX Cache_file ON Cache (file, size) WHERE file IS NOT NULL",
+    "Cache_rank": "CREATE INDEX Cache_rank ON Cache (rank) WHERE rank IS NOT NULL",
+}
+"""What every database of format 6 has, by name, in the order of creation."""
+
+OPTIONAL: Final = {
+    "Cache_tag": "CREATE INDEX Cache_tag ON Cache (tag) WHERE tag IS NOT NULL",
+    "Ghost_n": "CREATE INDEX Ghost_n ON Ghost (n)",
+}
+"""What a database may have besides, by name."""
+
+VERSION_5_TABLES: Final = frozenset({"Settings", "Cache"})
+
+
+def is_known(schema: dict[str, str | None]) -> bool:
+    """Tell whether *schema*, SQL by name, is exactly one of the enumerated ones."""
+    return (
+        all(schema.get(name) == sql for name, sql in TABLES.items())
+        and all(OPTIONAL.get(name, TABLES.get(name)) == sql for name, sql in schema.items())
+    )
+
+
+def is_version_5(schema: dict[str, str | None]) -> bool:
+    """Tell whether *schema* is that of a directory written by version 5."""
+    settings, cache = schema.get("Settings"), schema.get("Cache")
+    return bool(settings and cache and " kind " not in settings and "filename TEXT" in cache)

@@ -1,0 +1,332 @@
+"""Values that are too large for the database: one file each, confined to the cache directory.
+
+Format. A value file is named `ab/cd/<28 hex digits>.val`, 32 random hex digits in all, and holds
+the bytes of the value and nothing else, so that a web server can send it. Its length and CRC-32
+are kept with the entry. A file being written lies in `tmp/` under `<32 hex digits>.tmp`, locked
+by its writer for as long as the writer lives.
+
+Every file is reached relative to a descriptor of its folder and never through a symbolic link,
+so neither a planted link nor a name in the database leads outside.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, Final, NamedTuple
+
+from diskcache import host
+from diskcache.entry import Staged
+
+BLOCK: Final = 2**22
+"""Bytes copied at a time from a stream to a file."""
+
+TEMPORARY: Final = "tmp"
+OWN_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
+SAFE_PART: Final = re.compile(r"(?!\.{1,2}\Z)[^/\\\0]{1,255}")
+RESERVED: Final = frozenset(
+    {"cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal", "control", TEMPORARY}
+    | {"gate.lock", "users.lock"}
+)
+TRIES: Final = 10
+"""Attempts to create a file in a folder that others may remove because it is empty."""
+
+
+def new_name() -> str:
+    """Return a name that no other value file has."""
+    digits = secrets.token_hex(16)
+    return f"{digits[:2]}/{digits[2:4]}/{digits[4:]}.val"
+
+
+def is_safe(name: str) -> bool:
+    """Tell whether a relative name can only lead to a value file inside the directory."""
+    parts = name.split("/")
+    return parts[0] not in RESERVED and all(map(SAFE_PART.fullmatch, parts))
+
+
+def _split(name: str) -> tuple[list[str], str]:
+    """Split a relative name into its folders and its last part.
+
+    Raises:
+        OSError: It could lead outside the directory.
+    """
+    parts = name.split("/")
+    if not all(map(SAFE_PART.fullmatch, parts)):
+        raise OSError(errno.EACCES, "name leads outside the cache directory", name)
+    return parts[:-1], parts[-1]
+
+
+class Folder(NamedTuple):
+    """An open folder, or its path where folders cannot be opened."""
+
+    base: str | None
+    fd: int | None
+
+    def path(self, name: str) -> str:
+        """Return what to pass, together with `fd`, to reach *name* in the folder."""
+        return name if self.base is None else os.path.join(self.base, name)
+
+
+class ValueFiles:
+    """The value files of one cache directory. Safe to share between threads."""
+
+    def __init__(self, directory: str, mode: int = 0o700) -> None:
+        self._directory = directory
+        self._folder_mode = mode
+        self._file_mode = mode & 0o666
+
+    # -- Writing --
+
+    def stage(self, data: bytes, name: str | None = None) -> Staged:
+        """Write *data* to a temporary file, to be published later."""
+        return self._stage(lambda write: write(data), name)
+
+    def stage_stream(self, read: Callable[[int], bytes], name: str | None = None) -> Staged:
+        """Copy what *read* returns, until it returns nothing, to a temporary file."""
+
+        def copy(write: Callable[[bytes], None]) -> None:
+            while chunk := read(BLOCK):
+                write(chunk)
+
+        return self._stage(copy, name)
+
+    def _stage(
+        self, produce: Callable[[Callable[[bytes], None]], None], name: str | None
+    ) -> Staged:
+        temporary = f"{TEMPORARY}/{secrets.token_hex(16)}.tmp"
+        descriptor = self._create(temporary)
+        size = checksum = 0
+
+        def write(chunk: bytes) -> None:
+            nonlocal size, checksum
+            checksum = zlib.crc32(chunk, checksum)
+            view = memoryview(chunk).cast("B")
+            size += len(view)
+            while view:
+                view = view[os.write(descriptor, view) :]
+
+        try:
+            host.lock(descriptor)
+            produce(write)
+        except BaseException:
+            os.close(descriptor)
+            self.remove(temporary)
+            raise
+        os.close(descriptor)
+        return Staged(name or new_name(), temporary, size, checksum)
+
+    def _create(self, name: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        folders, last = _split(name)
+        for _ in range(TRIES):
+            try:
+                with self._folder(folders, make=True) as folder:
+                    return host.open_file(folder.path(last), flags, self._file_mode, folder.fd)
+            except FileNotFoundError:
+                continue  # Another process removed the folder between its making and its use.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._directory)
+
+    def publish(self, staged: Staged) -> None:
+        """Give a staged file its final name. Call it only with the write lock held.
+
+        Raises:
+            OSError: The name leads outside the directory, or the file cannot be moved.
+        """
+        if staged.temporary is None:
+            return
+        folders, last = _split(staged.name)
+        from_folders, temporary = _split(staged.temporary)
+        for attempt in range(TRIES):
+            try:
+                with (
+                    self._folder(from_folders) as source,
+                    self._folder(folders, make=True) as target,
+                ):
+                    os.rename(
+                        source.path(temporary),
+                        target.path(last),
+                        src_dir_fd=source.fd,
+                        dst_dir_fd=target.fd,
+                    )
+            except FileNotFoundError:
+                if attempt == TRIES - 1:
+                    raise
+            else:
+                return
+
+    def discard(self, staged: Staged | None) -> None:
+        """Remove a staged file that will not be published."""
+        if staged is not None:
+            self.remove(staged.temporary or staged.name)
+
+    @contextmanager
+    def _folder(self, parts: list[str], make: bool = False) -> Iterator[Folder]:
+        """Yield the folder *parts* below the directory, reached through no symbolic link."""
+        if not host.HAS_DIR_FD:  # pragma: no cover - other platform
+            path = os.path.join(self._directory, *parts)
+            if make:
+                os.makedirs(path, self._folder_mode, exist_ok=True)
+            yield Folder(path, None)
+            return
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        descriptor = os.open(self._directory, flags)
+        try:
+            for part in parts:
+                if make:
+                    self._make_folder(part, descriptor)
+                inner = os.open(part, host.OPEN_DIRECTORY, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = inner
+            yield Folder(None, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _make_folder(self, part: str, parent: int) -> None:
+        try:
+            os.mkdir(part, self._folder_mode, dir_fd=parent)
+        except FileExistsError:
+            return
+        # mkdir obeys the umask, which must not decide who may read a cache.
+        os.chmod(part, self._folder_mode, dir_fd=parent)
+
+    # -- Reading --
+
+    def open(self, name: str, size: int | None = None) -> BinaryIO:
+        """Open a value file for reading; its `name` is the real path.
+
+        Raises:
+            OSError: It is missing, not a regular file, not of *size* bytes, or outside.
+        """
+        descriptor = self._open(name)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or size not in (None, found.st_size):
+                raise OSError(errno.EIO, "value file is damaged", name)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        path = os.path.join(self._directory, name)
+        return open(path, "rb", opener=lambda *_: descriptor)
+
+    def read(self, name: str, size: int, checksum: int | None) -> bytes:
+        """Return the verified bytes of a value file.
+
+        Raises:
+            OSError: It is missing, or its length or checksum is not the recorded one.
+        """
+        descriptor = self._open(name)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or (checksum is not None and found.st_size != size):
+                raise OSError(errno.EIO, "value file is damaged", name)
+            data = _read_all(descriptor, found.st_size)
+        finally:
+            os.close(descriptor)
+        if checksum is not None and zlib.crc32(data) != checksum:
+            raise OSError(errno.EIO, "value file is damaged", name)
+        return data
+
+    def _open(self, name: str) -> int:
+        folders, last = _split(name)
+        # O_NONBLOCK: a planted pipe must not hang the reader; it means nothing for files.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with self._folder(folders) as folder:
+            return os.open(folder.path(last), flags | host.OPEN_SAFE, dir_fd=folder.fd)
+
+    # -- Removing --
+
+    def remove(self, name: str) -> None:
+        """Remove a file and its folders while they are empty; a missing one is no error.
+
+        `tmp/` stays: it would have to be made again for the next file.
+        """
+        with suppress(OSError):
+            folders, last = _split(name)
+            with self._folder(folders) as folder:
+                os.unlink(folder.path(last), dir_fd=folder.fd)
+            while folders and folders != [TEMPORARY]:
+                *folders, last = folders
+                with self._folder(folders) as folder:
+                    os.rmdir(folder.path(last), dir_fd=folder.fd)
+
+    # -- Listing --
+
+    def listed(self) -> Iterator[str]:
+        """Yield the names of the files here that look like value files."""
+        for outer in _folders(self._directory):
+            for inner in _folders(os.path.join(self._directory, outer)):
+                yield from self.listed_in(f"{outer}/{inner}")
+
+    def listed_in(self, folder: str) -> Iterator[str]:
+        """Yield the value files of one innermost folder."""
+        with suppress(OSError), os.scandir(os.path.join(self._directory, folder)) as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}"
+                if OWN_NAME.fullmatch(name) and entry.is_file(follow_symlinks=False):
+                    yield name
+
+    def folders(self) -> Iterator[str]:
+        """Yield the innermost folders that may hold value files."""
+        for outer in _folders(self._directory):
+            for inner in _folders(os.path.join(self._directory, outer)):
+                yield f"{outer}/{inner}"
+
+    def sweep_temporary(self, older_than: float) -> int:
+        """Remove files of dead writers from `tmp/`; return how many.
+
+        A writer locks its file, so a file that can be locked has none; *older_than* (seconds
+        since the epoch) spares one that is just being made.
+        """
+        removed = 0
+        folder = os.path.join(self._directory, TEMPORARY)
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.stat(follow_symlinks=False).st_mtime < older_than:
+                    removed += self._sweep_one(entry)
+        return removed
+
+    def _sweep_one(self, entry: os.DirEntry[str]) -> int:
+        if not entry.is_file(follow_symlinks=False):
+            return 0
+        try:
+            descriptor = os.open(entry.path, os.O_RDONLY | host.OPEN_SAFE)
+        except OSError:
+            return 0
+        try:
+            if not host.lock(descriptor):
+                return 0
+            os.unlink(entry.path)
+        except OSError:
+            return 0
+        finally:
+            os.close(descriptor)
+        return 1
+
+
+def _folders(path: str) -> list[str]:
+    """Return the two-digit folders in *path*."""
+    found: list[str] = []
+    with suppress(OSError), os.scandir(path) as entries:
+        found.extend(
+            entry.name
+            for entry in entries
+            if re.fullmatch("[0-9a-f]{2}", entry.name) and entry.is_dir(follow_symlinks=False)
+        )
+    return found
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size + 1)
+    if len(data) == size:
+        return data
+    chunks = [data]
+    while data:
+        data = os.read(descriptor, BLOCK)
+        chunks.append(data)
+    return b"".join(chunks)

@@ -1,0 +1,142 @@
+"""What differs between operating systems: locks, allocation, safe opening, mounts.
+
+What a platform lacks switches a feature off with a reason; it never weakens a promise silently.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from functools import lru_cache
+from typing import Final
+
+if sys.platform == "win32":  # pragma: no cover - other platform
+    import msvcrt
+else:
+    import fcntl
+
+OPEN_SAFE: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Flags for every descriptor: never through a symbolic link, never into another program."""
+
+OPEN_DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0) | OPEN_SAFE | os.O_RDONLY
+
+HAS_DIR_FD: Final = os.open in os.supports_dir_fd and bool(getattr(os, "O_NOFOLLOW", 0))
+"""Whether files can be reached relative to an open folder, out of reach of swapped links."""
+
+NETWORK_FILESYSTEMS: Final = frozenset(
+    "nfs nfs4 cifs smb3 smbfs smb2 ncpfs afs 9p ceph lustre gpfs glusterfs beegfs ocfs2 gfs2".split()
+)
+LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs", "fuseblk", "fuse.ntfs-3g", "fuse.lxcfs"})
+
+
+def lock(descriptor: int, *, shared: bool = False, block: bool = False) -> bool:
+    """Lock an open file against other descriptors of it; tell whether that worked.
+
+    The lock ends when it is given back, or when every copy of the descriptor is closed, hence
+    also when the process dies.
+    """
+    if sys.platform == "win32":  # pragma: no cover - other platform
+        return _lock_windows(descriptor, block)
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if block else fcntl.LOCK_NB)
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError as exc:
+        if exc.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Give a lock back. Never call it on a descriptor that a forked child inherited."""
+    if sys.platform == "win32":  # pragma: no cover - other platform
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _lock_windows(descriptor: int, block: bool) -> bool:  # pragma: no cover - other platform
+    if sys.platform != "win32":
+        return False
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK if block else msvcrt.LK_NBLCK, 1)
+    except OSError:
+        return False
+    return True
+
+
+def allocate(descriptor: int, size: int) -> None:
+    """Give a file *size* bytes that really exist on the disk.
+
+    A sparse file that is mapped kills the process when the disk is full; an allocated one fails
+    here, with an error.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as exc:
+            if exc.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+        else:
+            return
+    view = memoryview(bytes(size))
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def open_file(path: str, flags: int, mode: int = 0o600, dir_fd: int | None = None) -> int:
+    """Open a regular file, not through a symbolic link, irrespective of the umask.
+
+    Raises:
+        OSError: It cannot be opened, or is not a regular file.
+    """
+    descriptor = os.open(path, flags | OPEN_SAFE, mode, dir_fd=dir_fd)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        if flags & os.O_EXCL and hasattr(os, "fchmod"):
+            os.fchmod(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@lru_cache(maxsize=1)
+def boot_id() -> int:
+    """Return a 64-bit number that changes when the machine starts again; 0 if unknown."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return int(file.read().strip().replace("-", "")[:16], 16)
+    except (OSError, ValueError):
+        return 0
+
+
+def filesystem_type(path: str) -> str | None:
+    """Return the type of the file system that holds *path*, or None where it is not known."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.readlines()
+    except OSError:
+        return None
+    best, found = "", None
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        point = left.split(" ")[4].replace("\\040", " ")
+        prefix = point.rstrip("/") + "/"
+        if (path + "/").startswith(prefix) and len(prefix) >= len(best):
+            best, found = prefix, right.split(" ")[0]
+    return found
+
+
+def is_network_filesystem(kind: str | None) -> bool:
+    """Tell whether locks and shared mappings cannot be trusted on this kind of file system."""
+    if kind is None:
+        return False
+    if kind.startswith("fuse"):
+        return kind not in LOCAL_FUSE
+    return kind in NETWORK_FILESYSTEMS
