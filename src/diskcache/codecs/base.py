@@ -1,0 +1,53 @@
+"""How a stored value is told apart: mode numbers, and what a codec has to offer.
+
+The numbers are part of the on-disk format and never change meaning. 0 to 4 are those of
+version 5, where 4 was a bare pickle; here 4 is a signed one (`signing`), and 5 is new.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+MODE_NONE: Final = 0
+"""No value is stored: the row is a marker."""
+
+MODE_RAW: Final = 1
+"""The value is the database value itself: int of 64 bits, float, str or bytes."""
+
+MODE_BINARY: Final = 2
+"""The value is the content of a file, as bytes or as an open file."""
+
+MODE_TEXT: Final = 3
+"""The value is the content of a file, as text in UTF-8."""
+
+MODE_PICKLE: Final = 4
+"""The value is a pickle, under a signature unless the cache was opened with pickle='unsafe'."""
+
+MODE_DATA: Final = 5
+"""The value is plain data in the encoding that `plain` specifies."""
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+
+PickleMode: TypeAlias = Literal["signed", "never", "unsafe"]
+Native: TypeAlias = int | float | str | bytes
+"""What SQLite and Redis keep as it is."""
+
+
+class Codec(Protocol):
+    """What turns values and keys into something an engine can keep, and back.
+
+    `key` is always the result of `keys.key_bytes`: signatures are bound to it.
+    """
+
+    def encode(self, value: Any, key: bytes) -> tuple[int, Native]:
+        """Return the mode number and the data to store for *value*."""
+
+    def decode(self, mode: int, data: Native, key: bytes) -> Any:
+        """Return the value that `encode` was given."""
+
+    def encode_key(self, key: Any) -> tuple[Native, int]:
+        """Return the database key, and 1 if it is the key itself or 0 if it is encoded."""
+
+    def decode_key(self, db_key: Native, raw: int) -> Any:
+        """Return the key that `encode_key` was given, or an equal one."""

@@ -1,0 +1,157 @@
+"""Keys to database keys: one encoding for equal keys, in every process and version.
+
+str, bytes, 64-bit int and float are database keys themselves (`raw` is 1). Every other plain key
+is encoded as `plain` specifies (`raw` is 0), in one canonical way:
+
+* one MessagePack object: a tuple is the array itself, everything else is as in `plain`, the
+  shape 'R' is not used; maps are sorted by key, sets and pairs of code 8 by their encoded bytes;
+* -0.0 is 0.0, also inside complex, and every NaN is 0x7ff8000000000000;
+* a Decimal is `0` or `[-]digitsE(+|-)exponent` without zeros around the digits;
+* a range is (start, start + n * step, step) for n >= 2 elements, (start, start + 1, 1) for one,
+  (0, 0, 1) for none; a UUID is its 16 bytes, a timezone its offset without a name;
+* an aware datetime is the same moment in UTC, or under the widest offset where that is beyond
+  the years 1 to 9999; where its offset depends on the fold it keeps its face and zone;
+* an aware time is the same in UTC, or under the widest offset where that is another day;
+  a time whose zone gives no offset is naive; fold is 0 everywhere;
+* a type is its name (code 20), whether built in or not.
+
+So `1`, `1.0` and `True` inside a tuple are three keys, as are `(1,)` and `[1]`. What decodes from
+a database key encodes to it again.
+
+A blob that starts with 0x01 or 0x02 is a pickle and the business of `values`.
+"""
+
+from __future__ import annotations
+
+import re
+from struct import Struct
+from typing import Any, Final
+from zlib import adler32
+
+import ormsgpack
+
+from diskcache.codecs import plain, plain_tree
+from diskcache.codecs.base import INT64_MAX, INT64_MIN, Native
+from diskcache.codecs.plain_ext import BIN_MARKS, is_inexact, may_be_deep
+from diskcache.errors import CodecError
+
+_packb = ormsgpack.packb
+
+_HOOK: Final = plain_tree.KEY_HOOKS[0]
+_OPTIONS: Final = plain_tree.KEY_OPTIONS
+
+_SHORT: Final = 200
+_ODD_FLOAT: Final = re.compile(rb"\xcb(?:\x80\0{7}|[\x7f\xff][\xf0-\xff])")
+"""-0.0, or a NaN or an infinity (or other bytes that happen to look like one)."""
+
+_DOUBLE: Final = Struct(">d")
+_MODULUS: Final = 2**32 - 1
+_TWO_63: Final = 2.0**63
+
+
+def encode_key(key: Any) -> tuple[Native, int]:
+    """Return the database key, and 1 if it is *key* itself or 0 if it is encoded.
+
+    Cost: nothing to speak of for str, bytes and numbers; about `pickle.dumps` for flat tuples.
+
+    Raises:
+        NotPlainError: *key* is not plain data.
+
+    Example:
+        >>> encode_key('k'), encode_key((1, 'x'))
+        (('k', 1), (b'\\x92\\x01\\xa1x', 0))
+    """
+    kind = type(key)
+    if kind is str:
+        if key.isascii() or not plain_tree.has_surrogates(key):
+            return key, 1
+    elif kind is tuple:
+        try:
+            data = _packb([*key], _HOOK, _OPTIONS)
+        except TypeError:
+            return plain_tree.dumps(key, canonical=True), 0
+        if len(data) < _SHORT and 0xCB not in data and 0xC4 not in data:
+            return data, 0
+        if _is_canonical(data, key):
+            return data, 0
+    elif kind is int:
+        if INT64_MIN <= key <= INT64_MAX:
+            return key, 1
+    elif kind is bytes or (kind is float and key == key):  # noqa: PLR0124 - not a NaN
+        return key, 1
+    return plain_tree.dumps(key, canonical=True), 0
+
+
+def _is_canonical(data: bytes, key: Any) -> bool:
+    """Whether what the library made of *key* is what the careful builder would make of it."""
+    if _ODD_FLOAT.search(data):
+        return False
+    for mark in BIN_MARKS:
+        if mark in data:
+            return not is_inexact(key)
+    return not may_be_deep(data) or not is_inexact(key)
+
+
+def decode_key(db_key: Native, raw: int) -> Any:
+    """Return the key, or an equal one, that `encode_key` made *db_key* of.
+
+    Raises:
+        CodecError: The bytes are damaged, or are a pickle.
+    """
+    if raw:
+        return db_key
+    if type(db_key) is not bytes:
+        raise CodecError(f"cannot decode key: {type(db_key)!r} where bytes are expected")
+    return plain.loads(db_key)
+
+
+def key_bytes(db_key: Native, raw: int) -> bytes:
+    """Return one byte string per key: what signatures are bound to and slots are chosen by.
+
+    Different keys give different bytes; `1` and `1.0`, which are one key, give the same.
+
+    Example:
+        >>> key_bytes(1, 1) == key_bytes(1.0, 1) != key_bytes('1', 1)
+        True
+    """
+    kind = type(db_key)
+    if kind is str:
+        return b"s" + db_key.encode()  # type: ignore[union-attr]
+    if kind is bytes:
+        return (b"b" if raw else b"d") + db_key  # type: ignore[operator]
+    if kind is float:
+        number = _integral(db_key)  # type: ignore[arg-type]
+        if number is None:
+            return b"f" + _DOUBLE.pack(db_key)
+        db_key = number
+    return b"i" + db_key.to_bytes(8, "big", signed=True)  # type: ignore[union-attr]
+
+
+def shard_hash(db_key: Native, raw: int) -> int:  # noqa: ARG001 - pairs are passed on as they are
+    """Return 0 to 2**32 - 1, the same in every process and version.
+
+    That of version 5, except for floats that equal a 64-bit int: they get that int's, so that
+    `1` and `1.0` share a shard.
+
+    Example:
+        >>> shard_hash(-1, 1), shard_hash(1.0, 1)
+        (4294967294, 1)
+    """
+    kind = type(db_key)
+    if kind is str:
+        return adler32(db_key.encode())  # type: ignore[union-attr]
+    if kind is bytes:
+        return adler32(db_key)  # type: ignore[arg-type]
+    if kind is float:
+        number = _integral(db_key)  # type: ignore[arg-type]
+        if number is None:
+            return adler32(_DOUBLE.pack(db_key))
+        db_key = number
+    return db_key % _MODULUS  # type: ignore[operator,return-value]
+
+
+def _integral(number: float) -> int | None:
+    """Return the 64-bit int that equals *number*, or None."""
+    if -_TWO_63 <= number < _TWO_63 and number.is_integer():
+        return int(number)
+    return None

@@ -1,0 +1,255 @@
+"""The extension types of `plain`, decoded.
+
+Payloads are hostile until proven otherwise: every decoder checks sizes and ranges by what it
+calls, and the library turns whatever is raised here into a ValueError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import ormsgpack
+
+from diskcache.codecs import plain_ext as ext
+from diskcache.codecs.names import BUILTIN_TYPES, TypeName
+from diskcache.errors import CodecError
+from diskcache.sentinels import ENOVAL, UNKNOWN
+
+_unpackb = ormsgpack.unpackb
+
+_ZONE_KEY: Final = re.compile(rb"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
+_SENTINELS: Final = {b"\x01": ENOVAL, b"\x02": UNKNOWN}
+
+_DATE_SIZE: Final = 4
+_TIME_SIZE: Final = 6
+_DATETIME_SIZE: Final = 10
+_DELTA_SIZE: Final = 12
+_UUID_SIZE: Final = 16
+
+
+def _load_int(payload: bytes) -> int:
+    return int.from_bytes(payload, "big", signed=True)
+
+
+def _load_complex(payload: bytes) -> complex:
+    return complex(*ext.COMPLEX.unpack(payload))
+
+
+def _load_text(payload: bytes) -> str:
+    return payload.decode("utf-8", "surrogatepass")
+
+
+def _load_date(payload: bytes) -> Any:
+    from datetime import date
+
+    return date(*ext.DATE.unpack(payload))
+
+
+def _load_time(payload: bytes) -> Any:
+    from datetime import time
+
+    hour, minute, second, high, low = ext.TIME.unpack(payload[:_TIME_SIZE])
+    if len(payload) == _TIME_SIZE:
+        return time(hour, minute, second, high << 16 | low)
+    fold, zone = _load_zone(payload[_TIME_SIZE:])
+    return time(hour, minute, second, high << 16 | low, zone, fold=fold)
+
+
+def _load_datetime(payload: bytes) -> Any:
+    from datetime import datetime
+
+    parts = ext.DATETIME.unpack(payload[:_DATETIME_SIZE])
+    year, month, day, hour, minute, second, high, low = parts
+    micro = high << 16 | low
+    if len(payload) == _DATETIME_SIZE:
+        # A value without a zone is stored as it is.
+        return datetime(year, month, day, hour, minute, second, micro)  # noqa: DTZ001
+    fold, zone = _load_zone(payload[_DATETIME_SIZE:])
+    return datetime(year, month, day, hour, minute, second, micro, zone, fold=fold)
+
+
+def _load_zone(data: bytes) -> tuple[int, Any]:
+    fold, kind = data[0] & ext.FOLD, data[0] & ~ext.FOLD
+    if kind == ext.ZONE_TIMEZONE:
+        return fold, _load_timezone(data[1:])
+    if kind == ext.ZONE_ZONEINFO:
+        return fold, _load_zoneinfo(data[1:])
+    if kind or len(data) > 1:
+        raise CodecError(f"unknown kind of time zone {data[0]:#04x}")
+    return fold, None
+
+
+def _load_timedelta(payload: bytes) -> Any:
+    from datetime import timedelta
+
+    days, seconds, micros = ext.DELTA.unpack(payload)
+    return timedelta(days, seconds, micros)
+
+
+def _load_timezone(payload: bytes) -> Any:
+    from datetime import timezone
+
+    offset = _load_timedelta(payload[:_DELTA_SIZE])
+    if len(payload) == _DELTA_SIZE:
+        return timezone(offset)
+    return timezone(offset, payload[_DELTA_SIZE:].decode("utf-8", "surrogatepass"))
+
+
+def _load_zoneinfo(payload: bytes) -> Any:
+    from zoneinfo import ZoneInfo
+
+    # The key becomes part of a path, and of the name of a package that holds zone files.
+    if not _ZONE_KEY.fullmatch(payload):
+        raise CodecError(f"not the key of a time zone: {payload!r}")
+    try:
+        return ZoneInfo(payload.decode("ascii"))
+    except (KeyError, OSError) as exc:
+        raise CodecError(f"no time zone {payload!r} on this machine") from exc
+
+
+def _load_decimal(payload: bytes) -> Any:
+    from decimal import Decimal
+
+    return Decimal(payload.decode("ascii"))
+
+
+def _load_fraction(payload: bytes) -> Any:
+    from fractions import Fraction
+
+    if len(payload) > 2 * ext.MAX_FRACTION_BYTES + 16:
+        raise CodecError("a Fraction is larger than any that is written")
+    numerator, denominator = _load_ints(payload, 2)
+    return Fraction(numerator, denominator)
+
+
+def _load_uuid(payload: bytes) -> Any:
+    from uuid import UUID, SafeUUID
+
+    if len(payload) == _UUID_SIZE:
+        return UUID(bytes=payload)
+    if len(payload) != _UUID_SIZE + 1:
+        raise CodecError("a UUID has 16 bytes")
+    return UUID(bytes=payload[:_UUID_SIZE], is_safe=SafeUUID(payload[_UUID_SIZE] - 1))
+
+
+def _load_range(payload: bytes) -> range:
+    return range(*_load_ints(payload, 3))
+
+
+def _load_ints(payload: bytes, count: int) -> list[int]:
+    parts = _unpackb(payload, ext_hook=_only_ints)
+    if type(parts) is not list or len(parts) != count or {*map(type, parts)} != {int}:
+        raise CodecError(f"not {count} integers")
+    return parts
+
+
+def _only_ints(code: int, payload: bytes) -> int:
+    if code != ext.EXT_INT:
+        raise CodecError(f"extension {code} where an integer is expected")
+    return _load_int(payload)
+
+
+def _load_type(payload: bytes) -> type[Any] | TypeName:
+    module, _, qualname = payload.decode("utf-8", "surrogatepass").partition("\0")
+    if module == "builtins" and qualname in BUILTIN_TYPES:
+        return BUILTIN_TYPES[qualname]
+    return TypeName(module, qualname)
+
+
+def _load_sentinel(payload: bytes) -> Any:
+    return _SENTINELS[payload]
+
+
+_LEAVES: Final[dict[int, Callable[[bytes], Any]]] = {
+    ext.EXT_INT: _load_int,
+    ext.EXT_COMPLEX: _load_complex,
+    ext.EXT_BYTEARRAY: bytearray,
+    ext.EXT_TEXT: _load_text,
+    ext.EXT_DATE: _load_date,
+    ext.EXT_TIME: _load_time,
+    ext.EXT_DATETIME: _load_datetime,
+    ext.EXT_TIMEDELTA: _load_timedelta,
+    ext.EXT_TIMEZONE: _load_timezone,
+    ext.EXT_ZONEINFO: _load_zoneinfo,
+    ext.EXT_DECIMAL: _load_decimal,
+    ext.EXT_FRACTION: _load_fraction,
+    ext.EXT_UUID: _load_uuid,
+    ext.EXT_RANGE: _load_range,
+    ext.EXT_TYPE: _load_type,
+    ext.EXT_SENTINEL: _load_sentinel,
+}
+
+
+def _build_dict(items: list[Any]) -> dict[Any, Any]:
+    if len(items) % 2:
+        raise CodecError("a dict has a key without a value")
+    pairs = iter(items)
+    return dict(zip(pairs, pairs, strict=True))
+
+
+def _build_slice(items: list[Any]) -> slice:
+    start, stop, step = items
+    return slice(start, stop, step)
+
+
+_CONTAINERS: Final[dict[int, Callable[[list[Any]], Any]]] = {
+    ext.EXT_TUPLE: tuple,
+    ext.EXT_SET: set,
+    ext.EXT_FROZENSET: frozenset,
+    ext.EXT_DICT: _build_dict,
+    ext.EXT_SLICE: _build_slice,
+}
+
+
+def _build(code: int, payload: bytes, deeper: Callable[[int, bytes], Any]) -> Any:
+    build = _CONTAINERS.get(code)
+    if build is None:
+        raise CodecError(f"unknown extension {code}")
+    items = _unpackb(payload, ext_hook=deeper)
+    if type(items) is not list:
+        raise CodecError(f"the payload of extension {code} is not an array")
+    return build(items)
+
+
+class _Deep:
+    """The hook beyond `FREE_LEVELS`: it knows how much payload lies open around it."""
+
+    __slots__ = ("_level", "_open_bytes")
+
+    def __init__(self, level: int, open_bytes: int) -> None:
+        self._level = level
+        self._open_bytes = open_bytes
+
+    def __call__(self, code: int, payload: bytes) -> Any:
+        leaf = _LEAVES.get(code)
+        if leaf is not None:
+            return leaf(payload)
+        open_bytes = self._open_bytes + len(payload)
+        if self._level >= ext.MAX_DEPTH or open_bytes > ext.MAX_DEEP_BYTES:
+            raise CodecError("extensions are nested too deep")
+        return _build(code, payload, _Deep(self._level + 1, open_bytes))
+
+
+def _make_decoder(deeper: Callable[[int, bytes], Any]) -> Callable[[int, bytes], Any]:
+    leaves = _LEAVES.get
+
+    def decode(code: int, payload: bytes) -> Any:
+        leaf = leaves(code)
+        if leaf is not None:
+            return leaf(payload)
+        return _build(code, payload, deeper)
+
+    return decode
+
+
+def _make_decoders() -> Callable[[int, bytes], Any]:
+    decoder: Callable[[int, bytes], Any] = _Deep(ext.FREE_LEVELS, 0)
+    for _ in range(ext.FREE_LEVELS):
+        decoder = _make_decoder(decoder)
+    return decoder
+
+
+decode_ext: Final = _make_decoders()
+"""The hook for a whole object."""

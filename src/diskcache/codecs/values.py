@@ -1,0 +1,258 @@
+"""Values and keys to what an engine stores, and back, under one policy on pickles.
+
+What a value becomes: str, 64-bit int, float and bytes are stored as they are, other plain data
+in the encoding of `plain`, and the rest as a pickle: signed, refused, or bare.
+
+A key that is not plain is stored as 0x01..., a signed pickle, or as 0x02 and a bare pickle.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import pickletools
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+
+from diskcache.codecs import keys, plain
+from diskcache.codecs.base import (
+    INT64_MAX,
+    INT64_MIN,
+    MODE_DATA,
+    MODE_PICKLE,
+    MODE_RAW,
+    Native,
+    PickleMode,
+)
+from diskcache.codecs.plain_tree import has_surrogates
+from diskcache.codecs.signing import ENVELOPE, HEADER_SIZE, REMEDY, NoSigningKeyError, Signer
+from diskcache.errors import (
+    CodecError,
+    NotPlainError,
+    PickleKeyError,
+    SettingError,
+    UntrustedPickleError,
+)
+
+_STRICTEST_LAST: Final[tuple[PickleMode, ...]] = ("unsafe", "signed", "never")
+
+_KEY_PROTOCOL: Final = 5
+"""Of pickled keys, whatever the setting says: another protocol would make another key."""
+
+_BARE_KEY: Final = 0x02
+
+UNTRUSTED_WARNING: Final = (
+    "{count} of cache {label!r} is a pickle without a valid signature (written by diskcache 5, "
+    "by another user or machine, or altered) and was treated as missing. Values of your own can "
+    'be recovered with "python -m diskcache migrate {label} --trust-pickles"; only do so if '
+    'nobody else could write to this directory. Shown once; see "python -m diskcache info".'
+)
+ALTERED_ERROR: Final = (
+    "signature check failed for an entry of {label!r} made with the current key: "
+    "the entry was altered or damaged; treated as missing."
+)
+UNSAFE_WARNING: Final = "anyone who can write to {label!r} can run code in this process."
+
+
+def effective_mode(pickle_mode: str, environ: Mapping[str, str] | None = None) -> PickleMode:
+    """Return the stricter of *pickle_mode* and DISKCACHE_PICKLE.
+
+    Raises:
+        SettingError: One of them is not a mode.
+
+    Example:
+        >>> effective_mode('signed', {'DISKCACHE_PICKLE': 'never'})
+        'never'
+    """
+    wanted = (os.environ if environ is None else environ).get("DISKCACHE_PICKLE") or pickle_mode
+    for name, mode in (("pickle", pickle_mode), ("DISKCACHE_PICKLE", wanted)):
+        if mode not in get_args(PickleMode):
+            allowed = ", ".join(map(repr, get_args(PickleMode)))
+            raise SettingError(f"{name} must be one of {allowed}: got {mode!r}")
+    return max(pickle_mode, wanted, key=_STRICTEST_LAST.index)  # type: ignore[return-value]
+
+
+class ValueCodec:
+    """Encodes the values and keys of one cache.
+
+    Threads may share a codec. It holds a signer, and so is not pickled with the cache.
+
+    Args:
+        pickle: What happens to values that are not plain: `'signed'` pickles under a signature,
+            `'never'` refuses them, `'unsafe'` pickles without protection. DISKCACHE_PICKLE can
+            only make it stricter.
+        signer: Needed for `'signed'`.
+        protocol: Of pickled values.
+        label: Names the cache in messages; usually its directory.
+    """
+
+    def __init__(
+        self,
+        *,
+        pickle: str = "signed",
+        signer: Signer | None = None,
+        protocol: int = pickle.HIGHEST_PROTOCOL,
+        label: str = "",
+    ) -> None:
+        self.pickle_mode = effective_mode(pickle)
+        self.protocol = protocol
+        self._signer = signer
+        self._label = label
+
+    # -- Values --
+
+    def encode(self, value: Any, key: bytes) -> tuple[int, Native]:
+        """Return the mode number and the data to store for *value*.
+
+        Args:
+            value: Anything.
+            key: `keys.key_bytes` of the entry's key; signatures are bound to it.
+
+        Raises:
+            NotPlainError: The value is not plain and pickling is off.
+            PickleKeyError: The value must be signed and no key is available.
+        """
+        kind = type(value)
+        if kind is str:
+            if value.isascii() or not has_surrogates(value):
+                return MODE_RAW, value
+        elif kind is int:
+            if INT64_MIN <= value <= INT64_MAX:
+                return MODE_RAW, value
+        elif kind is bytes or (kind is float and value == value):  # noqa: PLR0124 - not a NaN
+            return MODE_RAW, value
+        try:
+            return MODE_DATA, plain.dumps(value)
+        except NotPlainError as exc:
+            return MODE_PICKLE, self._pickle_value(value, key, exc)
+
+    def decode(self, mode: int, data: Native, key: bytes) -> Any:
+        """Return the value that `encode` made *data* of.
+
+        Raises:
+            CodecError: The data is damaged, or its class is gone or refuses it.
+            UntrustedPickleError: The data is a pickle that may not be loaded here.
+        """
+        if mode == MODE_RAW:
+            return data
+        if mode == MODE_DATA:
+            return plain.loads(_as_bytes(data))
+        if mode == MODE_PICKLE:
+            return self._unpickle("value", key, _as_bytes(data))
+        raise CodecError(f"cannot decode value: unknown mode {mode!r}")
+
+    # -- Keys --
+
+    def encode_key(self, key: Any) -> tuple[Native, int]:
+        """Return the database key, and 1 if it is *key* itself or 0 if it is encoded.
+
+        Raises:
+            NotPlainError: The key is not plain and pickling is off.
+            PickleKeyError: The key must be signed and no key to sign with is available.
+        """
+        try:
+            return keys.encode_key(key)
+        except NotPlainError as exc:
+            return self._pickle_key(key, exc), 0
+
+    def decode_key(self, db_key: Native, raw: int) -> Any:
+        """Return the key that `encode_key` was given, or an equal one.
+
+        Raises:
+            CodecError: The bytes are damaged, or the key's class is gone or refuses them.
+            UntrustedPickleError: The key is a pickle that may not be loaded here.
+        """
+        if raw:
+            return db_key
+        data = _as_bytes(db_key)
+        if data[:1] == b"\x01":
+            return self._unpickle("key", b"", data)
+        if data[:1] == b"\x02":
+            return self._unpickle("key", b"", data[1:])
+        return plain.loads(data)
+
+    # -- Pickles --
+
+    def _pickle_value(self, value: Any, key: bytes, refusal: NotPlainError) -> bytes:
+        self._allow_pickle(refusal)
+        payload = pickle.dumps(value, self.protocol)
+        if self.pickle_mode == "unsafe":
+            return payload
+        return self._sign("value", key, payload, refusal)
+
+    def _pickle_key(self, key: Any, refusal: NotPlainError) -> bytes:
+        self._allow_pickle(refusal)
+        payload = _pickle_by_value(key)
+        if self.pickle_mode == "unsafe":
+            return bytes((_BARE_KEY,)) + payload
+        return self._sign("key", b"", payload, refusal)
+
+    def _allow_pickle(self, refusal: NotPlainError) -> None:
+        if self.pickle_mode == "never":
+            raise NotPlainError(
+                f"{refusal} and this cache was opened with pickle='never'."
+            ) from None
+
+    def _sign(self, role: Any, key: bytes, payload: bytes, refusal: NotPlainError) -> bytes:
+        try:
+            if self._signer is None:
+                raise NoSigningKeyError("none was given")
+            return self._signer.sign(role, key, payload)
+        except NoSigningKeyError as exc:
+            subject = str(refusal).removesuffix(" is not plain data")
+            raise PickleKeyError(
+                f"cannot store {subject}: it is not plain data, and no key to sign pickles is "
+                f"available ({exc.why}). {REMEDY}, or store plain data, or pass pickle='unsafe' "
+                f"if only you can write to {self._label!r}."
+            ) from exc
+
+    def _unpickle(self, role: Any, key: bytes, data: bytes) -> Any:
+        if self.pickle_mode == "never":
+            raise UntrustedPickleError(
+                f"an entry of {self._label!r} is a pickle and this cache was opened with "
+                "pickle='never'",
+                "refused",
+            )
+        if self.pickle_mode == "unsafe":
+            payload = data[HEADER_SIZE:] if data[:1] == bytes((ENVELOPE,)) else data
+        elif self._signer is None:
+            raise UntrustedPickleError("no key to verify signatures was given", "unknown-key")
+        else:
+            payload = self._signer.verify(role, key, data)
+        return _load(payload)
+
+
+def _as_bytes(data: Native) -> bytes:
+    if type(data) is bytes:
+        return data
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise CodecError(f"cannot decode data: {type(data)!r} where bytes are expected")
+
+
+def _load(payload: bytes) -> Any:
+    """Load a pickle that is as trustworthy as it will get."""
+    try:
+        return pickle.loads(payload)
+    except MemoryError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - the classes of the value run here, and raise anything
+        raise CodecError(f"cannot load a pickled value: {type(exc).__name__}: {exc}") from exc
+
+
+def _pickle_by_value(key: Any) -> bytes:
+    """Pickle a key so that the identity of its parts does not matter.
+
+    A pickle refers back to an object that it met before, so that `(s, s)` and `(s, t)` with
+    equal but distinct `s` and `t` pickle differently; `fast` writes each anew.
+    """
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, _KEY_PROTOCOL)
+    pickler.fast = True
+    try:
+        pickler.dump(key)
+    except (ValueError, RecursionError):
+        # The key contains itself.
+        return pickletools.optimize(pickle.dumps(key, _KEY_PROTOCOL))
+    return file.getvalue()
