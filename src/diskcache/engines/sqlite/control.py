@@ -153,10 +153,10 @@ def _first_words(cache_id: bytes) -> bytes:
     return words.tobytes()
 
 
-def identity_of(directory: str) -> tuple[int, int] | None:
-    """Return which file is at the control file's path now; None if there is none."""
+def identity_of(path: str) -> tuple[int, int] | None:
+    """Return which file is at the path of a control file now; None if there is none."""
     try:
-        found = os.stat(os.path.join(directory, NAME))
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -1,0 +1,154 @@
+"""What must be true of a cache directory: small named checks, each with its repair."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Final, Protocol, TypeVar
+
+from diskcache.engines.base import Finding
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.control import BYTES, COUNT
+from diskcache.engines.sqlite.culling import forget
+from diskcache.files import OWN_NAME, RESERVED, TEMPORARY, is_safe
+
+T = TypeVar("T")
+
+ROWS_WITH_FILES: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE file IS NOT NULL"
+BAD_MODES: Final = (
+    "SELECT count(*) FROM Cache WHERE mode & 15 NOT IN (1, 2, 3, 4, 5, 6, 7)"
+    " OR (file IS NULL AND value IS NULL) OR (file IS NOT NULL AND value IS NOT NULL)"
+)
+
+
+class Write(Protocol):
+    """Runs a step in a write transaction."""
+
+    def __call__(self, wait: float | None, step: Callable[..., T], *args: Any) -> T:
+        """Run *step* with the connection and *args*."""
+        ...
+
+
+def check(link: Link, write: Write, fix: bool, wait: float | None) -> list[Finding]:
+    """Return what is wrong; with *fix*, mend what can be mended without touching strangers' files.
+
+    Beside live writers it raises no false alarm: everything is compared in one transaction, and
+    files are published and removed only inside one.
+    """
+    findings = [
+        Finding("data", f"the database is damaged: {text}")
+        for (text,) in link.execute("PRAGMA integrity_check")
+        if text != "ok"
+    ]
+    if fix and not findings:
+        with suppress(OSError):
+            link.files.sweep_temporary(link.clock.time() - 60)
+    findings += write(wait, _check_all, fix)
+    return findings
+
+
+def _check_all(link: Link, fix: bool) -> list[Finding]:
+    findings: list[Finding] = []
+    for named in (_rows_have_files, _files_have_rows, _values_are_sound, _totals_are_exact):
+        findings += named(link, fix)
+    return findings
+
+
+def _rows_have_files(link: Link, fix: bool) -> Iterator[Finding]:
+    """Every row that names a file has it, with the recorded length."""
+    for rowid, file, size, *_ in link.execute(ROWS_WITH_FILES).fetchall():
+        path = os.path.join(link.site.directory, file)
+        found = _regular_size(path) if is_safe(file) else None
+        if found is None:
+            yield Finding("data", f"file not found: {path}")
+            if fix:
+                forget(link, rowid, None, 0)
+                link.size -= size
+        elif found != size:
+            yield Finding("data", f"wrong file size: {path}, {found} != {size}")
+            if fix:
+                forget(link, rowid, file, size)
+
+
+def _regular_size(path: str) -> int | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _files_have_rows(link: Link, fix: bool) -> Iterator[Finding]:
+    """Every file in the directory belongs to a row; folders are not empty.
+
+    A folder that holds a cache of its own is left alone. Only files with names of ours are
+    removed: what a user put here stays.
+    """
+    directory = link.site.directory
+    for folder, folders, files in os.walk(directory, topdown=True):
+        relative = os.path.relpath(folder, directory).replace(os.sep, "/")
+        if relative != "." and "cache.db" in files:
+            folders.clear()
+            continue
+        if relative == ".":
+            files = [name for name in files if name not in RESERVED]
+            if TEMPORARY in folders:
+                folders.remove(TEMPORARY)
+        for name in sorted(files):
+            yield from _check_file(link, name if relative == "." else f"{relative}/{name}", fix)
+    yield from _check_folders(link, directory, fix)
+
+
+def _check_file(link: Link, name: str, fix: bool) -> Iterator[Finding]:
+    if link.execute(sql.NAMES_FILE, (name,)).get is not None:
+        return
+    yield Finding("file", f"unknown file: {os.path.join(link.site.directory, name)}")
+    if fix and OWN_NAME.fullmatch(name):
+        link.doomed.append(name)
+
+
+def _check_folders(link: Link, directory: str, fix: bool) -> Iterator[Finding]:
+    doomed = {os.path.join(directory, name) for name in link.doomed}
+    gone: set[str] = set()
+    for folder, folders, files in os.walk(directory, topdown=False):
+        if folder in (directory, os.path.join(directory, TEMPORARY)):
+            continue
+        inside = [os.path.join(folder, name) for name in (*folders, *files)]
+        if all(path in gone for path in inside):
+            yield Finding("directory", f"empty directory: {folder}")
+            gone.add(folder)
+            if fix:
+                with suppress(OSError):
+                    os.rmdir(folder)
+        elif all(path in gone or path in doomed for path in inside):
+            gone.add(folder)
+
+
+def _values_are_sound(link: Link, fix: bool) -> Iterator[Finding]:
+    """Every row has a value in exactly one place, of a known kind."""
+    del fix
+    wrong = link.execute(BAD_MODES).get
+    if wrong:
+        yield Finding("data", f"{wrong} entries have no value, two values, or an unknown kind")
+
+
+def _totals_are_exact(link: Link, fix: bool) -> Iterator[Finding]:
+    """The totals of the control file are those of the rows."""
+    control = link.site.control
+    if control is None:
+        return
+    # What this transaction repaired is not in the words yet, but is in the rows.
+    for name, word, statement, delta in (
+        ("count", COUNT, sql.COUNT, link.rows),
+        ("size", BYTES, sql.FILE_BYTES, link.size),
+    ):
+        actual = link.execute(statement).get
+        recorded = control.words[word] + delta
+        if recorded != actual:
+            yield Finding("data", f"{name} of entries is {recorded}, should be {actual}")
+            if fix:
+                control.words[word] = max(actual - delta, 0)
+                link.has_changes = True

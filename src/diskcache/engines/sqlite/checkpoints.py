@@ -1,0 +1,71 @@
+"""When the write-ahead log is copied into the database, so that it stays small.
+
+A log is copied without stopping anybody (PASSIVE) once it is long enough. It starts over by
+itself when everything is copied and no reader uses it; where readers follow one another without a
+gap it never would, so beyond the hard bound a writer waits a moment for them (RESTART) before
+it writes. A reader that stopped in the middle would make every write wait, so after a failure the
+next attempt is a second away.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+import apsw
+
+from diskcache.engines.sqlite.connection import Link
+
+SOFT: Final = 2 * 2**20
+"""Bytes of log from which it is copied."""
+HARD: Final = 6 * 2**20
+"""Bytes of log from which a writer waits for readers."""
+STEP: Final = 2**19
+"""Bytes of log between two copies while it cannot start over."""
+READERS_WAIT: Final = 50
+"""Milliseconds that a writer waits for readers."""
+BACK_OFF: Final = 1.0
+"""Seconds until readers are waited for again."""
+
+
+class Checkpointer:
+    """Keeps the log of one directory short, for one engine."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._blocked_until = 0.0
+
+    def bounds(self, size_limit: float) -> tuple[float, float]:
+        """Return the soft and the hard bound for a cache of this size limit, in bytes."""
+        return min(SOFT, max(size_limit / 16, 2**17)), min(HARD, max(size_limit / 4, 2**18))
+
+    def after_commit(self, link: Link, size_limit: float) -> None:
+        """Copy the log if it is long. Call it without the gate."""
+        length = link.log_pages * link.page_size
+        if length < SOFT // 16:
+            self._next = 0
+            return
+        soft, hard = self.bounds(size_limit)
+        if length < max(soft, self._next):
+            return
+        with suppress(apsw.Error):
+            link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._next = int(length + STEP)
+        if length >= hard:
+            self._restart(link)
+
+    def _restart(self, link: Link) -> None:
+        clock = link.clock
+        if clock.monotonic() < self._blocked_until:
+            return
+        gate = link.site.gate
+        gate.acquire(None)
+        link.con.set_busy_timeout(READERS_WAIT)
+        try:
+            link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+            self._next = 0
+        except apsw.Error:
+            self._blocked_until = clock.monotonic() + BACK_OFF
+        finally:
+            link.con.set_busy_timeout(0)
+            gate.release()

@@ -1,0 +1,419 @@
+"""One connection of one thread, hardened, with the state of its transaction.
+
+The order of steps that makes a write visible (see control.py) is in `Link.begin` and
+`Link.commit`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+import apsw
+
+from diskcache.clock import Clock
+from diskcache.engines.sqlite import control as control_file
+from diskcache.engines.sqlite import schema
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.control import BEGIN, BOOT, BYTES, COUNT, END, MASK, WRITTEN
+from diskcache.errors import (
+    CacheFormatError,
+    NewerFormatError,
+    OlderFormatError,
+    Timeout,
+    UnsafeSQLiteError,
+)
+from diskcache.host import boot_id
+
+if TYPE_CHECKING:
+    from diskcache.engines.sqlite.site import Site
+    from diskcache.files import ValueFiles
+
+DATABASE: Final = "cache.db"
+FOREIGN_NAP: Final = 0.002
+"""Seconds between two tries while a program that ignores the gate holds the database."""
+LARGEST_VALUE: Final = 2**30
+OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
+
+
+def check_library() -> None:
+    """Refuse a SQLite that can lose what was written.
+
+    Versions 3.7.0 to 3.51.2 may reset the write-ahead log while another connection copies it.
+
+    Raises:
+        UnsafeSQLiteError: The library has that bug.
+    """
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    fixed = (
+        version >= (3, 51, 3)
+        or (3, 50, 7) <= version < (3, 51)
+        or (3, 44, 6) <= version < (3, 45)
+    )
+    if not fixed:
+        raise UnsafeSQLiteError(
+            f"SQLite {apsw.sqlite_lib_version()} can lose data (WAL-reset bug): versions from"
+            " 3.51.3 on are safe; install a wheel of apsw: pip install --upgrade 'apsw>=3.54'"
+        )
+
+
+def connect(directory: str, flags: int = OPEN_FLAGS) -> apsw.Connection:
+    """Open the database of a directory and harden it before any statement runs."""
+    path = os.path.join(directory, DATABASE)
+    if flags & apsw.SQLITE_OPEN_URI:
+        path = "file:" + _uri_quote(path) + "?immutable=1"
+    connection = apsw.Connection(path, flags=flags)
+    harden(connection)
+    return connection
+
+
+def _uri_quote(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+_SWITCHES: Final = (
+    (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
+    (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
+    (apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0),
+    (apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),
+    (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
+    (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
+    (apsw.SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, 0),
+    (apsw.SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, 0),
+)
+_LIMITS: Final = (
+    (apsw.SQLITE_LIMIT_LENGTH, LARGEST_VALUE),
+    (apsw.SQLITE_LIMIT_ATTACHED, 0),
+    (apsw.SQLITE_LIMIT_TRIGGER_DEPTH, 1),
+    (apsw.SQLITE_LIMIT_EXPR_DEPTH, 64),
+    (apsw.SQLITE_LIMIT_VDBE_OP, 25_000),
+)
+
+
+def harden(connection: apsw.Connection) -> None:
+    """Make a connection safe to use on a database that a stranger may have written."""
+    for switch, value in _SWITCHES:
+        connection.config(switch, value)
+    connection.drop_modules(None)
+    for limit, value in _LIMITS:
+        connection.limit(limit, value)
+
+
+def verify(connection: apsw.Connection, directory: str) -> None:
+    """Check that a database is one of ours, before anything else is asked of it.
+
+    Raises:
+        CacheFormatError: It is not, or it is of another format.
+    """
+    version = connection.execute("PRAGMA user_version").get
+    found = {name: text for name, text in connection.execute(sql.SCHEMA) if text is not None}
+    if version == schema.FORMAT and schema.is_known(found):
+        return
+    if schema.is_version_5(found):
+        raise OlderFormatError(
+            f"cache {directory!r} was written by diskcache 5, whose format this version does not"
+            " read: choose another directory"
+        )
+    if isinstance(version, int) and version > schema.FORMAT and "Cache" in found:
+        raise NewerFormatError(
+            f"cache {directory!r} has format {version}, newer than this library's"
+            f" {schema.FORMAT}: upgrade diskcache"
+        )
+    raise CacheFormatError(
+        f"{os.path.join(directory, DATABASE)!r} is a database, but not of a cache: its tables are"
+        " not exactly those of format 6; choose another directory"
+    )
+
+
+_SWITCH: Final = (ctypes.c_int(0), ctypes.c_int(1))
+
+
+def persist_log(connection: apsw.Connection, wanted: bool) -> None:
+    """Choose whether closing a connection may remove the write-ahead log.
+
+    It must not, while another process has the database open: should that one have lost its locks
+    (any `open` and `close` of the file in its process drops them), what it writes would be lost.
+    """
+    pointer = ctypes.addressof(_SWITCH[wanted])
+    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, pointer)
+
+
+class Link:
+    """A connection and its transaction. Used by one thread; closed by any."""
+
+    __slots__ = (
+        "__weakref__",
+        "bulk",
+        "cache_id",
+        "clock",
+        "con",
+        "depth",
+        "doomed",
+        "execute",
+        "expiry_exact",
+        "expiry_low",
+        "files",
+        "has_changes",
+        "is_broken",
+        "log_pages",
+        "page_size",
+        "pid",
+        "published",
+        "rows",
+        "settled",
+        "site",
+        "size",
+        "written",
+    )
+
+    def __init__(
+        self,
+        con: apsw.Connection,
+        site: Site,
+        cache_id: bytes,
+        files: ValueFiles,
+        clock: Clock,
+    ) -> None:
+        self.con = con
+        self.execute: Callable[..., apsw.Cursor] = con.execute
+        self.site = site
+        self.cache_id = cache_id
+        self.files = files
+        self.clock = clock
+        self.pid = os.getpid()
+        self.depth = 0
+        self.is_broken = False
+        self.log_pages = 0
+        self.page_size: int = con.execute("PRAGMA page_size").get
+        self.published: list[str] = []
+        self.doomed: list[str] = []
+        self.settled: list[Callable[[], None]] = []
+        self._reset()
+        con.set_wal_hook(self._on_log)
+        site.add(self)
+
+    def _reset(self) -> None:
+        self.rows = 0
+        """Entries more than before."""
+        self.size = 0
+        """Bytes of value files more than before."""
+        self.written = 0
+        """Upper bound of bytes written to the database."""
+        self.expiry_low = control_file.NEVER
+        """Earliest expiry that was stored."""
+        self.expiry_exact: int | None = None
+        """Earliest expiry of all, where it was looked up."""
+        self.has_changes = False
+        self.published.clear()
+        self.doomed.clear()
+        self.settled.clear()
+
+    def _on_log(self, _con: apsw.Connection, _name: str, pages: int) -> int:
+        self.log_pages = pages
+        return apsw.SQLITE_OK
+
+    # -- Transactions --
+
+    def begin(self, wait: float | None) -> None:
+        """Take the gate and start a write transaction, recovering from a writer that died.
+
+        Raises:
+            Timeout: The gate, or the database, was not free within *wait* seconds.
+        """
+        gate = self.site.gate
+        gate.acquire(wait)
+        try:
+            try:
+                self.execute("BEGIN IMMEDIATE")
+            except apsw.BusyError:
+                self._begin_patiently(wait)
+            self._meet_control()
+        except BaseException:
+            self._undo()
+            gate.release()
+            raise
+        self.depth = 1
+
+    def _begin_patiently(self, wait: float | None) -> None:
+        """Wait for a program that holds the database without knowing of the gate."""
+        deadline = None if wait is None else self.clock.monotonic() + wait
+        while deadline is None or self.clock.monotonic() < deadline:
+            self.clock.sleep(FOREIGN_NAP)
+            with suppress(apsw.BusyError):
+                self.execute("BEGIN IMMEDIATE")
+                return
+        raise Timeout
+
+    def _meet_control(self) -> None:
+        site = self.site
+        control = site.control
+        if not site.is_shared_memory_safe:
+            return
+        if control is None or control_file.identity_of(site.control_path) != control.identity:
+            if not site.is_current():
+                raise DirectoryReplaced
+            control = site.renew_control(self.cache_id)
+            if control is None:
+                return
+        words = control.words
+        if words[BEGIN] != words[END] or words[BOOT] != boot_id():
+            self._recover(words)
+
+    def _recover(self, words: memoryview[int]) -> None:
+        """Count again, and write a row.
+
+        The row matters: a writer that was killed after its last log frame, but before the index
+        of the log, leaves a transaction that would come back when every process has closed. The
+        next real commit overwrites it.
+        """
+        for slot in range(control_file.HEADER, control_file.HEADER + control_file.SLOTS):
+            words[slot] = (words[slot] + 1) & (MASK - 1) if words[slot] & 1 else words[slot]
+        if words[control_file.EPOCH] & 1:
+            words[control_file.EPOCH] = (words[control_file.EPOCH] + 1) & MASK
+        words[COUNT] = self.execute(sql.COUNT).get
+        words[BYTES] = self.execute(sql.FILE_BYTES).get
+        words[control_file.NEXT_EXPIRY] = 0
+        words[control_file.STATE] = (words[control_file.STATE] + 1) & MASK
+        words[control_file.FILES] = max(words[control_file.FILES], 1)
+        self.execute(sql.RECOVERED)
+        words[BOOT] = boot_id()
+        self.has_changes = True
+
+    def commit(self) -> None:
+        """Make the transaction visible, act on its consequences, and let the next writer in."""
+        self.depth = 0
+        try:
+            if self.is_broken:
+                self.is_broken = False
+                self._undo()
+                return
+            control = self.site.control
+            if not self.has_changes or control is None:
+                self.execute("COMMIT")
+            else:
+                self._commit(control.words)
+            for name in self.doomed:
+                self.files.remove(name)
+            if control is not None and (self.doomed or self.published):
+                control.words[control_file.FILES] = 0
+            for act in self.settled:
+                act()
+            self._reset()
+        except BaseException:
+            self._undo()
+            raise
+        finally:
+            self.site.gate.release()
+
+    def _commit(self, words: memoryview[int]) -> None:
+        began = (words[BEGIN] + 1) & MASK
+        words[BEGIN] = began
+        self.execute("COMMIT")
+        if self.rows:
+            words[COUNT] = max(words[COUNT] + self.rows, 0)
+        if self.size:
+            words[BYTES] = max(words[BYTES] + self.size, 0)
+        if self.expiry_exact is not None:
+            words[control_file.NEXT_EXPIRY] = min(self.expiry_exact, self.expiry_low)
+        elif self.expiry_low < words[control_file.NEXT_EXPIRY]:
+            words[control_file.NEXT_EXPIRY] = self.expiry_low
+        words[WRITTEN] = (words[WRITTEN] + self.written) & MASK
+        words[END] = began
+
+    def rollback(self) -> None:
+        """Undo the transaction and let the next writer in."""
+        self.depth = 0
+        self.is_broken = False
+        try:
+            self._undo()
+        finally:
+            self.site.gate.release()
+
+    def _undo(self) -> None:
+        """Roll back and remove what was published; the gate is still held."""
+        with suppress(apsw.Error):
+            if self.con.in_transaction:
+                self.execute("ROLLBACK")
+        for name in self.published:
+            self.files.remove(name)
+        control = self.site.control
+        if control is not None and self.published:
+            control.words[control_file.FILES] = 0
+        self._reset()
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done in the block, and only that, if an error leaves it."""
+        kept = (self.rows, self.size, self.written, self.expiry_low, self.expiry_exact)
+        files = len(self.published), len(self.doomed)
+        self.execute("SAVEPOINT step")
+        try:
+            yield
+        except BaseException:
+            if self.con.in_transaction:
+                self.execute("ROLLBACK TO step")
+                self.execute("RELEASE step")
+                self.rows, self.size, self.written, self.expiry_low, self.expiry_exact = kept
+                for name in self.published[files[0] :]:
+                    self.files.remove(name)
+                del self.published[files[0] :], self.doomed[files[1] :]
+            raise
+        self.execute("RELEASE step")
+
+    # -- Files --
+
+    def note_files(self) -> None:
+        """Say that value files are about to change, for whoever finds this process dead."""
+        control = self.site.control
+        if control is not None and not control.words[control_file.FILES]:
+            control.words[control_file.FILES] = 1
+
+    # -- Life --
+
+    def close(self) -> None:
+        """Close the connection; an unfinished transaction is rolled back. May be repeated."""
+        site = self.site
+        if self.pid != os.getpid() or self not in site.links:
+            return
+        if self.depth:
+            # Only the thread that began it may give the gate back.
+            if not site.gate.is_mine:
+                return
+            self.rollback()
+        try:
+            self.con.set_wal_hook(None)
+            # A directory that was removed and made again has another log of the same name.
+            if not self.con.readonly("main") and site.is_current() and site.is_last(self):
+                persist_log(self.con, False)
+            self.con.close()
+        except apsw.Error:
+            self.con.close(True)
+        finally:
+            site.remove(self)
+
+
+class DirectoryReplaced(Exception):  # noqa: N818 - it is a signal, not an error
+    """The directory at the path is not the one that this connection belongs to."""
+
+
+class Lease:
+    """Held by a thread for as long as it lives; its end closes the thread's connection."""
+
+    __slots__ = ("link",)
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def __del__(self) -> None:
+        self.link.close()
+
+
+class ThreadState(threading.local):
+    """What each thread keeps of an engine."""
+
+    link: Link | None = None
+    lease: Lease | None = None

@@ -1,0 +1,309 @@
+"""Which entries go when a cache is full, and when to look.
+
+Implementation note.
+
+*When to look.* The volume is measured with two pragmas, so not on every write: each write adds a
+generous bound of the bytes it may have needed to the word *written* of the control file, and the
+volume is measured again when the distance to the limit may have been used up. Likewise expired
+entries are looked for only when the word *next expiry* says that there may be some.
+
+*Order.* Victims are read from the index on `rank`. An index costs a page at every write, so ranks
+stay NULL, and the index empty, while a cache is less than half full: ranking then starts, every
+write ranks its own row, and the older rows are ranked a batch at a time, until all are. The state
+rows `rank_policy`, `rank_done` and `rank_goal` say by which policy, up to which row, and which row
+was the last one when ranking started. A batch is large enough that small caches are ranked at
+once, and so have an exact order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.control import BYTES, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
+from diskcache.policy import Policy, Rank, find_policy
+
+RANK_BATCH: Final = 1000
+"""Older rows ranked by one write; about two milliseconds."""
+
+ROW_OVERHEAD: Final = 512
+"""Bytes that a row may need besides its value and key, half-full pages included."""
+OVERFLOW: Final = 4096
+"""Bytes that a long row may waste in its last pages."""
+
+_FILL: Final = {
+    Rank.STORED: sql.RANK_STORED,
+    Rank.USED: sql.RANK_USED,
+    Rank.COUNT: sql.RANK_COUNT,
+}
+
+
+def footprint(key: object, value: object) -> int:
+    """Return a bound of the bytes that storing an entry may add to the database."""
+    size = len(value) if isinstance(value, (str, bytes)) else 8
+    if isinstance(key, (str, bytes)):
+        size += 2 * len(key)
+    return 2 * size + ROW_OVERHEAD + (OVERFLOW if size > 1000 else 0)
+
+
+def forget(link: Link, rowid: int, file: str | None, size: int) -> None:
+    """Remove one row, and remember its file for the time after the commit."""
+    link.execute(sql.DELETE_ROW, (rowid,))
+    link.rows -= 1
+    link.has_changes = True
+    if file is not None:
+        link.size -= size
+        link.note_files()
+        link.doomed.append(file)
+
+
+class Culler:
+    """Decides, inside a write transaction, what has to go."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._policy = find_policy("none")
+        self._state: int | None = None
+        self._ranked_by: str | None = None
+        self._done = 0
+        self._goal = 0
+        self._measure_at: int | None = None
+        self._measured_for: float | None = None
+        self.reads: dict[int, float] = {}
+        """Rows read since the last flush: the time, or how often, as the policy needs."""
+        self._last_read = 0.0
+
+    @property
+    def policy(self) -> Policy:
+        """The eviction policy of the settings."""
+        if self._policy.name != self._settings["eviction_policy"]:
+            self._policy = find_policy(self._settings["eviction_policy"])
+            self.reads = {}
+        return self._policy
+
+    # -- Reads --
+
+    def note_read(self, rowid: int, now: float) -> bool:
+        """Remember a read, without writing; tell whether enough have come together."""
+        reads = self.reads
+        if self._policy.rank is Rank.USED:
+            reads[rowid] = now
+        else:
+            reads[rowid] = reads.get(rowid, 0) + 1
+            self._last_read = now
+        return len(reads) >= 1000
+
+    def flush_reads(self, link: Link) -> None:
+        """Write the remembered reads down."""
+        reads, self.reads = self.reads, {}
+        if not reads:
+            return
+        policy = self.policy
+        link.has_changes = True
+        if policy.rank is Rank.USED:
+            link.con.executemany(sql.READ_USED, [(now, row) for row, now in reads.items()])
+        elif policy.rank is Rank.COUNT:
+            link.con.executemany(sql.READ_COUNT, [(count, row) for row, count in reads.items()])
+        elif policy.template is not None and policy.template["get"]:
+            change = policy.template["get"].format(now=repr(float(self._last_read)))
+            statement = f"UPDATE Cache SET {change} WHERE rowid = ?"
+            for row, count in reads.items():
+                link.con.executemany(statement, [(row,)] * int(count))
+
+    # -- Rank of a row that is stored --
+
+    def load(self, link: Link) -> None:
+        """Learn how entries are ranked, if that has changed."""
+        control = link.site.control
+        state = None if control is None else control.words[STATE]
+        if state is not None and state == self._state:
+            return
+        found = {
+            name: link.execute(sql.STATE, (name,)).get
+            for name in ("rank_policy", "rank_done", "rank_goal")
+        }
+        self._ranked_by = found["rank_policy"]
+        self._done, self._goal = found["rank_done"] or 0, found["rank_goal"] or 0
+        self._state = state
+        self._measure_at = None
+
+    def rank_of_new(self, now: float) -> float | None:
+        """Return the rank of an entry that is stored now."""
+        if self._ranked_by is None:
+            return None
+        rank = self._ranking_policy().rank
+        return 0.0 if rank is Rank.COUNT else now
+
+    def access_time_of_new(self, now: float) -> float | None:
+        """Return the access time of an entry that is stored now, where somebody will ask."""
+        return now if self.policy.rank in (Rank.USED, Rank.TEMPLATE) else None
+
+    def _ranking_policy(self) -> Policy:
+        name = self._ranked_by
+        return self.policy if name in (None, self._policy.name) else find_policy(str(name))
+
+    # -- After a row was stored --
+
+    def after_put(self, link: Link, now: float, key: tuple[Any, Any], rowid: int) -> None:
+        """Remove expired entries, then victims while the cache is over its limit.
+
+        The entry that was just written, *key* or *rowid*, is never a victim. No more than
+        `cull_limit` entries go.
+        """
+        budget = self._settings["cull_limit"]
+        if len(self.reads) >= 32:
+            self.flush_reads(link)
+        if budget <= 0:
+            return
+        control = link.site.control
+        if control is None or min(control.words[NEXT_EXPIRY], link.expiry_low) < now * 1e6:
+            budget -= self.remove_expired(link, now, budget)
+        if budget > 0 and self.policy.rank is not Rank.NONE and self._may_be_full(link):
+            if not rowid:
+                found = link.execute(sql.FIND, key).get
+                rowid = found[0] if found else 0
+            self.remove_victims(link, now, budget, rowid, over=-1)
+
+    def remove_expired(self, link: Link, now: float, limit: int) -> int:
+        """Remove up to *limit* expired entries, the longest expired first."""
+        rows = link.execute(sql.EXPIRED, (now, limit)).fetchall()
+        for rowid, file, size, *_ in rows:
+            forget(link, rowid, file, size)
+        first = link.execute(sql.FIRST_EXPIRY).get
+        link.expiry_exact = NEVER if first is None else as_microseconds(first)
+        link.expiry_low = NEVER
+        return len(rows)
+
+    def _may_be_full(self, link: Link) -> bool:
+        control = link.site.control
+        limit = self._settings["size_limit"]
+        if control is None:
+            return self._is_full(link, limit)
+        written = (control.words[WRITTEN] + link.written) & MASK
+        mark = self._measure_at
+        if mark is not None and limit == self._measured_for and (mark - written) & MASK < 2**63:
+            return False
+        return self._is_full(link, limit)
+
+    def _is_full(self, link: Link, limit: float) -> bool:
+        volume = self.volume(link)
+        control = link.site.control
+        half = limit / 2
+        if volume >= half:
+            self._rank_more(link)
+        room = (half if volume < half else limit) - volume
+        if control is not None:
+            written = control.words[WRITTEN] + link.written
+            self._measure_at = int(written + max(min(room, 2**62), 0)) & MASK
+            self._measured_for = limit
+        return volume >= limit
+
+    def volume(self, link: Link) -> int:
+        """Return the bytes of pages in use and of value files."""
+        return pages_in_use(link) + file_bytes(link)
+
+    # -- Ranking --
+
+    def _rank_more(self, link: Link) -> None:
+        """Start ranking, or rank one more batch of older rows."""
+        policy = self.policy
+        if policy.rank not in _FILL:
+            return
+        if self._ranked_by is None:
+            self._start(link, policy.name)
+        if self._done < self._goal:
+            rows = link.execute(sql.RANK_BATCH, (self._done, self._goal, RANK_BATCH)).fetchall()
+            last = rows[-1][0] if len(rows) == RANK_BATCH else self._goal
+            link.execute(_FILL[self._ranking_policy().rank], (self._done, last))
+            self._remember(link, rank_done=last)
+            self._done = last
+
+    def restart(self, link: Link, name: str) -> None:
+        """Rank all entries anew, if they are ranked at all, because the policy changed."""
+        self.load(link)
+        if self._ranked_by not in (None, name):
+            self.stop(link)
+            if find_policy(name).rank in _FILL:
+                self._start(link, name)
+
+    def _start(self, link: Link, name: str) -> None:
+        goal = link.execute(sql.LAST_ROWID).get or 0
+        self._remember(link, rank_policy=name, rank_done=0, rank_goal=goal)
+        self._ranked_by, self._done, self._goal = name, 0, goal
+
+    def stop(self, link: Link) -> None:
+        """Leave entries without an order until the cache fills up again."""
+        link.execute(sql.FORGET_RANKING)
+        self._ranked_by = None
+        self._announce(link)
+
+    def _remember(self, link: Link, **state: Any) -> None:
+        for name, value in state.items():
+            link.execute(sql.STORE, (name, value, "state"))
+        self._announce(link)
+
+    def _announce(self, link: Link) -> None:
+        link.has_changes = True
+        control = link.site.control
+        if control is not None:
+            control.words[STATE] = (control.words[STATE] + 1) & MASK
+        # What this process believes is not committed yet: it reads the state again next time.
+        self._state = None
+
+    # -- Victims --
+
+    def remove_victims(
+        self, link: Link, now: float, limit: int, spared: int, *, over: int = 0
+    ) -> int:
+        """Remove up to *limit* victims while the volume is more than the size limit plus *over*.
+
+        Ends as soon as the volume is small enough.
+        """
+        self.flush_reads(link)
+        bound = self._settings["size_limit"] + over
+        removed = 0
+        if self.volume(link) <= bound:
+            return 0
+        self._rank_more(link)
+        for rowid, file, size, *_ in self._victims(link, now, limit, spared):
+            if rowid == spared:
+                continue
+            forget(link, rowid, file, size)
+            removed += 1
+            if self.volume(link) <= bound:
+                break
+        self._measure_at = None
+        return removed
+
+    def _victims(self, link: Link, now: float, limit: int, spared: int) -> list[tuple[Any, ...]]:
+        policy = self.policy
+        if policy.template is not None:
+            template = policy.template["cull"]
+            if template is None:
+                return []
+            fields = "rowid, file, size, key, raw"
+            statement = template.format(fields=fields, now=repr(float(now)))
+            return link.execute(statement, (limit,)).fetchall()
+        return link.execute(sql.VICTIMS, (spared, limit)).fetchall()
+
+
+def as_microseconds(moment: float) -> int:
+    """Return a time as the control file keeps it."""
+    return int(min(max(moment * 1e6, 0), NEVER))
+
+
+def pages_in_use(link: Link) -> int:
+    """Return the bytes of database pages that hold something."""
+    execute = link.execute
+    pages = execute("PRAGMA page_count").get - execute("PRAGMA freelist_count").get
+    return int(pages) * link.page_size
+
+
+def file_bytes(link: Link) -> int:
+    """Return the bytes of value files, this transaction included."""
+    control = link.site.control
+    if control is None or not control.is_clean:
+        return int(link.execute(sql.FILE_BYTES).get)
+    return control.words[BYTES] + link.size

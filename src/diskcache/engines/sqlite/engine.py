@@ -1,0 +1,647 @@
+"""`SqliteEngine`: each operation is a step of another module, run in the right transaction."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
+
+import apsw
+
+from diskcache.clock import Clock
+from diskcache.engines.base import Batch, Capabilities, Finding, Put, Volume
+from diskcache.engines.sqlite import checking, listing, opening, queues, removal, site, writing
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.checkpoints import Checkpointer
+from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
+from diskcache.engines.sqlite.control import COUNT, HITS, MASK, MISSES
+from diskcache.engines.sqlite.culling import Culler, file_bytes, pages_in_use
+from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
+from diskcache.entry import (
+    DbValue,
+    EncodedKey,
+    Listed,
+    Only,
+    Order,
+    Payload,
+    RemovalCause,
+    Row,
+    Tag,
+)
+from diskcache.errors import DiskCacheError
+from diskcache.files import ValueFiles
+from diskcache.keys import queue_bounds
+from diskcache.policy import Rank
+
+T = TypeVar("T")
+
+LOOK_EVERY: Final = 0.5
+"""Seconds between two looks at whether the directory is still the one that was opened."""
+
+LOG_CHECK: Final = 64
+"""Pages of log below which its length is of no interest."""
+
+
+class SqliteEngine:
+    """An engine on one SQLite database and value files beside it.
+
+    Thread-safe: each thread has a connection of its own, closed when the thread ends.
+    Process-safe: writers queue at a gate. Fork-safe: a child connects anew.
+    """
+
+    capabilities: Final = Capabilities(transactions=True, ordered=True, files=True, durable=True)
+
+    def __init__(
+        self,
+        directory: str,
+        settings: Mapping[str, Any],
+        files: ValueFiles,
+        clock: Clock,
+        *,
+        mode: int = 0o700,
+        readonly: bool = False,
+        pragmas: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.is_readonly = readonly
+        self._settings = settings
+        self._place = opening.Place(
+            directory, files, clock, mode, settings, readonly, pragmas or {}
+        )
+        self._local = ThreadState()
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
+        self._culler = Culler(settings)
+        self._checkpointer = Checkpointer()
+        self._look_at = float("-inf")
+        self._seen: tuple[object, ...] = ()
+        self.records_reads = False
+        site.remember(self)
+
+    # -- Connections --
+
+    @property
+    def cache_id(self) -> bytes:
+        """Sixteen random bytes that name this cache for as long as it exists."""
+        return self._link().cache_id
+
+    def open(self, *, create: bool = False) -> None:
+        """Connect this thread, making the cache if it does not exist and *create* is true."""
+        if self._local.link is None:
+            self._connect(create)
+
+    def _link(self) -> Link:
+        return self._local.link or self._connect()
+
+    def _connect(self, create: bool = False) -> Link:
+        link = opening.open_link(self._place, create=create)
+        self._links.add(link)
+        self._local.link = link
+        self._local.lease = Lease(link)
+        return link
+
+    def _drop(self) -> None:
+        self._local.link = None
+        self._local.lease = None
+
+    def forget(self) -> None:
+        """Forget connections that a forked child inherited; they are parked elsewhere."""
+        self._local = ThreadState()
+        self._links = weakref.WeakSet()
+
+    def _reader(self, now: float) -> Link:
+        """Return this thread's connection, to the directory that is at the path now."""
+        link = self._local.link
+        if link is None or (now >= self._look_at and not link.depth):
+            return self._look(now)
+        return link
+
+    def _look(self, now: float) -> Link:
+        link = self._local.link
+        if self.is_readonly:
+            seen = _state_of(self.directory)
+            if link is None or seen != self._seen:
+                self._drop()
+                self._seen = seen
+                link = self._connect()
+            return link
+        if link is not None and not link.site.is_current():
+            self._drop()
+            link = None
+        self._look_at = now + LOOK_EVERY
+        return link or self._connect()
+
+    def close(self, *, everywhere: bool = True) -> None:
+        """Close this thread's connection, and with *everywhere* those of idle threads."""
+        link = self._local.link
+        if link is not None and not link.depth and not self.is_readonly:
+            self._flush()
+        self._drop()
+        if link is not None:
+            link.close()
+        if everywhere:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        for link in list(self._links):
+            gate = link.site.gate
+            with suppress(DiskCacheError):
+                # With the gate in hand, no other thread of this process is in a transaction.
+                if not self.is_readonly:
+                    gate.acquire(0)
+                try:
+                    if not link.depth:
+                        link.close()
+                finally:
+                    if not self.is_readonly:
+                        gate.release()
+
+    # -- Running steps --
+
+    def _read(self, link: Link, statement: str, values: Sequence[Any]) -> Any:
+        """Run a read again on a new connection if another thread closed this one."""
+        try:
+            return link.execute(statement, values).get
+        except apsw.ConnectionClosedError:
+            self._drop()
+            return self._connect().execute(statement, values).get
+        except apsw.Error as exc:
+            raise translate(exc, self.directory) from exc
+
+    def _write(self, wait: float | None, step: Callable[..., T], *args: Any) -> T:
+        """Run *step* in the transaction of this thread, or in one of its own."""
+        link = self._local.link or self._connect()
+        if link.depth:
+            return self._inside(link, step, args)
+        link = self._begin(link, wait)
+        try:
+            result = step(link, *args)
+        except BaseException as exc:
+            link.rollback()
+            raise self._translated(exc) from exc
+        self._end(link)
+        return result
+
+    def _begin(self, link: Link, wait: float | None) -> Link:
+        if self.is_readonly:
+            raise read_only(self.directory)
+        if link.pid != os.getpid():
+            site.after_fork_in_child()
+            link = self._connect()
+        try:
+            link.begin(wait)
+        except (DirectoryReplaced, apsw.ConnectionClosedError):
+            self._drop()
+            link = self._connect()
+            link.begin(wait)
+        except apsw.Error as exc:
+            raise translate(exc, self.directory) from exc
+        if link.site.hits or link.site.misses:
+            _save_statistics(link)
+        return link
+
+    def _end(self, link: Link) -> None:
+        try:
+            link.commit()
+        except apsw.Error as exc:
+            raise translate(exc, self.directory) from exc
+        if link.log_pages > LOG_CHECK:
+            self._checkpointer.after_commit(link, self._settings["size_limit"])
+
+    def _inside(self, link: Link, step: Callable[..., T], args: tuple[Any, ...]) -> T:
+        if link.is_broken:
+            raise transaction_lost(self.directory)
+        try:
+            return step(link, *args)
+        except (apsw.Error, OSError) as exc:
+            # A full disk, or an interrupt, rolls all of the transaction back.
+            link.is_broken = not link.con.in_transaction
+            raise self._translated(exc) from exc
+
+    def _translated(self, exc: BaseException) -> BaseException:
+        if isinstance(exc, apsw.Error):
+            return translate(exc, self.directory)
+        if isinstance(exc, OSError) and not isinstance(exc, DiskCacheError):
+            return file_error(exc, self.directory)
+        return exc
+
+    @contextmanager
+    def transaction(self, wait: float | None) -> Iterator[None]:
+        """Run this thread's operations in the block together or not at all."""
+        link = self._link()
+        if link.depth:
+            link.depth += 1
+            try:
+                yield
+            finally:
+                if link.depth > 1:
+                    link.depth -= 1
+            return
+        link = self._begin(link, wait)
+        try:
+            yield
+        except BaseException:
+            # A forked child that leaves the block must not end its parent's transaction.
+            if link.pid == os.getpid() and link.depth:
+                link.rollback()
+            raise
+        if link.pid != os.getpid():
+            return
+        if not link.depth or link.is_broken:
+            if link.depth:
+                link.rollback()
+            raise transaction_lost(self.directory)
+        self._end(link)
+
+    # -- One key --
+
+    def get(self, key: EncodedKey, now: float) -> Row | None:
+        """Return the live entry of *key*."""
+        link = self._local.link
+        if link is None or now >= self._look_at:
+            link = self._reader(now)
+        row: Row | None
+        try:
+            row = link.execute(sql.GET, (*key, now)).get
+        except apsw.Error:
+            row = self._read(link, sql.GET, (*key, now))
+        if row is not None and self.records_reads:
+            self._note_read(row[8], now)
+        return row
+
+    def _note_read(self, rowid: int, now: float) -> None:
+        if self._culler.note_read(rowid, now) and not self.is_readonly:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write down reads and statistics, if nobody else is writing."""
+        link = self._local.link
+        if link is not None and (self._culler.reads or link.site.hits or link.site.misses):
+            with suppress(DiskCacheError):
+                self._write(0, self._culler.flush_reads)
+
+    def settings_changed(self) -> None:
+        """Take note of a changed eviction policy."""
+        policy = self._culler.policy
+        template = policy.template
+        self.records_reads = policy.records_reads or bool(template and template["get"])
+
+    def contains(self, key: EncodedKey, now: float) -> bool:
+        """Tell whether *key* has a live entry."""
+        return self._read(self._reader(now), sql.CONTAINS, (*key, now)) is not None
+
+    def put(
+        self,
+        key: EncodedKey,
+        payload: Payload,
+        expire_time: float | None,
+        tag: Tag,
+        now: float,
+        wait: float | None,
+        only: Only | int = Only.ALWAYS,
+    ) -> bool:
+        """Store an entry; remove its staged file if that does not happen."""
+        if self.is_too_large(payload):
+            self._place.files.discard(payload.staged)
+            return False
+        entry = (self._culler, key, payload, expire_time, tag, now)
+        try:
+            if only is Only.ALWAYS:
+                return self._write(wait, writing.put, *entry)
+            stored = self._write(wait, writing.put_if, *entry, only)
+        except BaseException:
+            self._place.files.discard(payload.staged)
+            raise
+        if not stored:
+            self._place.files.discard(payload.staged)
+        return stored
+
+    def is_too_large(self, payload: Payload) -> bool:
+        """Tell whether a value alone is over the size limit, so that it could never stay."""
+        size = payload.staged.size if payload.staged is not None else _length(payload.value)
+        return (
+            size > self._settings["size_limit"]
+            and self._settings["cull_limit"] > 0
+            and self._culler.policy.rank is not Rank.NONE
+        )
+
+    def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
+        """Remove a live entry; tell whether there was one."""
+        return self._write(wait, writing.delete, key, now)
+
+    def discard(self, key: EncodedKey, ident: int, file: str, wait: float | None) -> bool:
+        """Remove an entry whose file is unusable, if it still names that file."""
+        if self.is_readonly:
+            return False
+        return self._write(wait, writing.discard, key, ident, file)
+
+    def touch(
+        self, key: EncodedKey, expire_time: float | None, now: float, wait: float | None
+    ) -> bool:
+        """Give a live entry another expiry."""
+        return self._write(wait, writing.touch, key, expire_time, now)
+
+    def incr(
+        self,
+        key: EncodedKey,
+        delta: float,
+        default: float | None,
+        expire_time: float | None,
+        tag: Tag,
+        now: float,
+        wait: float | None,
+    ) -> DbValue:
+        """Add to a stored number."""
+        args = (self._culler, key, delta, default, expire_time, tag, now)
+        return self._write(wait, writing.incr, *args)
+
+    def pop(
+        self, key: EncodedKey, now: float, wait: float | None, load: Callable[[Row], T]
+    ) -> T | None:
+        """Load and remove a live entry."""
+        return self._write(wait, writing.pop, key, now, load)
+
+    # -- Many keys --
+
+    def get_many(self, keys: Sequence[EncodedKey], now: float) -> list[Row | None]:
+        """Return the live entries of *keys* as of one moment."""
+        link = self._reader(now)
+        begun = not link.con.in_transaction
+        try:
+            if begun:
+                link.execute("BEGIN")
+            rows = [link.execute(sql.GET, (*key, now)).get for key in keys]
+        except apsw.Error as exc:
+            raise translate(exc, self.directory) from exc
+        finally:
+            if begun and link.con.in_transaction:
+                link.execute("COMMIT")
+        if self.records_reads:
+            for row in rows:
+                if row is not None:
+                    self._note_read(row[8], now)
+        return rows
+
+    def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
+        """Store all of *puts* or none."""
+        remaining = list(puts)
+        try:
+            return self._write(wait, self._put_all, remaining, now)
+        except BaseException:
+            for put in remaining:
+                self._place.files.discard(put.payload.staged)
+            raise
+
+    def _put_all(self, link: Link, puts: list[Put], now: float) -> int:
+        stored = 0
+        culler = self._culler
+        with link.savepoint():
+            for key, payload, expire_time, tag in puts:
+                if self.is_too_large(payload):
+                    self._place.files.discard(payload.staged)
+                else:
+                    stored += writing.put(link, culler, key, payload, expire_time, tag, now)
+        return stored
+
+    def delete_many(self, keys: Iterable[EncodedKey], now: float, wait: float | None) -> int:
+        """Remove the live entries of *keys* in one step."""
+        return self._write(wait, _delete_all, list(keys), now)
+
+    # -- Queues --
+
+    def push(
+        self,
+        prefix: str | None,
+        side: str,
+        pack: Callable[[EncodedKey], Payload],
+        expire_time: float | None,
+        tag: Tag,
+        now: float,
+        wait: float | None,
+    ) -> int | str:
+        """Store an entry beyond an end of a queue; return its key."""
+        args = (self._culler, prefix, side, pack, expire_time, tag, now)
+        key: int | str = self._write(wait, queues.push, *args)
+        return key
+
+    def pull(
+        self,
+        prefix: str | None,
+        side: str,
+        now: float,
+        wait: float | None,
+        load: Callable[[EncodedKey, Row], T],
+        *,
+        remove: bool,
+    ) -> tuple[EncodedKey, T] | None:
+        """Return the entry at an end of a queue."""
+        if not remove:
+            statement = sql.PULL_LAST if side == "back" else sql.PULL_FIRST
+            found = self._glance(statement, queue_bounds(prefix), now, load)
+            if found is not None:
+                return found
+        return self._write(wait, queues.pull, prefix, side, now, load, remove)
+
+    def edge(
+        self,
+        last: bool,
+        now: float,
+        wait: float | None,
+        load: Callable[[EncodedKey, Row], T],
+        *,
+        remove: bool,
+    ) -> tuple[EncodedKey, T] | None:
+        """Return the newest or the oldest entry."""
+        if not remove:
+            found = self._glance(sql.EDGE_LAST if last else sql.EDGE_FIRST, (), now, load)
+            if found is not None:
+                return found
+        return self._write(wait, queues.edge, last, now, load, remove)
+
+    def _glance(
+        self,
+        statement: str,
+        bounds: tuple[Any, ...],
+        now: float,
+        load: Callable[[EncodedKey, Row], T],
+    ) -> tuple[EncodedKey, T] | None:
+        """Answer a peek without the write lock, where nothing has to be removed for it."""
+        found = queues.glance(self._reader(now), statement, bounds, now)
+        if found is None:
+            return None
+        with suppress(queues.SkipEntry):
+            return found[0], load(*found)
+        return None
+
+    # -- Bulk removal and listing --
+
+    def remove(
+        self,
+        cause: RemovalCause,
+        cursor: object | None,
+        now: float,
+        wait: float | None,
+        *,
+        tag: Tag = None,
+    ) -> Batch:
+        """Remove one bounded batch."""
+        batch = self._write(wait, removal.remove, self._culler, cause, cursor, now, tag)
+        if batch.cursor is None and not self._link().depth:
+            with suppress(DiskCacheError):
+                while self._write(0, removal.give_back):
+                    pass
+        return batch
+
+    def page(
+        self,
+        order: Order,
+        after: object | None,
+        limit: int,
+        *,
+        reverse: bool = False,
+        prefix: str | None = None,
+        tag: Tag = None,
+        until: object | None = None,
+    ) -> list[Listed]:
+        """Return the next page of entries."""
+        link = self._reader(float("inf"))
+        try:
+            return listing.page(
+                link, order, after, limit, reverse=reverse, prefix=prefix, tag=tag, until=until
+            )
+        except apsw.Error as exc:
+            raise translate(exc, self.directory) from exc
+
+    def last_cursor(self) -> object | None:
+        """Return the cursor of the newest entry."""
+        rowid: int | None = self._read(self._link(), sql.LAST_ROWID, ())
+        return rowid
+
+    # -- Totals and statistics --
+
+    def count(self) -> int:
+        """Return how many entries are stored."""
+        link = self._reader(float("inf"))
+        control = link.site.control
+        if control is None or not control.is_clean or link.is_broken:
+            return int(self._read(link, sql.COUNT, ()))
+        return control.words[COUNT] + (link.rows if link.depth else 0)
+
+    def volume(self) -> Volume:
+        """Return bytes of pages in use and of value files."""
+        link = self._reader(float("inf"))
+        try:
+            return Volume(pages_in_use(link), file_bytes(link))
+        except apsw.Error as exc:
+            raise translate(exc, self.directory) from exc
+
+    def hits_and_misses(self) -> tuple[int, int]:
+        """Return the counts of reads, those of this process not yet written down included."""
+        link = self._link()
+        control = link.site.control
+        if control is None:
+            found = dict(link.execute(sql.SETTINGS, ("statistics",)).fetchall())
+            hits, misses = found.get("hits", 0), found.get("misses", 0)
+        else:
+            hits, misses = control.words[HITS], control.words[MISSES]
+        return hits + link.site.hits, misses + link.site.misses
+
+    def record(self, hits: int, misses: int) -> None:
+        """Count reads; written down by the next write."""
+        here = self._link().site
+        here.hits += hits
+        here.misses += misses
+
+    def reset_statistics(self, wait: float | None) -> None:
+        """Set hits and misses to zero."""
+        self._write(wait, _reset_statistics)
+
+    # -- Settings --
+
+    def stored_settings(self) -> dict[str, Any]:
+        """Return the settings kept in the directory, unchecked."""
+        rows = self._link().execute(sql.SETTINGS, ("setting",)).fetchall()
+        return dict(rows)
+
+    def store_settings(self, settings: Mapping[str, Any], wait: float | None) -> None:
+        """Keep settings in the directory."""
+        self._write(wait, self._store_all, settings)
+
+    def _store_all(self, link: Link, settings: Mapping[str, Any]) -> None:
+        for name, value in settings.items():
+            link.execute(sql.STORE, (name, value, "setting"))
+        link.has_changes = True
+        if "eviction_policy" in settings:
+            self._culler.restart(link, settings["eviction_policy"])
+
+    def run_pragma(self, name: str, value: Any) -> None:
+        """Run a pragma on this thread's connection, now."""
+        try:
+            opening.run_pragma(self._link().con, name, value)
+        except apsw.Error as exc:
+            raise translate(exc, self.directory) from exc
+
+    def index_tags(self, wanted: bool, wait: float | None) -> None:
+        """Make or drop the index on tags."""
+        self._write(wait, _index_tags, wanted)
+
+    def check(self, fix: bool, wait: float | None) -> list[Finding]:
+        """Return the broken invariants; with *fix*, mend them."""
+        return checking.check(self._link(), self._write, fix, wait)
+
+    @property
+    def off(self) -> dict[str, str]:
+        """What is switched off here, and why."""
+        return dict(self._link().site.off)
+
+
+def _state_of(directory: str) -> tuple[object, ...]:
+    """Return what changes when somebody else writes to a directory that is only read here."""
+    path = os.path.join(directory, "cache.db")
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (None,)
+    return (found.st_ino, found.st_mtime_ns, found.st_size, os.path.exists(path + "-wal"))
+
+
+def _length(value: DbValue) -> int:
+    return len(value) if isinstance(value, (str, bytes)) else 0
+
+
+def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:
+    with link.savepoint():
+        return sum(writing.delete(link, key, now) for key in keys)
+
+
+def _save_statistics(link: Link) -> None:
+    here, control = link.site, link.site.control
+    hits, misses, here.hits, here.misses = here.hits, here.misses, 0, 0
+    if control is not None:
+        control.words[HITS] = (control.words[HITS] + hits) & MASK
+        control.words[MISSES] = (control.words[MISSES] + misses) & MASK
+        return
+    found = dict(link.execute(sql.SETTINGS, ("statistics",)).fetchall())
+    for name, more in (("hits", hits), ("misses", misses)):
+        link.execute(sql.STORE, (name, found.get(name, 0) + more, "statistics"))
+
+
+def _reset_statistics(link: Link) -> None:
+    control = link.site.control
+    if control is not None:
+        control.words[HITS] = control.words[MISSES] = 0
+        return
+    for name in ("hits", "misses"):
+        link.execute(sql.STORE, (name, 0, "statistics"))
+
+
+def _index_tags(link: Link, wanted: bool) -> None:
+    from diskcache.engines.sqlite.schema import OPTIONAL
+
+    if wanted:
+        text = OPTIONAL["Cache_tag"].replace("CREATE INDEX", "CREATE INDEX IF NOT EXISTS")
+        link.execute(text)
+    else:
+        link.execute("DROP INDEX IF EXISTS Cache_tag")
+    link.has_changes = True

@@ -1,0 +1,134 @@
+"""The one place where errors of the database library become errors of this one."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import apsw
+
+from diskcache.errors import (
+    CacheCorruptError,
+    CacheFormatError,
+    CacheFullError,
+    DirectoryError,
+    DirectoryMissingError,
+    DirectoryNotADirectoryError,
+    DirectoryPermissionError,
+    DiskCacheError,
+    EngineError,
+    LockedError,
+    ReadOnlyError,
+    TagTypeError,
+    TransactionError,
+)
+
+
+def translate(exc: apsw.Error, directory: str) -> DiskCacheError:
+    """Return the error of this library that says what *exc* says, with a remedy."""
+    text = str(exc)
+    if isinstance(exc, apsw.FullError):
+        return full(directory)
+    if isinstance(exc, (apsw.BusyError, apsw.LockedError)):
+        return LockedError(
+            f"cache {directory!r} is locked by another program ({text}): close programs that"
+            " have its cache.db open, such as a database browser"
+        )
+    if isinstance(exc, (apsw.ReadOnlyError, apsw.PermissionsError)):
+        return read_only(directory)
+    if isinstance(exc, apsw.NotADBError):
+        return CacheFormatError(
+            f"{os.path.join(directory, 'cache.db')!r} is not a database: choose another"
+            " directory, or remove this one if nothing in it is needed"
+        )
+    if isinstance(exc, apsw.CorruptError):
+        return CacheCorruptError(
+            f"the database of cache {directory!r} is damaged ({text}): run"
+            f" 'python -m diskcache check --fix {directory}', or remove the directory"
+        )
+    if isinstance(exc, apsw.CantOpenError):
+        return cannot_open(directory)
+    return EngineError(f"cache {directory!r}: the database reports: {text}")
+
+
+def full(directory: str) -> CacheFullError:
+    """Return the error of a full disk."""
+    return CacheFullError(
+        f"the disk that holds cache {directory!r} is full: what was stored before is intact;"
+        " free some space, or lower size_limit and call cull()"
+    )
+
+
+def read_only(directory: str) -> ReadOnlyError:
+    """Return the error of a cache that may not be written."""
+    return ReadOnlyError(
+        f"cache {directory!r} cannot be written: it was opened with readonly=True, or its files"
+        " or their file system are read-only for this user"
+    )
+
+
+def cannot_open(directory: str) -> DiskCacheError:
+    """Return the error that says why a cache directory cannot be opened."""
+    path = os.path.join(directory, "cache.db")
+    try:
+        os.stat(path)
+        number = 0
+    except OSError as exc:
+        number = exc.errno or 0
+    if number == 0:
+        readable = os.access(path, os.R_OK) and os.access(directory, os.X_OK)
+        number = errno.EACCES if not readable or not os.access(directory, os.W_OK) else errno.EIO
+    elif number == errno.ENOENT and os.path.isdir(directory) and not os.access(directory, os.W_OK):
+        number = errno.EACCES
+    return directory_error(number, directory)
+
+
+_REMEDIES = {
+    errno.EACCES: "give this user the right to read and write it, or choose another directory",
+    errno.EPERM: "give this user the right to read and write it, or choose another directory",
+    errno.EROFS: "its file system is read-only; pass readonly=True to read an existing cache",
+    errno.ENOENT: "the directory was removed; make a new Cache to start again",
+    errno.ENOTDIR: "the path, or a parent of it, is a file; choose another directory",
+    errno.EEXIST: "the path is a file; choose another directory",
+}
+_CLASSES: dict[int, type[DirectoryError]] = {
+    errno.EACCES: DirectoryPermissionError,
+    errno.EPERM: DirectoryPermissionError,
+    errno.ENOENT: DirectoryMissingError,
+    errno.ENOTDIR: DirectoryNotADirectoryError,
+}
+
+
+def directory_error(number: int, directory: str) -> DiskCacheError:
+    """Return the error of a directory that cannot be used, for an error number of the system."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return full(directory)
+    remedy = _REMEDIES.get(number, "check the disk")
+    kind = _CLASSES.get(number, DirectoryError)
+    return kind(number, f"cannot use cache directory ({os.strerror(number)}): {remedy}", directory)
+
+
+def file_error(exc: OSError, directory: str) -> Exception:
+    """Return what to raise for an error of the file system while a value file is written."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return full(directory)
+    if exc.errno == errno.ENOENT and not os.path.isdir(directory):
+        return directory_error(errno.ENOENT, directory)
+    return exc
+
+
+def tag_error(tag: object) -> TagTypeError:
+    """Return the error of a tag that cannot be stored."""
+    return TagTypeError(
+        f"tag must be an int, float, str, bytes or None: got {tag!r} of {type(tag).__name__}"
+    )
+
+
+def transaction_lost(directory: str) -> TransactionError:
+    """Return the error of an operation in a transaction that no longer exists."""
+    return TransactionError(
+        f"the transaction on cache {directory!r} is gone: an error inside it rolled it back, or"
+        " the cache was closed in it; nothing of it was stored, so run it again"
+    )
+
+

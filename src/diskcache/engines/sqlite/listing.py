@@ -1,0 +1,82 @@
+"""Pages of entries, in insertion order or key order, without a lock."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.connection import Link
+from diskcache.entry import Listed, Order, Tag
+
+
+def page(
+    link: Link,
+    order: Order,
+    after: Any,
+    limit: int,
+    *,
+    reverse: bool,
+    prefix: str | None,
+    tag: Tag,
+    until: Any,
+) -> list[Listed]:
+    """Return the next page behind the cursor *after*."""
+    if order is Order.KEY:
+        conditions, values = _key_conditions(after, reverse, prefix)
+        ordering = "key DESC, raw DESC" if reverse else "key, raw"
+    else:
+        conditions, values = _row_conditions(after, reverse, until)
+        ordering = "rowid DESC" if reverse else "rowid"
+    if tag is not None:
+        conditions.append("tag = ?")
+        values.append(tag)
+    where = " WHERE " + " AND ".join(conditions) if conditions else ""
+    statement = f"SELECT key, raw, {sql.ROW} FROM Cache{where} ORDER BY {ordering} LIMIT ?"
+    rows = link.execute(statement, (*values, limit)).fetchall()
+    if order is Order.KEY:
+        return [Listed(row[:2], row[:2], row[2:]) for row in rows]
+    return [Listed(row[10], row[:2], row[2:]) for row in rows]
+
+
+def _row_conditions(after: Any, reverse: bool, until: Any) -> tuple[list[str], list[Any]]:
+    conditions, values = [], []
+    if after is not None:
+        conditions.append("rowid < ?" if reverse else "rowid > ?")
+        values.append(after)
+    if until is not None:
+        conditions.append("rowid >= ?" if reverse else "rowid <= ?")
+        values.append(until)
+    return conditions, values
+
+
+def _key_conditions(
+    after: Any, reverse: bool, prefix: str | None
+) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+    if after is not None:
+        conditions.append("(key, raw) < (?, ?)" if reverse else "(key, raw) > (?, ?)")
+        values.extend(after)
+    if prefix is not None:
+        conditions.append("raw = 1 AND typeof(key) = 'text' AND key >= ?")
+        values.append(prefix)
+        bound = after_prefix(prefix)
+        if bound is not None:
+            conditions.append("key < ?")
+            values.append(bound)
+    return conditions, values
+
+
+def after_prefix(prefix: str) -> str | None:
+    """Return the smallest text that is greater than every text starting with *prefix*.
+
+    None if there is none. Text is ordered by code points, as its UTF-8 bytes are.
+    """
+    for end in range(len(prefix), 0, -1):
+        point = ord(prefix[end - 1])
+        if point < sys.maxunicode:
+            # The code points from D800 to DFFF are halves of others and cannot be stored.
+            following = 0xE000 if point == 0xD7FF else point + 1
+            return prefix[: end - 1] + chr(following)
+    return None

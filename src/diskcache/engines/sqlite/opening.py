@@ -1,0 +1,245 @@
+"""Making and opening the database of a cache directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from diskcache.clock import Clock
+from diskcache.engines.sqlite import schema, site
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.connection import (
+    DATABASE,
+    OPEN_FLAGS,
+    Link,
+    check_library,
+    connect,
+    harden,
+    persist_log,
+    verify,
+)
+from diskcache.engines.sqlite.errors import cannot_open, directory_error, translate
+from diskcache.errors import CacheFormatError, SettingError
+from diskcache.files import TEMPORARY, ValueFiles
+
+LONGEST_OPENING: Final = 60.0
+"""Seconds that opening waits for another process that is making the same cache."""
+
+PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
+OWN_PRAGMAS: Final = {"auto_vacuum", "page_size", "journal_mode", "mmap_size", "cache_spill"}
+READ_ONLY: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
+
+
+class Place(NamedTuple):
+    """Everything needed to open connections to one directory."""
+
+    directory: str
+    files: ValueFiles
+    clock: Clock
+    mode: int
+    settings: Mapping[str, Any]
+    readonly: bool
+    pragmas: Mapping[str, Any]
+    """Pragmas beyond the settings, without the prefix `sqlite_`."""
+
+
+def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
+    """Make the directory if it is missing; return the mode that its files follow.
+
+    Raises:
+        DirectoryError: It cannot be made or used; `errno` says why.
+    """
+    try:
+        if not os.path.isdir(directory):
+            if readonly:
+                raise directory_error(errno.ENOENT, directory)
+            os.makedirs(directory, mode)
+            # makedirs obeys the umask, which must not decide who may read a cache.
+            os.chmod(directory, mode)
+            return mode
+        found = os.stat(directory).st_mode & 0o777
+    except FileExistsError:
+        if os.path.isdir(directory):
+            return mode
+        raise directory_error(errno.ENOTDIR, directory) from None
+    except OSError as exc:
+        raise directory_error(exc.errno or 0, directory) from exc
+    return 0o700 | (found & 0o070)
+
+
+def open_link(place: Place, *, create: bool) -> Link:
+    """Open a connection to the cache of a directory, making the cache if *create*.
+
+    Cost: about ten statements; no write if the cache exists.
+
+    Raises:
+        DiskCacheError: It cannot be opened; the class and the message say why.
+    """
+    check_library()
+    directory = place.directory
+    try:
+        if place.readonly:
+            return _open_readonly(place)
+        path = os.path.join(directory, DATABASE)
+        if os.path.exists(path) and not os.path.exists(os.path.join(directory, site.GATE)):
+            _refuse_strangers(directory)
+        if not os.path.isdir(directory):
+            raise directory_error(errno.ENOENT, directory)
+        with site.registry_lock():
+            here = site.enter(directory, place.clock, place.mode)
+            try:
+                if not os.path.exists(path):
+                    if not create:
+                        raise directory_error(errno.ENOENT, directory)
+                    _create(place, here)
+                return _open(place, here)
+            except BaseException:
+                here.leave()
+                raise
+    except apsw.Error as exc:
+        raise translate(exc, directory) from exc
+
+
+def _refuse_strangers(directory: str) -> None:
+    """Look at a database without lock files beside it before any is made there."""
+    connection = connect(directory, READ_ONLY)
+    try:
+        verify(connection, directory)
+    finally:
+        connection.close()
+
+
+def _open(place: Place, here: site.Site) -> Link:
+    connection = connect(place.directory)
+    try:
+        connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
+        verify(connection, place.directory)
+        _configure(connection, place)
+        cache_id = _read_cache_id(connection, place.directory)
+        connection.set_busy_timeout(0)
+    except BaseException:
+        connection.close()
+        raise
+    here.attach_control(cache_id)
+    return Link(connection, here, cache_id, place.files, place.clock)
+
+
+def _read_cache_id(connection: apsw.Connection, directory: str) -> bytes:
+    cache_id = connection.execute(sql.STATE, ("cache_id",)).get
+    if not isinstance(cache_id, bytes) or len(cache_id) != 16:
+        raise CacheFormatError(f"cache {directory!r} has no valid id: remove the directory")
+    return cache_id
+
+
+def _open_readonly(place: Place) -> Link:
+    directory = place.directory
+    path = os.path.join(directory, DATABASE)
+    if not os.path.exists(path):
+        raise cannot_open(directory)
+    flags = READ_ONLY
+    if not os.path.exists(path + "-wal"):
+        # Nobody has it open, and opening it as usual would make a log. Reads look again whether
+        # that is still so.
+        flags |= apsw.SQLITE_OPEN_URI
+    connection = connect(directory, flags)
+    try:
+        connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
+        verify(connection, directory)
+        connection.execute("PRAGMA query_only = 1")
+        cache_id = _read_cache_id(connection, directory)
+    except BaseException:
+        connection.close()
+        raise
+    here = site.enter_readonly(directory, place.clock)
+    return Link(connection, here, cache_id, place.files, place.clock)
+
+
+def _configure(connection: apsw.Connection, place: Place) -> None:
+    """Set what a connection does not remember. Each statement is run to its end."""
+    execute, settings = connection.execute, place.settings
+    # A page written to the log before its commit would be undone by a forked child that closes.
+    execute("PRAGMA cache_spill = 0").fetchall()
+    execute("PRAGMA cell_size_check = 1").fetchall()
+    execute(f"PRAGMA mmap_size = {int(settings['sqlite_mmap_size'])}").fetchall()
+    execute(f"PRAGMA cache_size = {int(settings['sqlite_cache_size'])}").fetchall()
+    execute(f"PRAGMA synchronous = {int(settings['sqlite_synchronous'])}").fetchall()
+    journal = str(settings["sqlite_journal_mode"]).lower()
+    if journal != "wal":
+        execute(f"PRAGMA journal_mode = {journal}").fetchall()
+    else:
+        persist_log(connection, True)
+    for name, value in sorted(place.pragmas.items()):
+        run_pragma(connection, name, value)
+
+
+def run_pragma(connection: apsw.Connection, name: str, value: Any) -> None:
+    """Run one pragma that a user chose by keyword.
+
+    Raises:
+        SettingError: The name or the value cannot be part of a pragma.
+    """
+    if not PRAGMA_NAME.fullmatch(name) or not _is_pragma_value(value):
+        raise SettingError(
+            f"sqlite_{name} must be the name of a pragma, with a number or a word: got {value!r}"
+        )
+    connection.execute(f"PRAGMA {name} = {value}").fetchall()
+
+
+def _is_pragma_value(value: object) -> bool:
+    return isinstance(value, (bool, int)) or (
+        isinstance(value, str) and re.fullmatch(r"\w{1,32}", value) is not None
+    )
+
+
+def _create(place: Place, here: site.Site) -> None:
+    """Make the database under another name and move it into place, so that none is half made."""
+    here.gate.acquire(LONGEST_OPENING)
+    directory = place.directory
+    path = os.path.join(directory, DATABASE)
+    temporary = os.path.join(directory, f"{DATABASE}.{secrets.token_hex(8)}.new")
+    try:
+        if os.path.exists(path):
+            return
+        with suppress(FileExistsError):
+            os.mkdir(os.path.join(directory, TEMPORARY), place.mode)
+            os.chmod(os.path.join(directory, TEMPORARY), place.mode)
+        _build(temporary, place)
+        os.chmod(temporary, place.mode & 0o666)
+        os.rename(temporary, path)
+    except OSError as exc:
+        raise directory_error(exc.errno or 0, directory) from exc
+    finally:
+        for name in (temporary, temporary + "-journal", temporary + "-wal", temporary + "-shm"):
+            with suppress(OSError):
+                os.unlink(name)
+        here.gate.release()
+
+
+def _build(path: str, place: Place) -> None:
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOFOLLOW
+    connection = apsw.Connection(path, flags=flags)
+    try:
+        harden(connection)
+        execute = connection.execute
+        execute("PRAGMA synchronous = 1")
+        execute(f"PRAGMA page_size = {schema.PAGE_SIZE}").fetchall()
+        execute(f"PRAGMA auto_vacuum = {int(place.settings['sqlite_auto_vacuum'])}").fetchall()
+        execute("PRAGMA journal_mode = memory").fetchall()
+        execute("BEGIN IMMEDIATE")
+        execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        execute(f"PRAGMA user_version = {schema.FORMAT}")
+        for statement in schema.TABLES.values():
+            execute(statement)
+        execute(sql.STORE, ("cache_id", secrets.token_bytes(16), "state"))
+        execute("COMMIT")
+        journal = str(place.settings["sqlite_journal_mode"]).lower()
+        execute(f"PRAGMA journal_mode = {journal}").fetchall()
+    finally:
+        connection.close()

@@ -1,0 +1,116 @@
+"""Steps on queues and on the ends of the cache, inside a write transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.culling import Culler, forget
+from diskcache.engines.sqlite.writing import put
+from diskcache.entry import EncodedKey, Payload, Row, Tag
+from diskcache.errors import QueueFullError, QueueKeyError
+from diskcache.keys import QUEUE_END, QUEUE_START, queue_bounds, queue_key, queue_number
+
+T = TypeVar("T")
+
+
+def push(
+    link: Link,
+    culler: Culler,
+    prefix: str | None,
+    side: str,
+    pack: Callable[[EncodedKey], Payload],
+    expire_time: float | None,
+    tag: Tag,
+    now: float,
+) -> Any:
+    """Store an entry beyond the end of a queue."""
+    statement = sql.QUEUE_LAST if side == "back" else sql.QUEUE_FIRST
+    last = link.execute(statement, queue_bounds(prefix)).get
+    key = _next_key(prefix, side, last)
+    encoded = (key, 1)
+    put(link, culler, encoded, pack(encoded), expire_time, tag, now)
+    return key
+
+
+def _next_key(prefix: str | None, side: str, last: Any) -> Any:
+    if last is None:
+        return queue_key(prefix, QUEUE_START)
+    number = queue_number(prefix, last)
+    if number is None:
+        raise QueueKeyError(
+            f"cannot push to queue {prefix!r}: its last key {last!r} does not end in a number;"
+            " choose a prefix that no other key starts with, or remove that key"
+        )
+    number += 1 if side == "back" else -1
+    if not 0 < number < QUEUE_END:
+        raise QueueFullError(
+            f"cannot push to the {side} of queue {prefix!r}: numbers run from 1 to"
+            f" {QUEUE_END - 1}; push to the other side, or empty the queue"
+        )
+    return queue_key(prefix, number) if prefix is not None else number
+
+
+def pull(
+    link: Link,
+    prefix: str | None,
+    side: str,
+    now: float,
+    load: Callable[[EncodedKey, Row], T],
+    remove: bool,
+) -> tuple[EncodedKey, T] | None:
+    """Return the entry at the end of a queue, removing expired ones on the way."""
+    statement = sql.PULL_LAST if side == "back" else sql.PULL_FIRST
+    return _take(link, statement, queue_bounds(prefix), now, load, remove)
+
+
+def edge(
+    link: Link, last: bool, now: float, load: Callable[[EncodedKey, Row], T], remove: bool
+) -> tuple[EncodedKey, T] | None:
+    """Return the newest or oldest entry, removing expired ones on the way."""
+    statement = sql.EDGE_LAST if last else sql.EDGE_FIRST
+    return _take(link, statement, (), now, load, remove)
+
+
+class SkipEntry(Exception):  # noqa: N818 - it is a signal, not an error
+    """Raised by a *load* function: the entry is of no use, remove it and go on."""
+
+
+def _take(
+    link: Link,
+    statement: str,
+    bounds: tuple[Any, ...],
+    now: float,
+    load: Callable[[EncodedKey, Row], T],
+    remove: bool,
+) -> tuple[EncodedKey, T] | None:
+    while (found := link.execute(statement, bounds).get) is not None:
+        key: EncodedKey = found[:2]
+        row: Row = found[2:]
+        if row[5] is not None and row[5] < now:
+            forget(link, row[8], row[2], row[3])
+            continue
+        try:
+            result = load(key, row)
+        except SkipEntry:
+            forget(link, row[8], row[2], row[3])
+            continue
+        if remove:
+            forget(link, row[8], row[2], row[3])
+        return key, result
+    return None
+
+
+def glance(
+    link: Link, statement: str, bounds: tuple[Any, ...], now: float
+) -> tuple[EncodedKey, Row] | None:
+    """Look at an end without the write lock; None if only a writer can tell.
+
+    That is when the entry there has expired: it has to be removed to see the next.
+    """
+    found = link.execute(statement, bounds).get
+    if found is None or (found[7] is not None and found[7] < now):
+        return None
+    return found[:2], found[2:]

@@ -1,0 +1,73 @@
+"""Bulk removal: one bounded batch inside a write transaction."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from diskcache.engines.base import Batch
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.control import NEVER
+from diskcache.engines.sqlite.culling import Culler, as_microseconds, forget
+from diskcache.entry import RemovalCause, Tag
+
+BATCH: Final = 500
+"""Entries removed in one transaction: two or three milliseconds in which others cannot write."""
+
+CULL_BATCH: Final = 100
+
+FREE_PAGES: Final = 64
+"""Free pages that are not worth giving back to the file system."""
+
+VACUUM_PAGES: Final = 2000
+"""Pages given back in one transaction."""
+
+
+def remove(
+    link: Link,
+    culler: Culler,
+    cause: RemovalCause,
+    cursor: Any,
+    now: float,
+    tag: Tag,
+) -> Batch:
+    """Remove one batch of the entries that *cause* selects."""
+    if cause is RemovalCause.EXPIRED:
+        return _expire(link, now)
+    if cause is RemovalCause.CULLED:
+        removed = culler.remove_victims(link, now, CULL_BATCH, -1)
+        return Batch(removed, True if removed else None)
+    after = -(2**63) if cursor is None else cursor
+    if cause is RemovalCause.CLEARED:
+        rows = link.execute(sql.ALL, (after, BATCH)).fetchall()
+    elif tag is None:
+        rows = link.execute(sql.UNTAGGED, (after, BATCH)).fetchall()
+    else:
+        rows = link.execute(sql.TAGGED, (tag, after, BATCH)).fetchall()
+    for rowid, file, size, *_ in rows:
+        forget(link, rowid, file, size)
+    if len(rows) == BATCH:
+        return Batch(len(rows), rows[-1][0])
+    if cause is RemovalCause.CLEARED and link.execute(sql.LAST_ROWID).get is None:
+        culler.stop(link)
+    return Batch(len(rows), None)
+
+
+def _expire(link: Link, now: float) -> Batch:
+    rows = link.execute(sql.EXPIRED, (now, BATCH)).fetchall()
+    for rowid, file, size, *_ in rows:
+        forget(link, rowid, file, size)
+    first = link.execute(sql.FIRST_EXPIRY).get
+    link.expiry_exact = NEVER if first is None else as_microseconds(first)
+    return Batch(len(rows), True if len(rows) == BATCH else None)
+
+
+def give_back(link: Link) -> bool:
+    """Return some free pages to the file system, if there are many; tell whether more remain."""
+    free = link.execute("PRAGMA freelist_count").get
+    pages = link.execute("PRAGMA page_count").get
+    if free < FREE_PAGES or free * 4 < pages:
+        return False
+    link.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+    link.has_changes = True
+    return bool(free > VACUUM_PAGES)

@@ -1,0 +1,231 @@
+"""What one process shares about one cache directory: gate, control file, open connections.
+
+Implementation note.
+
+*Identity.* A `Site` is found by the real path of the directory and checked against the file that
+is at `gate.lock` now: a directory that was removed and made again is another site, and objects
+that still have the old one open keep it until they close or notice.
+
+*Life.* Every process holds `users.lock` shared while it has a connection. Whoever closes its last
+connection and gets the lock for itself alone is the last of all: its connection then removes the
+write-ahead log. The others leave the log in place, so that no process ever deletes it under
+another one that lost its locks because somebody opened and closed the database file.
+
+*Fork.* A child must not touch an inherited connection, not even to close it: that would undo
+locks, or pages, of its parent. It parks them for the rest of its life, closes its copies of the
+lock descriptors (which keeps the parent's locks; unlocking would not), and connects anew.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+from diskcache import host
+from diskcache.clock import Clock
+from diskcache.engines.sqlite import control as control_file
+from diskcache.engines.sqlite.errors import directory_error
+from diskcache.engines.sqlite.gate import Gate
+
+if TYPE_CHECKING:
+    from diskcache.engines.sqlite.connection import Link
+
+GATE: Final = "gate.lock"
+USERS: Final = "users.lock"
+
+_sites: dict[str, Site] = {}
+"""The current site of each directory."""
+_open: set[Site] = set()
+"""Every site with connections, those of removed directories and of readers included."""
+_registry = threading.RLock()
+_parked: list[object] = []
+
+
+class Forgetful(Protocol):
+    """Something that must forget its connections in a forked child."""
+
+    def forget(self) -> None:
+        """Drop every reference to a connection without closing it."""
+        ...
+
+
+_forgetful: weakref.WeakSet[Forgetful] = weakref.WeakSet()
+
+
+class Site:
+    """One cache directory as this process has it open."""
+
+    def __init__(self, directory: str, clock: Clock, mode: int, readonly: bool = False) -> None:
+        self.directory = directory
+        self.mode = mode
+        self.pid = os.getpid()
+        self.links: set[Link] = set()
+        self.off: dict[str, str] = {}
+        self.control: control_file.Control | None = None
+        self.control_path = os.path.join(directory, control_file.NAME)
+        self.is_shared_memory_safe = not readonly
+        self.hits = 0
+        """Reads that found a live entry and are not written down yet."""
+        self.misses = 0
+        self._descriptors: list[int] = []
+        _open.add(self)
+        if readonly:
+            self.gate = Gate(-1, clock)
+            self.off["control"] = "the cache was opened with readonly=True"
+            return
+        self._open_locks()
+        self.gate = Gate(self._descriptors[0], clock)
+        kind = host.filesystem_type(os.path.realpath(directory))
+        if host.is_network_filesystem(kind):
+            self.is_shared_memory_safe = False
+            self.off["control"] = f"{kind} is a network file system"
+
+    def _open_locks(self) -> None:
+        try:
+            for name in (GATE, USERS):
+                self._descriptors.append(_open_lock(self.directory, name, self.mode))
+            host.lock(self._descriptors[1], shared=True, block=True)
+        except BaseException:
+            self._close()
+            raise
+
+    def is_current(self) -> bool:
+        """Tell whether the directory at this path is still the one that was opened."""
+        try:
+            found = os.stat(os.path.join(self.directory, GATE))
+        except OSError:
+            return False
+        mine = os.fstat(self._descriptors[0])
+        return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
+
+    def attach_control(self, cache_id: bytes) -> None:
+        """Map the control file if it is not mapped yet and there is one."""
+        if self.control is None and self.is_shared_memory_safe:
+            self.control = control_file.attach(self.directory, cache_id)
+
+    def renew_control(self, cache_id: bytes) -> control_file.Control | None:
+        """Map the control file that is at the path now, making one if there is none.
+
+        Call it only inside a write transaction.
+        """
+        if not self.is_shared_memory_safe:
+            return None
+        if self.control is not None:
+            # Readers of other threads may be in the middle of a look at it.
+            _parked.append(self.control)
+        self.control = control_file.attach(self.directory, cache_id) or control_file.create(
+            self.directory, cache_id, self.mode & 0o666
+        )
+        if self.control is None:
+            self.is_shared_memory_safe = False
+            self.off["control"] = "the control file cannot be made or mapped"
+        return self.control
+
+    def add(self, link: Link) -> None:
+        """Take note of an open connection."""
+        with _registry:
+            self.links.add(link)
+
+    def leave(self) -> None:
+        """Close the site if opening a connection failed and there is no other."""
+        with _registry:
+            if not self.links:
+                self._close()
+
+    def is_last(self, link: Link) -> bool:
+        """Tell whether *link* is the last connection of all processes, and keep others out.
+
+        Processes that want to open the directory wait until `remove` is called.
+        """
+        with _registry:
+            return self.links == {link} and host.lock(self._descriptors[1])
+
+    def remove(self, link: Link) -> None:
+        """Take note of a closed connection; the last one of this process closes the site."""
+        with _registry:
+            self.links.discard(link)
+            if not self.links:
+                self._close()
+
+    def _close(self) -> None:
+        _open.discard(self)
+        if _sites.get(self.directory) is self:
+            del _sites[self.directory]
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    def park(self) -> None:
+        """Give up everything in a forked child, without a trace in the parent."""
+        _parked.extend(self.links)
+        _parked.append(self)
+        for descriptor in self._descriptors:
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+def _open_lock(directory: str, name: str, mode: int) -> int:
+    path = os.path.join(directory, name)
+    try:
+        try:
+            return host.open_file(path, os.O_RDWR)
+        except FileNotFoundError:
+            return host.open_file(path, os.O_RDWR | os.O_CREAT, mode & 0o666)
+    except OSError as exc:
+        raise directory_error(exc.errno or 0, directory) from exc
+
+
+def enter(directory: str, clock: Clock, mode: int) -> Site:
+    """Return the site of a directory, opening it if this process has not."""
+    with _registry:
+        site = _sites.get(directory)
+        if site is None or site.pid != os.getpid() or not site.is_current():
+            site = _sites[directory] = Site(directory, clock, mode)
+        return site
+
+
+def enter_readonly(directory: str, clock: Clock) -> Site:
+    """Return a site of its own for a connection that never writes: no lock, no control file."""
+    return Site(directory, clock, 0, readonly=True)
+
+
+def remember(engine: Forgetful) -> None:
+    """Have *engine* told in forked children."""
+    _forgetful.add(engine)
+
+
+def registry_lock() -> threading.RLock:
+    """Return the lock under which sites and connections are opened and closed."""
+    return _registry
+
+
+def after_fork_in_child() -> None:
+    """Park all that was inherited. Called by the interpreter in every forked child."""
+    global _registry
+    _registry = threading.RLock()
+    for site in list(_open):
+        site.park()
+    _open.clear()
+    _sites.clear()
+    for engine in list(_forgetful):
+        engine.forget()
+
+
+def close_all() -> None:
+    """Close every connection of this process, rolling back what is unfinished."""
+    with _registry:
+        for site in list(_open):
+            for link in list(site.links):
+                link.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=after_fork_in_child)
+atexit.register(close_all)

@@ -1,0 +1,147 @@
+"""Every SQL statement of the engine, by name, with the index that answers it.
+
+"point" is a search of Cache_key_raw for one row; "rowid" a search of the table itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ROW: Final = "mode, value, file, size, checksum, expire_time, tag, version, rowid"
+"""The columns of `diskcache.entry.Row`, in its order."""
+
+LIVE: Final = "(expire_time IS NULL OR expire_time > ?)"
+
+# -- Reading: point --
+
+GET: Final = f"SELECT {ROW} FROM Cache WHERE key = ? AND raw = ? AND {LIVE}"
+CONTAINS: Final = f"SELECT 1 FROM Cache WHERE key = ? AND raw = ? AND {LIVE}"
+FIND: Final = "SELECT rowid, expire_time, file, size FROM Cache WHERE key = ? AND raw = ?"
+FIND_NUMBER: Final = (
+    "SELECT rowid, expire_time, file, size, mode, value FROM Cache WHERE key = ? AND raw = ?"
+)
+FIND_VERSION: Final = f"SELECT version FROM Cache WHERE key = ? AND raw = ? AND {LIVE}"
+
+# -- Writing: point, or rowid --
+
+# One statement for a new and an old key. Version 5 found that slower than SELECT followed by
+# UPDATE or INSERT; without triggers it is faster. An old row with a value file is left alone
+# (no change is counted) because its file must be remembered: the caller then takes the long way.
+UPSERT: Final = (
+    "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, mode, value,"
+    " version, rank) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time,"
+    " expire_time = excluded.expire_time, access_time = excluded.access_time, access_count = 0,"
+    " tag = excluded.tag, mode = excluded.mode, value = excluded.value, version = version + 1,"
+    " rank = excluded.rank WHERE file IS NULL"
+)
+INSERT: Final = (
+    "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, mode, value,"
+    " version, rank, file, size, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+REPLACE: Final = (
+    "UPDATE Cache SET store_time = ?, expire_time = ?, access_time = ?, access_count = 0,"
+    " tag = ?, mode = ?, value = ?, version = version + 1, rank = ?, file = ?, size = ?,"
+    " checksum = ? WHERE rowid = ?"
+)
+DELETE: Final = f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} RETURNING file, size"
+DELETE_ROW: Final = "DELETE FROM Cache WHERE rowid = ?"
+DISCARD: Final = (
+    "DELETE FROM Cache WHERE key = ? AND raw = ? AND rowid = ? AND file = ? RETURNING file, size"
+)
+TOUCH: Final = (
+    f"UPDATE Cache SET expire_time = ?, version = version + 1"
+    f" WHERE key = ? AND raw = ? AND {LIVE}"
+)
+ADD: Final = (
+    "UPDATE Cache SET store_time = ?, value = ?, mode = 1, version = version + 1,"
+    " access_time = coalesce(?, access_time), access_count = access_count + ?,"
+    " rank = CASE WHEN rank IS NULL THEN NULL ELSE coalesce(?, rank + ?) END WHERE rowid = ?"
+)
+
+# -- Queues: a range of Cache_key_raw --
+
+QUEUE_LAST: Final = (
+    "SELECT key FROM Cache WHERE ? < key AND key < ? AND raw = 1 ORDER BY key DESC LIMIT 1"
+)
+QUEUE_FIRST: Final = (
+    "SELECT key FROM Cache WHERE ? < key AND key < ? AND raw = 1 ORDER BY key ASC LIMIT 1"
+)
+PULL_LAST: Final = (
+    f"SELECT key, raw, {ROW} FROM Cache WHERE ? < key AND key < ? AND raw = 1"
+    " ORDER BY key DESC LIMIT 1"
+)
+PULL_FIRST: Final = (
+    f"SELECT key, raw, {ROW} FROM Cache WHERE ? < key AND key < ? AND raw = 1"
+    " ORDER BY key ASC LIMIT 1"
+)
+EDGE_LAST: Final = f"SELECT key, raw, {ROW} FROM Cache ORDER BY rowid DESC LIMIT 1"
+EDGE_FIRST: Final = f"SELECT key, raw, {ROW} FROM Cache ORDER BY rowid ASC LIMIT 1"
+
+# -- Removal in batches --
+
+# Cache_expire_time
+EXPIRED: Final = (
+    "SELECT rowid, file, size, key, raw FROM Cache WHERE expire_time < ?"
+    " ORDER BY expire_time LIMIT ?"
+)
+FIRST_EXPIRY: Final = (
+    "SELECT expire_time FROM Cache WHERE expire_time IS NOT NULL ORDER BY expire_time LIMIT 1"
+)
+# Cache_tag where it exists, else the table in row order
+TAGGED: Final = (
+    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag = ? AND rowid > ?"
+    " ORDER BY rowid LIMIT ?"
+)
+UNTAGGED: Final = (
+    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag IS NULL AND rowid > ?"
+    " ORDER BY rowid LIMIT ?"
+)
+ALL: Final = (
+    "SELECT rowid, file, size, key, raw FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?"
+)
+# Cache_rank
+VICTIMS: Final = (
+    "SELECT rowid, file, size, key, raw FROM Cache WHERE rank IS NOT NULL AND rowid <> ?"
+    " ORDER BY rank, rowid LIMIT ?"
+)
+
+# -- Eviction order --
+
+RANK_BATCH: Final = "SELECT rowid FROM Cache WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
+RANK_STORED: Final = "UPDATE Cache SET rank = store_time WHERE rowid > ? AND rowid <= ?"
+RANK_USED: Final = (
+    "UPDATE Cache SET rank = coalesce(access_time, store_time) WHERE rowid > ? AND rowid <= ?"
+)
+RANK_COUNT: Final = "UPDATE Cache SET rank = access_count WHERE rowid > ? AND rowid <= ?"
+READ_USED: Final = (
+    "UPDATE Cache SET access_time = ?1, rank = CASE WHEN rank IS NULL THEN NULL ELSE ?1 END"
+    " WHERE rowid = ?2 AND coalesce(access_time, 0) <= ?1"
+)
+READ_COUNT: Final = (
+    "UPDATE Cache SET access_count = access_count + ?1, rank = rank + ?1 WHERE rowid = ?2"
+)
+FORGET_RANKING: Final = "DELETE FROM Settings WHERE key LIKE 'rank\\_%' ESCAPE '\\'"
+
+# -- Totals --
+
+# Covered by Cache_expire_time and others; SQLite counts over the smallest index that has all rows.
+COUNT: Final = "SELECT count(*) FROM Cache"
+# Cache_file holds both columns, so only rows with files are visited.
+FILE_BYTES: Final = "SELECT coalesce(sum(size), 0) FROM Cache WHERE file IS NOT NULL"
+LAST_ROWID: Final = "SELECT max(rowid) FROM Cache"
+NAMES_FILE: Final = "SELECT 1 FROM Cache WHERE file = ?"
+
+# -- Settings and state --
+
+SETTINGS: Final = "SELECT key, value FROM Settings WHERE kind = ?"
+STATE: Final = "SELECT value FROM Settings WHERE key = ? AND kind = 'state'"
+STORE: Final = (
+    "INSERT INTO Settings (key, value, kind) VALUES (?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET value = excluded.value, kind = excluded.kind"
+)
+RECOVERED: Final = (
+    "INSERT INTO Settings (key, value, kind) VALUES ('recovered', 1, 'state')"
+    " ON CONFLICT (key) DO UPDATE SET value = value + 1"
+)
+SCHEMA: Final = "SELECT name, sql FROM sqlite_schema"
