@@ -1,0 +1,1 @@
+"""Tests of diskcache; see CONTRIBUTING.md for how they are written."""

@@ -1,0 +1,91 @@
+"""Fixtures of all tests, and the checks that follow every test of a cache."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.clock import ManualClock
+from tests.support.leaks import assert_tidy, extra_threads, open_below
+from tests.support.variants import SQLITE, Variant
+
+pytest.register_assert_rewrite("tests.contract")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that only the test moves."""
+    return ManualClock()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where `cache` lives; not yet there."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def variant() -> Variant:
+    """How `make_cache` makes a cache; contract suites replace it."""
+    return SQLITE
+
+
+@pytest.fixture
+def make_cache(
+    request: pytest.FixtureRequest, variant: Variant, clock: ManualClock, directory: Path
+) -> Iterator[Callable[..., Any]]:
+    """Make caches, by default in `directory` and on `clock`, and check all of them afterwards."""
+    made: list[Any] = []
+
+    def make(where: Any = directory, **keywords: Any) -> Any:
+        keywords.setdefault("clock", clock)
+        cache = variant.make(where, **keywords)
+        made.append(cache)
+        return cache
+
+    yield make
+    damaged = request.node.get_closest_marker("damaged") is not None
+    found = [] if damaged else findings_of(made)
+    for cache in made:
+        cache.close()
+
+    assert found == []
+    assert_left_clean({Path(cache.directory) for cache in made}, damaged=damaged)
+
+
+@pytest.fixture
+def cache(make_cache: Callable[..., Any]) -> Any:
+    """An empty cache with default settings."""
+    return make_cache()
+
+
+@pytest.fixture(autouse=True)
+def no_extra_threads() -> Iterator[None]:
+    """Fail a test that leaves threads running."""
+    before = set(threading.enumerate())
+    yield
+
+    assert extra_threads(before) == []
+
+
+def findings_of(made: list[Any]) -> list[str]:
+    """Return what is wrong in the caches' own view; directories that are gone are sound."""
+    latest = {cache.directory: cache for cache in made}
+    return [
+        str(finding.message)
+        for where, cache in latest.items()
+        if Path(where, "cache.db").exists()
+        for finding in cache.check()
+    ]
+
+
+def assert_left_clean(directories: set[Path], *, damaged: bool) -> None:
+    """Fail if closed caches left anything that they should not."""
+    for where in directories:
+        assert open_below(where) == []
+        if not damaged and (where / "cache.db").exists():
+            assert_tidy(where)

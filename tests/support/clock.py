@@ -1,0 +1,31 @@
+"""A clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import threading
+
+
+class ManualClock:
+    """A `diskcache.clock.Clock` whose time passes only by `advance` and `sleep`."""
+
+    def __init__(self, start: float = 1_700_000_000.0) -> None:
+        self._lock = threading.Lock()
+        self._time = start
+        self._monotonic = 1000.0
+
+    def time(self) -> float:
+        return self._time
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def sleep(self, seconds: float) -> None:
+        """Let *seconds* pass at once, so that waiting for a lock costs a test nothing."""
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> float:
+        """Let *seconds* pass, and return the new time."""
+        with self._lock:
+            self._time += seconds
+            self._monotonic += max(seconds, 0)
+            return self._time

@@ -1,0 +1,30 @@
+"""Which caches the contract suite can be run for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to make a cache, and what such a cache can do."""
+
+    make: Callable[..., Any]
+    """Called with the directory and keywords of `Cache`."""
+    capabilities: frozenset[str]
+    """Some of: culling, durable, files, ordered, settings, transactions."""
+
+
+def make_sqlite(directory: Any, **keywords: Any) -> Any:
+    """Make a plain `Cache`; imported late, so that a broken one fails single tests."""
+    from diskcache import Cache
+
+    return Cache(directory, **keywords)
+
+
+SQLITE = Variant(
+    make_sqlite,
+    frozenset({"culling", "durable", "files", "ordered", "settings", "transactions"}),
+)
