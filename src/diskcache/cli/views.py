@@ -121,9 +121,10 @@ def _check(args: Namespace, result: Result, output: Output) -> None:
     if not found:
         output.line("no problems found")
     elif args.fix:
-        output.line(f"fixed {result.data['fixed']:,} of {len(found):,} problems")
+        output.line(f"{result.data['fixed']:,} of {len(found):,} fixed")
     else:
-        output.line(f"{left:,} problems found; mend them with: check --fix")
+        many, them = ("problem", "it") if left == 1 else ("problems", "them")
+        output.line(f"{left:,} {many} found; mend {them} with: check --fix")
 
 
 VIEWS: Final[dict[str, View]] = {

@@ -27,6 +27,7 @@ from diskcache.codecs.base import (
 )
 from diskcache.codecs.plain_tree import has_surrogates
 from diskcache.codecs.signing import ENVELOPE, HEADER_SIZE, REMEDY, NoSigningKeyError, Signer
+from diskcache.entry import EncodedKey
 from diskcache.errors import (
     CodecError,
     NotPlainError,
@@ -102,12 +103,12 @@ class ValueCodec:
 
     # -- Values --
 
-    def encode(self, value: Any, key: bytes) -> tuple[int, Native]:
+    def encode(self, value: Any, key: bytes | EncodedKey) -> tuple[int, Native]:
         """Return the mode number and the data to store for *value*.
 
         Args:
             value: Anything.
-            key: `keys.key_bytes` of the entry's key; signatures are bound to it.
+            key: The entry's encoded key, or `keys.key_bytes` of it; signatures are bound to it.
 
         Raises:
             NotPlainError: The value is not plain and pickling is off.
@@ -127,7 +128,7 @@ class ValueCodec:
         except NotPlainError as exc:
             return MODE_PICKLE, self._pickle_value(value, key, exc)
 
-    def decode(self, mode: int, data: Native, key: bytes) -> Any:
+    def decode(self, mode: int, data: Native, key: bytes | EncodedKey) -> Any:
         """Return the value that `encode` made *data* of.
 
         Raises:
@@ -174,7 +175,7 @@ class ValueCodec:
 
     # -- Pickles --
 
-    def _pickle_value(self, value: Any, key: bytes, refusal: NotPlainError) -> bytes:
+    def _pickle_value(self, value: Any, key: bytes | EncodedKey, refusal: NotPlainError) -> bytes:
         self._allow_pickle(refusal)
         payload = pickle.dumps(value, self.protocol)
         if self.pickle_mode == "unsafe":
@@ -194,11 +195,11 @@ class ValueCodec:
                 f"{refusal} and this cache was opened with pickle='never'."
             ) from None
 
-    def _sign(self, role: Any, key: bytes, payload: bytes, refusal: NotPlainError) -> bytes:
+    def _sign(self, role: Any, key: bytes | EncodedKey, payload: bytes, refusal: NotPlainError) -> bytes:
         try:
             if self._signer is None:
                 raise NoSigningKeyError("none was given")
-            return self._signer.sign(role, key, payload)
+            return self._signer.sign(role, _bound(key), payload)
         except NoSigningKeyError as exc:
             subject = str(refusal).removesuffix(" is not plain data")
             raise PickleKeyError(
@@ -207,7 +208,7 @@ class ValueCodec:
                 f"if only you can write to {self._label!r}."
             ) from exc
 
-    def _unpickle(self, role: Any, key: bytes, data: bytes) -> Any:
+    def _unpickle(self, role: Any, key: bytes | EncodedKey, data: bytes) -> Any:
         if self.pickle_mode == "never":
             raise UntrustedPickleError(
                 f"an entry of {self._label!r} is a pickle and this cache was opened with "
@@ -219,8 +220,13 @@ class ValueCodec:
         elif self._signer is None:
             raise UntrustedPickleError("no key to verify signatures was given", "unknown-key")
         else:
-            payload = self._signer.verify(role, key, data)
+            payload = self._signer.verify(role, _bound(key), data)
         return _load(payload)
+
+
+def _bound(key: bytes | EncodedKey) -> bytes:
+    # Most values need no signature, so their key's bytes are not worth making in advance.
+    return key if isinstance(key, bytes) else keys.key_bytes(*key)
 
 
 def _as_bytes(data: Native) -> bytes:

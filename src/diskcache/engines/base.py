@@ -82,6 +82,10 @@ class Finding(NamedTuple):
     message: str
 
 
+class SkipEntry(Exception):  # noqa: N818 - it is a signal, not an error
+    """Raised by a *load* function of a queue: the entry is of no use, remove it and go on."""
+
+
 class Engine(Protocol):
     """Where entries are kept."""
 
@@ -113,12 +117,14 @@ class Engine(Protocol):
         tag: Tag,
         now: float,
         wait: float | None,
-        only: Only = Only.ALWAYS,
+        only: Only | int = Only.ALWAYS,
     ) -> bool:
         """Store an entry, replacing value, expiry and tag of an old one; then cull.
 
         An entry that replaces another keeps its place in insertion order, even an expired one.
         A staged file is published in the same step, or removed if nothing is stored.
+        *only* is a condition; a number stands for the version that a live entry must have
+        (compare-and-set).
 
         Returns:
             Whether it was stored: False if *only* forbids it, or if the value is too large.
@@ -127,6 +133,10 @@ class Engine(Protocol):
 
     def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
         """Remove a live entry; tell whether there was one."""
+        ...
+
+    def is_too_large(self, payload: Payload) -> bool:
+        """Tell whether a value alone is over the size limit, so that it could never stay."""
         ...
 
     def discard(self, key: EncodedKey, ident: int, file: str, wait: float | None) -> bool:
@@ -265,6 +275,7 @@ class Engine(Protocol):
         prefix: str | None = None,
         tag: Tag = None,
         until: object | None = None,
+        values: bool = False,
     ) -> list[Listed]:
         """Return up to *limit* entries behind the cursor *after*, expired ones included.
 
@@ -276,6 +287,7 @@ class Engine(Protocol):
             prefix: Only native text keys that start with this.
             tag: Only entries with this tag, unless None.
             until: Do not go beyond this cursor.
+            values: Load the values too; without, the value of each row is None.
         """
         ...
 
@@ -313,11 +325,32 @@ class Engine(Protocol):
         """Keep *settings* with the cache."""
         ...
 
+    def has_tag_index(self) -> bool:
+        """Tell whether removal by tag is fast."""
+        ...
+
+    def settings_changed(self) -> None:
+        """Take note that a setting of the object that owns this engine has changed."""
+        ...
+
+    def run_pragma(self, name: str, value: Any) -> None:
+        """Apply a low-level option of the storage library now, to this thread's connection."""
+        ...
+
+    @property
+    def off(self) -> dict[str, str]:
+        """What is switched off here, and why."""
+        ...
+
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Make, or drop, what makes removal by tag fast."""
         ...
 
     # -- Transactions, health and life --
+
+    def in_transaction(self) -> bool:
+        """Tell whether this thread is inside a transaction."""
+        ...
 
     def transaction(self, wait: float | None) -> AbstractContextManager[None]:
         """Return a context in which this thread's operations happen together or not at all.
@@ -331,8 +364,11 @@ class Engine(Protocol):
         """Return the broken invariants; with *fix*, mend them."""
         ...
 
-    def open(self) -> None:
-        """Connect this thread; other methods do so by themselves."""
+    def open(self, *, create: bool = False) -> None:
+        """Connect this thread; with *create*, make the cache if it does not exist.
+
+        Other methods connect by themselves, but never create.
+        """
         ...
 
     def close(self, *, everywhere: bool = True) -> None:

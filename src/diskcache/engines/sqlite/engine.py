@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from diskcache.clock import Clock
-from diskcache.engines.base import Batch, Capabilities, Finding, Put, Volume
+from diskcache.engines.base import Batch, Capabilities, Finding, Put, SkipEntry, Volume
 from diskcache.engines.sqlite import checking, listing, opening, queues, removal, site, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
@@ -225,6 +225,11 @@ class SqliteEngine:
         if isinstance(exc, OSError) and not isinstance(exc, DiskCacheError):
             return file_error(exc, self.directory)
         return exc
+
+    def in_transaction(self) -> bool:
+        """Tell whether this thread is inside a transaction."""
+        link = self._local.link
+        return link is not None and link.depth > 0
 
     @contextmanager
     def transaction(self, wait: float | None) -> Iterator[None]:
@@ -470,7 +475,7 @@ class SqliteEngine:
         found = queues.glance(self._reader(now), statement, bounds, now)
         if found is None:
             return None
-        with suppress(queues.SkipEntry):
+        with suppress(SkipEntry):
             return found[0], load(*found)
         return None
 
@@ -503,12 +508,21 @@ class SqliteEngine:
         prefix: str | None = None,
         tag: Tag = None,
         until: object | None = None,
+        values: bool = False,
     ) -> list[Listed]:
         """Return the next page of entries."""
         link = self._reader(float("inf"))
         try:
             return listing.page(
-                link, order, after, limit, reverse=reverse, prefix=prefix, tag=tag, until=until
+                link,
+                order,
+                after,
+                limit,
+                reverse=reverse,
+                prefix=prefix,
+                tag=tag,
+                until=until,
+                values=values,
             )
         except apsw.Error as exc:
             raise translate(exc, self.directory) from exc
@@ -581,6 +595,10 @@ class SqliteEngine:
             opening.run_pragma(self._link().con, name, value)
         except apsw.Error as exc:
             raise translate(exc, self.directory) from exc
+
+    def has_tag_index(self) -> bool:
+        """Tell whether there is an index on tags."""
+        return self._read(self._link(), sql.HAS_INDEX, ("Cache_tag",)) is not None
 
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Make or drop the index on tags."""

@@ -20,20 +20,22 @@ def page(
     prefix: str | None,
     tag: Tag,
     until: Any,
+    values: bool,
 ) -> list[Listed]:
     """Return the next page behind the cursor *after*."""
     if order is Order.KEY:
-        conditions, values = _key_conditions(after, reverse, prefix)
+        conditions, bound = _key_conditions(after, reverse, prefix)
         ordering = "key DESC, raw DESC" if reverse else "key, raw"
     else:
-        conditions, values = _row_conditions(after, reverse, until)
+        conditions, bound = _row_conditions(after, reverse, until)
         ordering = "rowid DESC" if reverse else "rowid"
     if tag is not None:
         conditions.append("tag = ?")
-        values.append(tag)
+        bound.append(tag)
     where = " WHERE " + " AND ".join(conditions) if conditions else ""
-    statement = f"SELECT key, raw, {sql.ROW} FROM Cache{where} ORDER BY {ordering} LIMIT ?"
-    rows = link.execute(statement, (*values, limit)).fetchall()
+    columns = sql.ROW if values else sql.ROW_WITHOUT_VALUE
+    statement = f"SELECT key, raw, {columns} FROM Cache{where} ORDER BY {ordering} LIMIT ?"
+    rows = link.execute(statement, (*bound, limit)).fetchall()
     if order is Order.KEY:
         return [Listed(row[:2], row[:2], row[2:]) for row in rows]
     return [Listed(row[10], row[:2], row[2:]) for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from diskcache.engines.base import SkipEntry
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, forget
@@ -72,10 +73,6 @@ def edge(
     """Return the newest or oldest entry, removing expired ones on the way."""
     statement = sql.EDGE_LAST if last else sql.EDGE_FIRST
     return _take(link, statement, (), now, load, remove)
-
-
-class SkipEntry(Exception):  # noqa: N818 - it is a signal, not an error
-    """Raised by a *load* function: the entry is of no use, remove it and go on."""
 
 
 def _take(

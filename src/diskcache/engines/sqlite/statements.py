@@ -10,6 +10,8 @@ from typing import Final
 ROW: Final = "mode, value, file, size, checksum, expire_time, tag, version, rowid"
 """The columns of `diskcache.entry.Row`, in its order."""
 
+ROW_WITHOUT_VALUE: Final = ROW.replace("value", "NULL", 1)
+
 LIVE: Final = "(expire_time IS NULL OR expire_time > ?)"
 
 # -- Reading: point --
@@ -144,4 +146,5 @@ RECOVERED: Final = (
     "INSERT INTO Settings (key, value, kind) VALUES ('recovered', 1, 'state')"
     " ON CONFLICT (key) DO UPDATE SET value = value + 1"
 )
+HAS_INDEX: Final = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?"
 SCHEMA: Final = "SELECT name, sql FROM sqlite_schema"

@@ -1,0 +1,221 @@
+"""`Disk`: how values become rows and files, and where users change that.
+
+A subclass overrides `put`/`get` for keys, `store`/`fetch` for values, `filename` for the names of
+value files; whatever it does not override goes the short way through `pack` and `unpack`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any, cast
+
+from diskcache.codecs.base import MODE_BINARY, MODE_RAW, MODE_TEXT
+from diskcache.codecs.keys import shard_hash
+from diskcache.codecs.signing import Keyring, Signer
+from diskcache.codecs.values import ValueCodec
+from diskcache.entry import DbValue, EncodedKey, Payload, Row, Staged
+from diskcache.files import ValueFiles, new_name
+from diskcache.sentinels import UNKNOWN
+
+_NATIVE = frozenset({str, bytes, int, float})
+_NOWHERE: EncodedKey = ("", 1)
+
+
+class _Context(threading.local):
+    """What a user's `store` and `fetch` are not told, kept for the call in this thread."""
+
+    key: EncodedKey = _NOWHERE
+    row: Row | None = None
+    staged: Staged | None = None
+
+
+class Disk:
+    """Serializes keys and values, and keeps large values in files.
+
+    Threads may share it. A subclass may take further keyword arguments; a cache passes it those
+    of its own that start with `disk_`, without that prefix.
+
+    Args:
+        directory: Directory of the cache.
+        min_file_size: Bytes (characters for text) from which a value gets a file of its own.
+        pickle_protocol: Protocol for values that are pickled.
+    """
+
+    def __init__(self, directory: str, min_file_size: int = 0, pickle_protocol: int = 0) -> None:
+        self._directory = str(directory)
+        self.min_file_size = min_file_size
+        self.pickle_protocol = pickle_protocol
+        self._context = _Context()
+        # On its own, as in a test of a subclass, a disk signs for no cache in particular.
+        signer = Signer(Keyring(directory=self._directory), bytes(16))
+        self.attach(
+            ValueCodec(signer=signer, protocol=pickle_protocol, label=self._directory),
+            ValueFiles(self._directory),
+        )
+
+    def attach(self, codec: ValueCodec, files: ValueFiles) -> None:
+        """Use the codec and the files of a cache. The cache calls this once."""
+        self._codec = codec
+        self._files = files
+        self._encode = codec.encode
+        self._decode = codec.decode
+
+    # -- The way of the library --
+
+    def pack(self, value: Any, read: bool, key: EncodedKey) -> Payload:
+        """Encode a value; write it to a temporary file if it is large.
+
+        Args:
+            value: The value, or with *read* an open binary file.
+            read: Copy the file *value* into a file of the cache.
+            key: Encoded key of the entry; signatures are bound to it.
+        """
+        if read and type(value) not in _NATIVE:
+            name = self._file_name(value)
+            return Payload(MODE_BINARY, None, self._files.stage_stream(value.read, name))
+        mode, data = self._encode(value, key)
+        if type(data) in (str, bytes) and len(cast("bytes", data)) >= self.min_file_size:
+            return self._spill(mode, cast("str | bytes", data), value)
+        return Payload(mode, cast("DbValue", data))
+
+    def _spill(self, mode: int, data: str | bytes, value: Any) -> Payload:
+        if mode == MODE_RAW:
+            mode = MODE_TEXT if type(data) is str else MODE_BINARY
+        encoded = data.encode("utf-8") if isinstance(data, str) else data
+        return Payload(mode, None, self._files.stage(encoded, self._file_name(value)))
+
+    def _file_name(self, value: Any) -> str | None:
+        if type(self).filename is Disk.filename:
+            return None
+        return self.filename(UNKNOWN, value)[0].replace(os.sep, "/")
+
+    def unpack(self, row: Row, read: bool, key: EncodedKey) -> Any:
+        """Decode a stored value, or with *read* open its file.
+
+        Raises:
+            OSError: Its file is missing or damaged.
+            CodecError: Its bytes are damaged.
+            UntrustedPickleError: It is a pickle that may not be loaded.
+        """
+        mode, data, file, size, checksum = row[:5]
+        if file is None:
+            return data if mode == MODE_RAW else self._decode(mode, data, key)
+        if mode == MODE_BINARY:
+            if read:
+                return self._files.open(file, None if checksum is None else size)
+            return self._files.read(file, size, checksum)
+        content = self._files.read(file, size, checksum)
+        if mode == MODE_TEXT:
+            return content.decode("utf-8")
+        return self._decode(mode, content, key)
+
+    # -- The way of a subclass --
+
+    def pack_through_store(self, value: Any, read: bool, key: EncodedKey, user_key: Any) -> Payload:
+        """Encode a value by the `store` of a subclass."""
+        context = self._context
+        context.key, context.staged = key, None
+        try:
+            if user_key is UNKNOWN:
+                _, mode, name, data = self.store(value, read)
+            else:
+                _, mode, name, data = self.store(value, read, key=user_key)
+            staged = context.staged
+        except BaseException:
+            self._files.discard(context.staged)
+            raise
+        finally:
+            context.key, context.staged = _NOWHERE, None
+        if name is None:
+            return Payload(mode, as_native(data))
+        name = name.replace(os.sep, "/")
+        if staged is None or staged.name != name:
+            size = os.path.getsize(os.path.join(self._directory, name))
+            staged = Staged(name, None, size, None)
+        return Payload(mode, None, staged)
+
+    def unpack_through_fetch(self, row: Row, read: bool, key: EncodedKey) -> Any:
+        """Decode a stored value by the `fetch` of a subclass."""
+        context = self._context
+        context.key, context.row = key, row
+        try:
+            return self.fetch(row[0], row[2], row[1], read)
+        finally:
+            context.key, context.row = _NOWHERE, None
+
+    # -- Methods that subclasses override --
+
+    def put(self, key: Any) -> tuple[Any, Any]:
+        """Return what to store for *key*, and whether it is *key* itself.
+
+        Raises:
+            NotPlainError: The key is not plain data and pickling is off.
+            PickleKeyError: The key must be signed and no key to sign with is available.
+        """
+        db_key, raw = self._codec.encode_key(key)
+        return db_key, bool(raw)
+
+    def get(self, key: Any, raw: Any) -> Any:
+        """Return the key that `put` was given."""
+        return self._codec.decode_key(as_native(key), int(raw))  # type: ignore[arg-type]
+
+    def store(
+        self, value: Any, read: bool, key: Any = UNKNOWN
+    ) -> tuple[int, int, str | None, Any]:
+        """Return size, mode, file name and database value to store for *value*.
+
+        The size is that of the file, 0 without one; either the name or the value is None. A file
+        is written under a temporary name and gets its own when the entry is stored.
+        """
+        payload = self.pack(value, read, self._context.key)
+        staged = payload.staged
+        if staged is None:
+            return 0, payload.mode, None, payload.value
+        if self._context.key is _NOWHERE:
+            # Called without a cache: there is no transaction to wait for.
+            self._files.publish(staged)
+        self._context.staged = staged
+        return staged.size, payload.mode, staged.name.replace("/", os.sep), None
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        """Return the value, or with *read* and a file of bytes the open file.
+
+        Raises:
+            OSError: The file is missing or damaged.
+        """
+        row = self._context.row
+        name = None if filename is None else filename.replace(os.sep, "/")
+        size, checksum = (0, None) if row is None or row[2] != name else (row[3], row[4])
+        native = as_native(value)
+        return Disk.unpack(
+            self,
+            (mode, native, name, size, checksum, None, None, 0, 0),
+            read,
+            self._context.key,
+        )
+
+    def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> tuple[str, str]:
+        """Return a name for a value file, relative to the directory, and its full path."""
+        name = new_name().replace("/", os.sep)
+        return name, os.path.join(self._directory, name)
+
+    def remove(self, file_path: str) -> None:
+        """Remove a value file by its relative name; a missing one is no error."""
+        self._files.remove(file_path.replace(os.sep, "/"))
+
+    def hash(self, key: Any) -> int:
+        """Return a number from 0 to 2**32 - 1 for *key*, the same in every process."""
+        db_key, raw = self.put(key)
+        return shard_hash(as_native(db_key), int(raw))  # type: ignore[arg-type]
+
+
+def as_native(value: Any) -> DbValue:
+    """Return what a subclass made as a value that an engine can hold."""
+    if isinstance(value, (memoryview, bytearray)):
+        return bytes(value)
+    if isinstance(value, bool):
+        return int(value)
+    return cast("DbValue", value)
+
+
