@@ -1,0 +1,50 @@
+"""The examples in docstrings print what they show."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import diskcache
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def examples():
+    """Return the docstrings with examples, by name."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    modules = [
+        diskcache,
+        *(
+            importlib.import_module(found.name)
+            for found in pkgutil.walk_packages(diskcache.__path__, "diskcache.")
+            if not found.name.endswith("__main__")
+        ),
+    ]
+    return {
+        test.name: test
+        for module in modules
+        for test in finder.find(module, module.__name__)
+        if test.examples
+    }
+
+
+EXAMPLES = examples()
+
+
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+def test_example_prints_what_it_shows(example, cache, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    report = []
+    runner = doctest.DocTestRunner(verbose=False, optionflags=FLAGS)
+    example.globs = {**example.globs, "cache": cache}
+    runner.run(example, out=report.append)
+
+    assert runner.failures == 0, "".join(report)
+
+
+def test_examples_are_found():
+    assert "diskcache.keys.full_name" in EXAMPLES
