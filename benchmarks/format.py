@@ -54,7 +54,7 @@ CACHE_KIB = 32 << 10
 """Page cache, in KiB, so that a page size does not change how many bytes are cached."""
 
 STORE_TIME = 1_790_000_000.25
-"""As stored for real: SQLite keeps 1.0 in no bytes at all, and a row whose length changes is moved."""
+"""As stored for real: SQLite keeps 1.0 in no byte, and a row whose length changes is moved."""
 
 OPERATIONS = (
     "get",
