@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,6 +62,21 @@ def make_cache(
 def cache(make_cache: Callable[..., Any]) -> Any:
     """An empty cache with default settings."""
     return make_cache()
+
+
+@pytest.fixture(scope="session")
+def state_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the key of this test run lies, instead of the key of the user."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, state_directory: Path) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith("DISKCACHE_")]:
+        if name != "DISKCACHE_CI":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(state_directory))
 
 
 @pytest.fixture(autouse=True)
