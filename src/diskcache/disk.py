@@ -26,6 +26,7 @@ class _Context(threading.local):
     """What a user's `store` and `fetch` are not told, kept for the call in this thread."""
 
     key: EncodedKey = _NOWHERE
+    user_key: Any = UNKNOWN
     row: Row | None = None
     staged: Staged | None = None
 
@@ -88,7 +89,7 @@ class Disk:
     def _file_name(self, value: Any) -> str | None:
         if type(self).filename is Disk.filename:
             return None
-        return self.filename(UNKNOWN, value)[0].replace(os.sep, "/")
+        return self.filename(self._context.user_key, value)[0].replace(os.sep, "/")
 
     def unpack(self, row: Row, read: bool, key: EncodedKey) -> Any:
         """Decode a stored value, or with *read* open its file.
@@ -115,7 +116,7 @@ class Disk:
     def pack_through_store(self, value: Any, read: bool, key: EncodedKey, user_key: Any) -> Payload:
         """Encode a value by the `store` of a subclass."""
         context = self._context
-        context.key, context.staged = key, None
+        context.key, context.user_key, context.staged = key, user_key, None
         try:
             if user_key is UNKNOWN:
                 _, mode, name, data = self.store(value, read)
@@ -126,7 +127,7 @@ class Disk:
             self._files.discard(context.staged)
             raise
         finally:
-            context.key, context.staged = _NOWHERE, None
+            context.key, context.user_key, context.staged = _NOWHERE, UNKNOWN, None
         if name is None:
             return Payload(mode, as_native(data))
         name = name.replace(os.sep, "/")

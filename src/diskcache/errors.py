@@ -117,6 +117,13 @@ class QueueKeyError(DiskCacheError, ValueError):
     """A key inside the range of a queue does not end in a number."""
 
 
+class QueueSideError(DiskCacheError, KeyError):
+    """The side of a queue is neither `'front'` nor `'back'`."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
 class IntegerRangeError(DiskCacheError, OverflowError):
     """A counter would leave the range of 64-bit integers."""
 

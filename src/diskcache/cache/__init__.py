@@ -1,0 +1,89 @@
+"""`Cache`: a persistent cache that feels like a dict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diskcache.cache.upkeep import CacheInfo, UpkeepMethods
+from diskcache.disk import Disk
+
+__all__ = ["Cache", "CacheInfo"]
+
+
+class Cache(UpkeepMethods):
+    """A cache in a directory, shared by all threads and processes that open it.
+
+    Thread-safe: every thread has its own connection, closed by `close` in that thread, or when
+    the thread ends. Process-safe: a write that has returned is seen by every later read of any
+    process, and survives their death. Fork-safe: a child connects anew, and leaves the
+    transactions of its parent alone. Pickling an object, or copying it, gives another object on
+    the same directory; secrets are not part of it.
+
+    Every method is one step that others see whole or not at all, but for the bulk removals
+    (`expire`, `evict`, `cull`, `clear`), which let others write in between.
+
+    Methods that write take *retry*: false raises `Timeout` when the write lock is not had within
+    `timeout` seconds, true waits without limit. `cache[key] = value` and `del cache[key]` wait
+    without limit.
+
+    Opening makes no write if the cache exists. The directory is not removed with the object.
+
+    Args:
+        directory: Path; `~` and `$NAME` are expanded. None makes a new temporary directory.
+        timeout: Seconds to wait for the write lock.
+        disk: `Disk`, or a subclass of it.
+        pickle: What happens to values that are not plain data: `'signed'` pickles them under a
+            signature, `'never'` refuses them, `'unsafe'` pickles them without protection.
+        secret: Key to sign with, of at least 32 bytes, or several, the newest first. By default it
+            is found in `DISKCACHE_SECRET`, `DISKCACHE_SECRET_FILE`, or the user's state directory.
+        readonly: Open an existing cache for reading and write nothing.
+        strict: Raise for what is otherwise a warning or a miss: entries that may not be loaded,
+            unsafe directories.
+        mode: Permissions of a directory that is made; those of files follow.
+        clock: Where time comes from.
+        **settings: See the attributes; they are kept in the directory for every later object.
+            Unknown ones become attributes, with a warning.
+
+    Raises:
+        DiskCacheError: It cannot be opened; the class and the message say why.
+
+    Example:
+        >>> from diskcache import Cache
+        >>> with Cache(size_limit=10_000_000) as cache:
+        ...     cache['key'] = 'value'
+        ...     cache['key']
+        'value'
+    """
+
+    def close(self) -> None:
+        """Close the connection of this thread, and those of other threads that are idle.
+
+        May be repeated. The object can still be used: it connects again.
+
+        Example:
+            >>> cache.close()
+        """
+        self._engine.close()
+
+    def __enter__(self) -> Cache:
+        self._engine.open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> tuple[str, float, type[Disk]]:
+        return self._directory, self._timeout, type(self._disk)
+
+    def __setstate__(self, state: tuple[str, float, type[Disk]]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (type(self), self.__getstate__(), self._options)
+
+
+def _reopened(
+    kind: type[Cache], state: tuple[str, float, type[Disk]], options: dict[str, Any]
+) -> Cache:
+    """Return another object on the directory of a pickled one."""
+    return kind(*state, **options)

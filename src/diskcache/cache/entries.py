@@ -1,0 +1,456 @@
+"""Methods of `Cache` on one key."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+from diskcache.cache.foundation import Foundation
+from diskcache.entry import EXPIRE_TIME, TAG, Only, Row, Tag
+from diskcache.errors import TooLargeError, UntrustedPickleError
+from diskcache.sentinels import ENOVAL
+
+
+class EntryMethods(Foundation):
+    """Store, read, count, and remove single entries."""
+
+    # -- Storing --
+
+    def set(
+        self,
+        key: Any,
+        value: Any,
+        expire: float | None = None,
+        read: bool = False,
+        tag: Tag = None,
+        retry: bool = False,
+    ) -> bool:
+        """Store *value* under *key*, replacing value, expiry and tag of an old entry.
+
+        When the cache is over its limits, other entries are then removed: expired ones first,
+        then victims in the order of the eviction policy, `cull_limit` at most.
+
+        Cost: one write transaction; for a large value, a file written before the lock is taken.
+
+        Args:
+            key: Any plain data; anything that can be pickled, signed.
+            value: Any plain data; anything that can be pickled, signed.
+            expire: Seconds from now until the entry expires; None means never.
+            read: Treat *value* as an open binary file and copy its content.
+            tag: Label for `evict`: int, float, str, bytes or None.
+            retry: Wait for the write lock without limit instead of raising `Timeout`.
+
+        Returns:
+            True; False if the value alone is larger than the size limit, and nothing changed.
+
+        Raises:
+            Timeout: The write lock was not free within `timeout` seconds and *retry* is false.
+
+        Example:
+            >>> cache.set('key', 'value', expire=60, tag='data')
+            True
+        """
+        now = self._now()
+        encoded = self._encode_key(key)
+        payload = self._pack(value, read, encoded, key)
+        expire_time = None if expire is None else now + expire
+        return self._engine.put(encoded, payload, expire_time, tag, now, self._wait(retry))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Store *value* under *key* without expiry or tag, waiting for the write lock.
+
+        Raises:
+            TooLargeError: The value alone is larger than the size limit.
+        """
+        now = self._now()
+        encoded = self._encode_key(key)
+        payload = self._pack(value, False, encoded, key)
+        if not self._engine.put(encoded, payload, None, None, now, None):
+            raise TooLargeError(
+                f"the value for key {key!r} is larger than size_limit,"
+                f" {self._settings['size_limit']} bytes, and was not stored: raise the limit, or"
+                " store it in parts"
+            )
+
+    def add(
+        self,
+        key: Any,
+        value: Any,
+        expire: float | None = None,
+        read: bool = False,
+        tag: Tag = None,
+        retry: bool = False,
+    ) -> bool:
+        """Store *value* only if *key* has no live entry. Of concurrent callers one succeeds.
+
+        Cost: one write transaction.
+
+        Args:
+            key: As for `set`.
+            value: As for `set`.
+            expire: Seconds from now until the entry expires; None means never.
+            read: Treat *value* as an open binary file and copy its content.
+            tag: Label for `evict`.
+            retry: Wait for the write lock without limit.
+
+        Returns:
+            Whether the value was stored.
+
+        Raises:
+            Timeout: The write lock was not free in time and *retry* is false.
+
+        Example:
+            >>> cache.add('once', 1), cache.add('once', 2), cache['once']
+            (True, False, 1)
+        """
+        now = self._now()
+        encoded = self._encode_key(key)
+        payload = self._pack(value, read, encoded, key)
+        expire_time = None if expire is None else now + expire
+        return self._engine.put(
+            encoded, payload, expire_time, tag, now, self._wait(retry), Only.ABSENT
+        )
+
+    def touch(self, key: Any, expire: float | None = None, retry: bool = False) -> bool:
+        """Give a live entry a new expiry, without reading or rewriting its value.
+
+        Cost: one write transaction.
+
+        Args:
+            key: Key to look up.
+            expire: Seconds from now until the entry expires; None means never.
+            retry: Wait for the write lock without limit.
+
+        Returns:
+            True if a live entry was found; an expired one is not revived.
+
+        Raises:
+            Timeout: The write lock was not free in time and *retry* is false.
+
+        Example:
+            >>> cache.set('k', 1, expire=10), cache.touch('k', expire=60)
+            (True, True)
+        """
+        now = self._now()
+        expire_time = None if expire is None else now + expire
+        return self._engine.touch(self._encode_key(key), expire_time, now, self._wait(retry))
+
+    # -- Reading --
+
+    @overload
+    def get(
+        self,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    def get(
+        self,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> tuple[Any, float | None]: ...
+    @overload
+    def get(
+        self,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: Literal[False] = False,
+        *,
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, Tag]: ...
+    @overload
+    def get(
+        self,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    def get(
+        self,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any: ...
+    def get(
+        self,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any:
+        """Return the value of *key*, or *default* if it has no live entry.
+
+        Cost: one point read; never a lock.
+
+        Args:
+            key: Key to look up.
+            default: What to return for a missing or expired entry.
+            read: Return an open binary file, if the value is bytes kept in a file; its `name` is
+                the real path, and the caller closes it.
+            expire_time: Also return when the entry expires, seconds since the epoch or None.
+            tag: Also return the tag.
+            retry: Accepted for symmetry; reading waits for nobody.
+
+        Returns:
+            The value, or a tuple of the value and what was asked for besides, in the order of
+            the arguments. A miss fills the same shape with *default* and None.
+
+        Example:
+            >>> cache.set('k', 'v', tag='t')
+            True
+            >>> cache.get('k'), cache.get('k', tag=True), cache.get('missing', 0)
+            ('v', ('v', 't'), 0)
+        """
+        encoded = self._encode_key(key)
+        row = self._engine.get(encoded, self._now())
+        value = ENOVAL
+        if row is not None:
+            value = row[1] if row[0] == 1 and self._is_plain else self._load(encoded, row, read)
+        if self._settings["statistics"]:
+            self._count_read(value)
+        if value is ENOVAL:
+            value, row = default, None
+        if expire_time or tag:
+            return shaped(value, row, expire_time, tag)
+        return value
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the value of *key*.
+
+        Cost: one point read; never a lock.
+
+        Raises:
+            KeyError: It has no live entry.
+        """
+        value = self.get(key, ENOVAL)
+        if value is ENOVAL:
+            raise KeyError(key)
+        return value
+
+    def read(self, key: Any, retry: bool = False) -> Any:
+        """Return the value of *key* as an open binary file, if it is kept in a file as bytes.
+
+        A value that was stored with `read=True` always is. Others are returned as they are.
+
+        Cost: one point read and the opening of a file; never a lock.
+
+        Raises:
+            KeyError: It has no live entry.
+
+        Example:
+            >>> from io import BytesIO
+            >>> cache.set('k', BytesIO(b'content'), read=True)
+            True
+            >>> with cache.read('k') as reader:
+            ...     reader.read()
+            b'content'
+        """
+        value = self.get(key, ENOVAL, read=True, retry=retry)
+        if value is ENOVAL:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: Any) -> bool:
+        """Tell whether *key* has a live entry, without loading or counting it.
+
+        Cost: one point read; never a lock.
+        """
+        return self._engine.contains(self._encode_key(key), self._now())
+
+    def _count_read(self, value: Any) -> None:
+        self._engine.record(0 if value is ENOVAL else 1, 1 if value is ENOVAL else 0)
+
+    # -- Counting --
+
+    def incr(
+        self,
+        key: Any,
+        delta: float = 1,
+        default: float | None = 0,
+        retry: bool = False,
+        *,
+        expire: float | None = None,
+        tag: Tag = None,
+    ) -> Any:
+        """Add *delta* to a number and return the sum, as one step that nobody gets between.
+
+        A live entry keeps its expiry, tag and place in insertion order.
+
+        Cost: one write transaction.
+
+        Args:
+            key: Key of the number.
+            delta: What to add.
+            default: Where a missing or expired entry starts; None if that is an error.
+            retry: Wait for the write lock without limit.
+            expire: Seconds until an entry that is made by this call expires.
+            tag: Tag of an entry that is made by this call.
+
+        Raises:
+            KeyError: There is no live entry and *default* is None.
+            TypeError: The entry does not hold a number.
+            OverflowError: The sum does not fit 64 bits; the old value is kept.
+            Timeout: The write lock was not free in time and *retry* is false.
+
+        Example:
+            >>> cache.incr('visits'), cache.incr('visits', 9)
+            (1, 10)
+        """
+        now = self._now()
+        wait = self._wait(retry)
+        encoded = self._encode_key(key)
+        expire_time = None if expire is None else now + expire
+        if self._has_own_store:
+            return self._incr_through_store(key, delta, default, expire, tag, wait)
+        try:
+            return self._engine.incr(encoded, delta, default, expire_time, tag, now, wait)
+        except KeyError as exc:
+            if exc.args == (encoded,):
+                raise KeyError(key) from None
+            raise
+
+    def decr(
+        self,
+        key: Any,
+        delta: float = 1,
+        default: float | None = 0,
+        retry: bool = False,
+        *,
+        expire: float | None = None,
+        tag: Tag = None,
+    ) -> Any:
+        """Subtract *delta* from a number and return the difference; see `incr`.
+
+        Example:
+            >>> cache.decr('stock', default=5)
+            4
+        """
+        return self.incr(key, -delta, default, retry, expire=expire, tag=tag)
+
+    def _incr_through_store(
+        self,
+        key: Any,
+        delta: float,
+        default: float | None,
+        expire: float | None,
+        tag: Tag,
+        wait: float | None,
+    ) -> Any:
+        """Add to a number that a user's disk stores in a form of its own."""
+        with self._engine.transaction(wait):
+            value, expire_time, found = self.get(key, ENOVAL, expire_time=True, tag=True)
+            if value is ENOVAL:
+                if default is None:
+                    raise KeyError(key)
+                value = default + delta
+                self.set(key, value, expire, tag=tag)
+            else:
+                value = value + delta
+                rest = None if expire_time is None else expire_time - self._now()
+                self.set(key, value, rest, tag=found)
+        return value
+
+    # -- Removing --
+
+    def pop(
+        self,
+        key: Any,
+        default: Any = None,
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any:
+        """Remove the entry of *key* and return its value, as one step.
+
+        Cost: one write transaction, in which the value is decoded.
+
+        Args:
+            key: Key to look up.
+            default: What to return if there is no live entry.
+            expire_time: Also return when the entry expires.
+            tag: Also return the tag.
+            retry: Wait for the write lock without limit.
+
+        Returns:
+            As `get`.
+
+        Raises:
+            Timeout: The write lock was not free in time and *retry* is false.
+
+        Example:
+            >>> cache.set('k', 1)
+            True
+            >>> cache.pop('k'), cache.pop('k', 'gone')
+            (1, 'gone')
+        """
+        encoded = self._encode_key(key)
+
+        def load(row: Row) -> tuple[Any, Row]:
+            return self._load_held(encoded, row), row
+
+        try:
+            found = self._engine.pop(encoded, self._now(), self._wait(retry), load)
+        except UntrustedPickleError:
+            if self._strict:
+                raise
+            found = None
+        value, row = found if found is not None else (ENOVAL, None)
+        if value is ENOVAL:
+            value, row = default, None
+        return shaped(value, row, expire_time, tag)
+
+    def delete(self, key: Any, retry: bool = False) -> bool:
+        """Remove the entry of *key*; tell whether there was a live one.
+
+        Cost: one write transaction.
+
+        Raises:
+            Timeout: The write lock was not free in time and *retry* is false.
+
+        Example:
+            >>> cache.delete('missing')
+            False
+        """
+        return self._engine.delete(self._encode_key(key), self._now(), self._wait(retry))
+
+    def __delitem__(self, key: Any, retry: bool = True) -> bool:
+        """Remove the entry of *key*, waiting for the write lock.
+
+        Raises:
+            KeyError: It has no live entry.
+        """
+        if not self.delete(key, retry):
+            raise KeyError(key)
+        return True
+
+
+def shaped(value: Any, row: Row | None, expire_time: bool, tag: bool) -> Any:
+    """Return *value* alone, or with what was asked for besides."""
+    if not expire_time and not tag:
+        return value
+    result = (value,)
+    if expire_time:
+        result += (None if row is None else row[EXPIRE_TIME],)
+    if tag:
+        result += (None if row is None else row[TAG],)
+    return result

@@ -1,0 +1,393 @@
+"""What all methods of `Cache` stand on: settings, and where codec and engine meet."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, TypeVar, cast, overload
+
+from diskcache import settings as rules
+from diskcache.clock import SYSTEM_CLOCK, Clock
+from diskcache.codecs.signing import Keyring, Signer
+from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING, ValueCodec
+from diskcache.disk import Disk, as_native
+from diskcache.engines.base import Engine
+from diskcache.engines.sqlite import open_engine
+from diskcache.entry import EncodedKey, Payload, Row
+from diskcache.errors import (
+    CodecError,
+    DiskCacheError,
+    InsecureDirectoryWarning,
+    SettingError,
+    UnknownSettingWarning,
+    UnsafePickleWarning,
+    UntrustedPickleError,
+    UntrustedPickleWarning,
+)
+from diskcache.files import ValueFiles
+from diskcache.policy import find_policy
+from diskcache.sentinels import ENOVAL, UNKNOWN
+
+T = TypeVar("T")
+log: Final = logging.getLogger("diskcache")
+
+LOOKS: Final = 10
+"""How often an entry is looked up again because its value file vanished under the reader."""
+
+
+class Setting(Generic[T]):
+    """A setting as an attribute of a cache; assigning changes this object only."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, cache: None, owner: type) -> Setting[T]: ...
+    @overload
+    def __get__(self, cache: Foundation, owner: type) -> T: ...
+    def __get__(self, cache: Foundation | None, owner: type) -> Setting[T] | T:
+        """Return the value that this object works with."""
+        if cache is None:
+            return self
+        return cast("T", cache._settings[self._name])
+
+    def __set__(self, cache: Foundation, value: T) -> None:
+        """Work with *value* from now on."""
+        cache._apply(self._name, rules.checked(self._name, value))
+
+
+class Foundation:
+    """Construction, settings and the meeting of codec and engine; see `Cache`."""
+
+    size_limit = Setting[float]("size_limit")
+    cull_limit = Setting[int]("cull_limit")
+    eviction_policy = Setting[str]("eviction_policy")
+    statistics = Setting[int]("statistics")
+    tag_index = Setting[int]("tag_index")
+    disk_min_file_size = Setting[int]("disk_min_file_size")
+    disk_pickle_protocol = Setting[int]("disk_pickle_protocol")
+    sqlite_auto_vacuum = Setting[int]("sqlite_auto_vacuum")
+    sqlite_cache_size = Setting[int]("sqlite_cache_size")
+    sqlite_journal_mode = Setting[str]("sqlite_journal_mode")
+    sqlite_mmap_size = Setting[int]("sqlite_mmap_size")
+    sqlite_synchronous = Setting[int]("sqlite_synchronous")
+
+    count: int
+    """Number of entries when it was last read; prefer `len(cache)`."""
+    size: int
+    """Bytes of value files when they were last read; prefer `volume()`."""
+    hits: int
+    """Reads that found an entry, when last read; prefer `stats()`."""
+    misses: int
+    """Reads that found none, when last read; prefer `stats()`."""
+
+    def __init__(
+        self,
+        directory: str | bytes | os.PathLike[str] | None = None,
+        timeout: float = 60,
+        disk: type[Disk] = Disk,
+        *,
+        pickle: str = "signed",
+        secret: bytes | Sequence[bytes] | None = None,
+        readonly: bool = False,
+        strict: bool = False,
+        mode: int = 0o700,
+        clock: Clock = SYSTEM_CLOCK,
+        **settings: Any,
+    ) -> None:
+        if not (isinstance(disk, type) and issubclass(disk, Disk)):
+            raise SettingError(f"disk must be Disk or a subclass of it: got {disk!r}")
+        self._directory = expanded(directory)
+        self._timeout = timeout
+        self._options: dict[str, Any] = {"pickle": pickle, "readonly": readonly, "strict": strict}
+        if clock is not SYSTEM_CLOCK:
+            self._options["clock"] = clock
+        self._strict = strict
+        self._clock = clock
+        self._now = clock.time
+        self._untrusted = 0
+        self._corrupt = 0
+        self._has_warned = False
+        given, disk_options, pragmas = self._split(settings)
+        self._settings: dict[str, Any] = {**rules.DEFAULT_SETTINGS, **given}
+        find_policy(self._settings["eviction_policy"])
+        self._engine, files = self._open_engine(mode, readonly, pragmas)
+        self._settle(given)
+        self._attach_disk(disk, disk_options, pickle, secret, files)
+        self._refresh_metadata()
+
+    # -- Construction --
+
+    def _split(self, settings: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """Sort keywords into settings, arguments of the disk, and pragmas."""
+        given: dict[str, Any] = {}
+        disk_options: dict[str, Any] = {}
+        pragmas: dict[str, Any] = {}
+        for name, value in settings.items():
+            if name in rules.METADATA:
+                continue
+            if name in rules.SPECS:
+                given[name] = rules.checked(name, value)
+            elif name.startswith("disk_"):
+                disk_options[name[5:]] = value
+                vars(self)[name] = value
+            elif name.startswith("sqlite_"):
+                pragmas[name[7:]] = value
+                vars(self)[name] = value
+            else:
+                self._add_unknown(name, value)
+        return given, disk_options, pragmas
+
+    def _add_unknown(self, name: str, value: Any) -> None:
+        if name.startswith("_") or hasattr(type(self), name):
+            raise SettingError(
+                f"keyword {name} is the name of a part of the cache, not of a setting: settings"
+                f" are {', '.join(sorted(rules.SPECS))}"
+            )
+        # Upper-case names are options of Django that every backend is given.
+        if not name.isupper():
+            warnings.warn(
+                f"{name} is not a setting: it becomes an attribute and has no other effect;"
+                f" settings are {', '.join(sorted(rules.SPECS))}",
+                UnknownSettingWarning,
+                stacklevel=5,
+            )
+        vars(self)[name] = value
+
+    def _open_engine(
+        self, mode: int, readonly: bool, pragmas: dict[str, Any]
+    ) -> tuple[Engine, ValueFiles]:
+        engine, files = open_engine(
+            os.path.abspath(self._directory),
+            self._settings,
+            self._clock,
+            mode=mode,
+            readonly=readonly,
+            pragmas=pragmas,
+        )
+        self._warn_if_insecure()
+        return engine, files
+
+    def _warn_if_insecure(self) -> None:
+        try:
+            found = os.stat(self._directory)
+        except OSError:
+            return
+        if found.st_mode & 0o002:
+            message = (
+                f"{self._directory!r} is writable for other users (mode"
+                f" {found.st_mode & 0o777:04o}): they can delete or replay entries. Code execution"
+                " is prevented by signatures."
+            )
+            if self._strict:
+                raise SettingError(message)
+            warnings.warn(message, InsecureDirectoryWarning, stacklevel=5)
+
+    def _settle(self, given: dict[str, Any]) -> None:
+        """Work out settings (defaults, then stored, then given) and store what is new."""
+        stored = self._engine.stored_settings()
+        used, ignored = rules.believed(stored)
+        if ignored:
+            log.warning(
+                "cache %r: ignored stored settings %s: unknown, or out of range",
+                self._directory,
+                ", ".join(sorted(map(repr, ignored))),
+            )
+        self._settings.update({**used, **given})
+        if used.get("eviction_policy") is not None and "eviction_policy" not in given:
+            self._believe_policy(used["eviction_policy"])
+        self._engine.settings_changed()
+        if self._options["readonly"]:
+            return
+        # A new cache stores all settings, so that a later change of the defaults leaves it alone.
+        wanted = given if stored else {n: self._settings[n] for n in rules.SPECS}
+        changed = {
+            name: int(value) if isinstance(value, bool) else value
+            for name, value in wanted.items()
+            if name not in stored or stored[name] != value
+        }
+        if changed:
+            self._engine.store_settings(changed, None)
+        if bool(self._settings["tag_index"]) != self._engine.has_tag_index():
+            self._engine.index_tags(bool(self._settings["tag_index"]), None)
+
+    def _believe_policy(self, name: Any) -> None:
+        """Fall back to the default where a directory names a policy that is not defined here."""
+        try:
+            find_policy(name)
+        except DiskCacheError:
+            fallback = rules.DEFAULT_SETTINGS["eviction_policy"]
+            log.warning(
+                "cache %r: eviction policy %r is not defined here; %r is used",
+                self._directory,
+                name,
+                fallback,
+            )
+            self._settings["eviction_policy"] = fallback
+
+    def _attach_disk(
+        self,
+        disk: type[Disk],
+        options: dict[str, Any],
+        pickle: str,
+        secret: bytes | Sequence[bytes] | None,
+        files: ValueFiles,
+    ) -> None:
+        codec = ValueCodec(
+            pickle=pickle,
+            signer=Signer(Keyring(secret, directory=self._directory), self._engine.cache_id),
+            protocol=self._settings["disk_pickle_protocol"],
+            label=self._directory,
+        )
+        if codec.pickle_mode == "unsafe":
+            message = UNSAFE_WARNING.format(label=self._directory)
+            warnings.warn(message, UnsafePickleWarning, stacklevel=5)
+        self._codec, self._files = codec, files
+        options = {
+            "min_file_size": self._settings["disk_min_file_size"],
+            "pickle_protocol": self._settings["disk_pickle_protocol"],
+            **options,
+        }
+        self._disk = disk(self._directory, **options)
+        self._disk.attach(codec, files)
+        has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
+        self._encode_key: Callable[[Any], EncodedKey] = (
+            self._encode_key_by_disk if has_own_keys else cast("Any", codec.encode_key)
+        )
+        self._has_own_store = (
+            disk.store is not Disk.store or disk.filename is not Disk.filename
+        )
+        self._is_plain = disk.fetch is Disk.fetch and not self._has_own_store
+        self._unpack: Callable[[Row, bool, EncodedKey], Any] = (
+            self._disk.unpack
+            if disk.fetch is Disk.fetch
+            else self._disk.unpack_through_fetch
+        )
+
+    # -- Settings at work --
+
+    def _apply(self, name: str, value: Any) -> None:
+        """Work with a setting from now on."""
+        self._settings[name] = value
+        if name == "eviction_policy":
+            self._engine.settings_changed()
+        elif name.startswith("disk_"):
+            setattr(self._disk, name[5:], value)
+            if name == "disk_pickle_protocol":
+                self._codec.protocol = value
+
+    def _refresh_metadata(self) -> None:
+        self.count = self._engine.count()
+        self.size = self._engine.volume().files
+        self.hits, self.misses = self._engine.hits_and_misses()
+
+    # -- Where codec and engine meet --
+
+    def _encode_key_by_disk(self, key: Any) -> EncodedKey:
+        db_key, raw = self._disk.put(key)
+        return cast("EncodedKey", (as_native(db_key), int(raw)))
+
+    def _decode_key(self, key: EncodedKey) -> Any:
+        """Return the key of an entry, or `ENOVAL` if it may not be loaded."""
+        if key[1] and type(self._disk).get is Disk.get:
+            return key[0]
+        try:
+            return self._disk.get(key[0], key[1])
+        except UntrustedPickleError as exc:
+            self._count_untrusted(exc)
+        except CodecError:
+            self._count_corrupt()
+        return ENOVAL
+
+    def _pack(self, value: Any, read: bool, key: EncodedKey, user_key: Any = UNKNOWN) -> Payload:
+        if self._has_own_store:
+            return self._disk.pack_through_store(value, read, key, user_key)
+        return self._disk.pack(value, read, key)
+
+    def _load(self, key: EncodedKey, row: Row, read: bool = False) -> Any:
+        """Return the value of a row, or `ENOVAL` if it cannot be had: then it is a miss.
+
+        Between reading a row and opening its file, a writer may replace both: the row is then
+        read again. An entry whose file is really gone, or damaged, is removed.
+        """
+        seen: Row | None = row
+        for _ in range(LOOKS):
+            if seen is None:
+                return ENOVAL
+            try:
+                return self._unpack(seen, read, key)
+            except (UntrustedPickleError, CodecError) as exc:
+                return self._refuse(exc)
+            except OSError as exc:
+                again = self._engine.get(key, self._now())
+                if again is not None and again[2] == seen[2] and again[8] == seen[8]:
+                    return self._lose(key, seen, exc)
+                seen = again
+        return ENOVAL
+
+    def _load_held(self, key: EncodedKey, row: Row) -> Any:
+        """Return the value of a row inside a write transaction, or `ENOVAL` if it is unusable.
+
+        Raises:
+            UntrustedPickleError: It is a pickle that may not be loaded; the entry is kept.
+        """
+        try:
+            return self._unpack(row, False, key)
+        except UntrustedPickleError as exc:
+            self._count_untrusted(exc)
+            raise
+        except (CodecError, OSError):
+            self._count_corrupt()
+            return ENOVAL
+
+    def _lose(self, key: EncodedKey, row: Row, exc: OSError) -> Any:
+        """Treat an entry without a usable file as missing, and remove it."""
+        self._count_corrupt()
+        if row[2] is not None and not self._options["readonly"] and is_lost(exc):
+            try:
+                self._engine.discard(key, row[8], row[2], self._timeout)
+            except DiskCacheError as problem:
+                log.warning("cache %r: %s", self._directory, problem)
+        return ENOVAL
+
+    def _refuse(self, exc: UntrustedPickleError | CodecError) -> Any:
+        """Treat an entry that may not, or cannot, be decoded as missing."""
+        if self._strict:
+            raise exc
+        if isinstance(exc, UntrustedPickleError):
+            self._count_untrusted(exc)
+        else:
+            self._count_corrupt()
+        return ENOVAL
+
+    def _count_corrupt(self) -> None:
+        self._corrupt += 1
+
+    def _count_untrusted(self, exc: UntrustedPickleError) -> None:
+        self._untrusted += 1
+        if exc.reason == "bad-tag":
+            log.error(ALTERED_ERROR.format(label=self._directory))
+        if not self._has_warned:
+            self._has_warned = True
+            message = UNTRUSTED_WARNING.format(count="1 entry", label=self._directory)
+            warnings.warn(message, UntrustedPickleWarning, stacklevel=5)
+
+    def _wait(self, retry: bool) -> float | None:
+        return None if retry else self._timeout
+
+
+def is_lost(exc: OSError) -> bool:
+    """Tell whether an error means that a file is gone or damaged, not that it is out of reach."""
+    return exc.errno in (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
+
+
+def expanded(directory: str | bytes | os.PathLike[str] | None) -> str:
+    """Return the path that a directory argument means; a new temporary directory for None."""
+    if directory is None:
+        return tempfile.mkdtemp(prefix="diskcache-")
+    text = os.fsdecode(directory) if isinstance(directory, (bytes, os.PathLike)) else str(directory)
+    return os.path.expandvars(os.path.expanduser(text))
