@@ -41,16 +41,19 @@ def make_cache(
 ) -> Iterator[Callable[..., Any]]:
     """Make caches, by default in `directory` and on `clock`, and check all of them afterwards."""
     made: list[Any] = []
+    writable: list[Any] = []
 
     def make(where: Any = directory, **keywords: Any) -> Any:
         keywords.setdefault("clock", clock)
         cache = variant.make(where, **keywords)
         made.append(cache)
+        if not keywords.get("readonly"):
+            writable.append(cache)
         return cache
 
     yield make
     damaged = request.node.get_closest_marker("damaged") is not None
-    found = [] if damaged else findings_of(made)
+    found = [] if damaged else findings_of(writable)
     for cache in made:
         cache.close()
 
@@ -88,9 +91,9 @@ def no_extra_threads() -> Iterator[None]:
     assert extra_threads(before) == []
 
 
-def findings_of(made: list[Any]) -> list[str]:
+def findings_of(caches: list[Any]) -> list[str]:
     """Return what is wrong in the caches' own view; directories that are gone are sound."""
-    latest = {cache.directory: cache for cache in made}
+    latest = {cache.directory: cache for cache in caches}
     return [
         str(finding.message)
         for where, cache in latest.items()

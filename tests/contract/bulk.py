@@ -19,12 +19,19 @@ class BulkContract(Contract):
         cache.set("gone", 3, expire=10)
         clock.advance(11)
 
-        found = cache.get_many(["a", "missing", "b", "gone"])
+        assert cache.get_many(["a", "missing", "b", "gone"]) == {"a": 1, "b": [2]}
 
-        assert {key: value for key, value in found.items() if value is not None} == {
-            "a": 1,
-            "b": [2],
-        }
+    def test_get_many_with_a_default_gives_it_for_missing_keys(self, cache):
+        cache["a"] = None
+
+        assert cache.get_many(["missing", "a"], default=5) == {"missing": 5, "a": None}
+
+    def test_get_many_counts_hits_and_misses(self, make_cache):
+        cache = make_cache(statistics=True)
+        cache["a"] = 1
+        cache.get_many(["a", "b", "c"])
+
+        assert cache.stats() == (1, 2)
 
     def test_get_many_of_no_keys_is_empty(self, cache):
         assert cache.get_many([]) == {}

@@ -289,6 +289,8 @@ class LostFileContract(Contract):
         cache.push(b"x" * 100_000)
         for path in value_files(cache.directory):
             path.unlink()
+            path.parent.rmdir()
+            path.parent.parent.rmdir()
         cache.push("second")
         return cache
 

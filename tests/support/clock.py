@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import weakref
+
+_clocks: weakref.WeakValueDictionary[int, ManualClock] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
 
 
 class ManualClock:
-    """A `diskcache.clock.Clock` whose time passes only by `advance` and `sleep`."""
+    """A `diskcache.clock.Clock` whose time passes only by `advance` and `sleep`.
+
+    Copying or pickling one, inside a process, gives the same clock.
+    """
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._lock = threading.Lock()
         self._time = start
         self._monotonic = 1000.0
+        self._number = next(_numbers)
+        _clocks[self._number] = self
 
     def time(self) -> float:
         return self._time
@@ -29,3 +39,10 @@ class ManualClock:
             self._time += seconds
             self._monotonic += max(seconds, 0)
             return self._time
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _same_clock, (self._number,)
+
+
+def _same_clock(number: int) -> ManualClock:
+    return _clocks[number]
