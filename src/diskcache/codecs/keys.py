@@ -23,6 +23,7 @@ A blob that starts with 0x01 or 0x02 is a pickle and the business of `values`.
 
 from __future__ import annotations
 
+import math
 import re
 from struct import Struct
 from typing import Any, Final
@@ -32,7 +33,7 @@ import ormsgpack
 
 from diskcache.codecs import plain, plain_tree
 from diskcache.codecs.base import INT64_MAX, INT64_MIN, Native
-from diskcache.codecs.plain_ext import BIN_MARKS, is_inexact, may_be_deep
+from diskcache.codecs.plain_ext import is_inexact, may_hold_bin
 from diskcache.errors import CodecError
 
 _packb = ormsgpack.packb
@@ -50,7 +51,7 @@ _TWO_63: Final = 2.0**63
 
 
 def encode_key(key: Any) -> tuple[Native, int]:
-    """Return the database key, and 1 if it is *key* itself or 0 if it is encoded.
+    r"""Return the database key, and 1 if it is *key* itself or 0 if it is encoded.
 
     Cost: nothing to speak of for str, bytes and numbers; about `pickle.dumps` for flat tuples.
 
@@ -59,37 +60,38 @@ def encode_key(key: Any) -> tuple[Native, int]:
 
     Example:
         >>> encode_key('k'), encode_key((1, 'x'))
-        (('k', 1), (b'\\x92\\x01\\xa1x', 0))
+        (('k', 1), (b'\x92\x01\xa1x', 0))
     """
     kind = type(key)
-    if kind is str:
-        if key.isascii() or not plain_tree.has_surrogates(key):
-            return key, 1
-    elif kind is tuple:
+    if kind is tuple:
         try:
             data = _packb([*key], _HOOK, _OPTIONS)
         except TypeError:
             return plain_tree.dumps(key, canonical=True), 0
-        if len(data) < _SHORT and 0xCB not in data and 0xC4 not in data:
-            return data, 0
-        if _is_canonical(data, key):
-            return data, 0
-    elif kind is int:
-        if INT64_MIN <= key <= INT64_MAX:
-            return key, 1
-    elif kind is bytes or (kind is float and key == key):  # noqa: PLR0124 - not a NaN
+        if 0xCB in data or 0xC4 in data or len(data) >= _SHORT:
+            return _checked(data, key), 0
+        return data, 0
+    if is_native(key, kind):
         return key, 1
     return plain_tree.dumps(key, canonical=True), 0
 
 
-def _is_canonical(data: bytes, key: Any) -> bool:
-    """Whether what the library made of *key* is what the careful builder would make of it."""
-    if _ODD_FLOAT.search(data):
-        return False
-    for mark in BIN_MARKS:
-        if mark in data:
-            return not is_inexact(key)
-    return not may_be_deep(data) or not is_inexact(key)
+def is_native(key: Any, kind: type[Any]) -> bool:
+    """Whether *key*, whose type is *kind*, is stored as it is."""
+    if kind is str:
+        return bool(key.isascii()) or not plain_tree.has_surrogates(key)
+    if kind is int:
+        return bool(INT64_MIN <= key <= INT64_MAX)
+    return kind is bytes or (kind is float and not math.isnan(key))
+
+
+def _checked(data: bytes, key: Any) -> bytes:
+    """Return *data*, or the canonical bytes if the library did not write them."""
+    # Quick to see and rare in other numbers: nothing starts like -0.0 or a NaN.
+    odd = (0x80 in data or 0x7F in data or 0xFF in data) and _ODD_FLOAT.search(data)
+    if odd or (may_hold_bin(data) and is_inexact(key)):
+        return plain_tree.dumps(key, canonical=True)
+    return data
 
 
 def decode_key(db_key: Native, raw: int) -> Any:
@@ -114,17 +116,14 @@ def key_bytes(db_key: Native, raw: int) -> bytes:
         >>> key_bytes(1, 1) == key_bytes(1.0, 1) != key_bytes('1', 1)
         True
     """
-    kind = type(db_key)
-    if kind is str:
-        return b"s" + db_key.encode()  # type: ignore[union-attr]
-    if kind is bytes:
-        return (b"b" if raw else b"d") + db_key  # type: ignore[operator]
-    if kind is float:
-        number = _integral(db_key)  # type: ignore[arg-type]
-        if number is None:
-            return b"f" + _DOUBLE.pack(db_key)
-        db_key = number
-    return b"i" + db_key.to_bytes(8, "big", signed=True)  # type: ignore[union-attr]
+    if isinstance(db_key, str):
+        return b"s" + db_key.encode()
+    if isinstance(db_key, bytes):
+        return (b"b" if raw else b"d") + db_key
+    number = _integral(db_key) if isinstance(db_key, float) else db_key
+    if number is None:
+        return b"f" + _DOUBLE.pack(db_key)
+    return b"i" + number.to_bytes(8, "big", signed=True)
 
 
 def shard_hash(db_key: Native, raw: int) -> int:  # noqa: ARG001 - pairs are passed on as they are
@@ -137,17 +136,14 @@ def shard_hash(db_key: Native, raw: int) -> int:  # noqa: ARG001 - pairs are pas
         >>> shard_hash(-1, 1), shard_hash(1.0, 1)
         (4294967294, 1)
     """
-    kind = type(db_key)
-    if kind is str:
-        return adler32(db_key.encode())  # type: ignore[union-attr]
-    if kind is bytes:
-        return adler32(db_key)  # type: ignore[arg-type]
-    if kind is float:
-        number = _integral(db_key)  # type: ignore[arg-type]
-        if number is None:
-            return adler32(_DOUBLE.pack(db_key))
-        db_key = number
-    return db_key % _MODULUS  # type: ignore[operator,return-value]
+    if isinstance(db_key, str):
+        return adler32(db_key.encode())
+    if isinstance(db_key, bytes):
+        return adler32(db_key)
+    number = _integral(db_key) if isinstance(db_key, float) else db_key
+    if number is None:
+        return adler32(_DOUBLE.pack(db_key))
+    return number % _MODULUS
 
 
 def _integral(number: float) -> int | None:

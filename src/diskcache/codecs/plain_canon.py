@@ -76,8 +76,10 @@ def _datetime(value: Any) -> Ext:
     Where the offset depends on the fold, equality looks at the clock's face and the zone alone
     (PEP 495), and so does the key.
     """
-    from datetime import datetime, timedelta, timezone
+    from datetime import UTC, timedelta, timezone
 
+    if value.tzinfo is None and not value.fold:
+        return ext.encode_datetime(value)
     value = value.replace(fold=0)
     offset = value.utcoffset()
     if offset is None:
@@ -85,10 +87,10 @@ def _datetime(value: Any) -> Ext:
     if value.replace(fold=1).utcoffset() != offset:
         return ext.encode_datetime(value)
     try:
-        moment = value.replace(tzinfo=timezone.utc) - offset
+        moment = value.replace(tzinfo=UTC) - offset
     except OverflowError:
         # Beyond the years 1 to 9999 in UTC: the widest offset brings every moment inside.
-        sign = 1 if value.year == datetime.min.year else -1
+        sign = 1 if value.year == 1 else -1
         widest = sign * (timedelta(days=1) - timedelta.resolution)
         moment = value.replace(tzinfo=timezone(widest)) + (widest - offset)
     return ext.encode_datetime(moment)
@@ -96,7 +98,7 @@ def _datetime(value: Any) -> Ext:
 
 def _time(value: Any) -> Ext:
     """Encode an aware time by its distance from midnight in UTC, which may be another day's."""
-    from datetime import datetime, time, timedelta, timezone
+    from datetime import UTC, datetime, timedelta, timezone
 
     offset = value.utcoffset()
     if offset is None:
@@ -108,13 +110,13 @@ def _time(value: Any) -> Ext:
         microseconds=value.microsecond,
     )
     micros = (since - offset) // timedelta.resolution
-    zone = timezone.utc
+    zone: timezone = UTC
     if not 0 <= micros < _DAY:
         shift = _DAY - 1 if micros < 0 else 1 - _DAY
         micros += shift
         zone = timezone(timedelta(microseconds=shift))
-    clock: time = (datetime.min + timedelta(microseconds=micros)).time()
-    return ext.encode_time(clock.replace(tzinfo=zone))
+    midnight = datetime(2000, 1, 1, tzinfo=zone)
+    return ext.encode_time((midnight + timedelta(microseconds=micros)).timetz())
 
 
 _ENCODERS: Final[dict[Encoder, Encoder]] = {

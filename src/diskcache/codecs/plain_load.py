@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import ormsgpack
@@ -22,9 +23,6 @@ _unpackb = ormsgpack.unpackb
 _ZONE_KEY: Final = re.compile(rb"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
 _SENTINELS: Final = {b"\x01": ENOVAL, b"\x02": UNKNOWN}
 
-_DATE_SIZE: Final = 4
-_TIME_SIZE: Final = 6
-_DATETIME_SIZE: Final = 10
 _DELTA_SIZE: Final = 12
 _UUID_SIZE: Final = 16
 
@@ -42,55 +40,63 @@ def _load_text(payload: bytes) -> str:
 
 
 def _load_date(payload: bytes) -> Any:
-    from datetime import date
-
-    return date(*ext.DATE.unpack(payload))
+    return _datetime().date.fromisoformat(payload.decode("ascii"))
 
 
 def _load_time(payload: bytes) -> Any:
-    from datetime import time
-
-    hour, minute, second, high, low = ext.TIME.unpack(payload[:_TIME_SIZE])
-    if len(payload) == _TIME_SIZE:
-        return time(hour, minute, second, high << 16 | low)
-    fold, zone = _load_zone(payload[_TIME_SIZE:])
-    return time(hour, minute, second, high << 16 | low, zone, fold=fold)
+    text, _, tail = payload.partition(b"\0")
+    value = _datetime().time.fromisoformat(text.decode("ascii"))
+    return _with_zone(value, tail) if tail else value
 
 
 def _load_datetime(payload: bytes) -> Any:
-    from datetime import datetime
-
-    parts = ext.DATETIME.unpack(payload[:_DATETIME_SIZE])
-    year, month, day, hour, minute, second, high, low = parts
-    micro = high << 16 | low
-    if len(payload) == _DATETIME_SIZE:
+    if 0 not in payload:
         # A value without a zone is stored as it is.
-        return datetime(year, month, day, hour, minute, second, micro)  # noqa: DTZ001
-    fold, zone = _load_zone(payload[_DATETIME_SIZE:])
-    return datetime(year, month, day, hour, minute, second, micro, zone, fold=fold)
+        return _datetime().datetime.fromisoformat(payload.decode("ascii"))
+    text, _, tail = payload.partition(b"\0")
+    value = _datetime().datetime.fromisoformat(text.decode("ascii"))
+    return _with_zone(value, tail) if tail else value
 
 
-def _load_zone(data: bytes) -> tuple[int, Any]:
-    fold, kind = data[0] & ext.FOLD, data[0] & ~ext.FOLD
+def _with_zone(value: Any, tail: bytes) -> Any:
+    fold, kind = tail[0] & ext.FOLD, tail[0] & ~ext.FOLD
     if kind == ext.ZONE_TIMEZONE:
-        return fold, _load_timezone(data[1:])
+        return value.replace(tzinfo=_load_timezone(tail[1:]), fold=fold)
     if kind == ext.ZONE_ZONEINFO:
-        return fold, _load_zoneinfo(data[1:])
-    if kind or len(data) > 1:
-        raise CodecError(f"unknown kind of time zone {data[0]:#04x}")
-    return fold, None
+        return value.replace(tzinfo=_load_zoneinfo(tail[1:]), fold=fold)
+    if kind or len(tail) > 1:
+        raise CodecError(f"unknown kind of time zone {tail[0]:#04x}")
+    return value.replace(fold=fold)
+
+
+@cache
+def _datetime() -> Any:
+    import datetime
+
+    return datetime
+
+
+@cache
+def _decimal() -> Any:
+    from decimal import Decimal
+
+    return Decimal
+
+
+@cache
+def _uuid() -> Any:
+    import uuid
+
+    return uuid
 
 
 def _load_timedelta(payload: bytes) -> Any:
-    from datetime import timedelta
-
     days, seconds, micros = ext.DELTA.unpack(payload)
-    return timedelta(days, seconds, micros)
+    return _datetime().timedelta(days, seconds, micros)
 
 
 def _load_timezone(payload: bytes) -> Any:
-    from datetime import timezone
-
+    timezone = _datetime().timezone
     offset = _load_timedelta(payload[:_DELTA_SIZE])
     if len(payload) == _DELTA_SIZE:
         return timezone(offset)
@@ -110,9 +116,7 @@ def _load_zoneinfo(payload: bytes) -> Any:
 
 
 def _load_decimal(payload: bytes) -> Any:
-    from decimal import Decimal
-
-    return Decimal(payload.decode("ascii"))
+    return _decimal()(payload.decode("ascii"))
 
 
 def _load_fraction(payload: bytes) -> Any:
@@ -125,13 +129,12 @@ def _load_fraction(payload: bytes) -> Any:
 
 
 def _load_uuid(payload: bytes) -> Any:
-    from uuid import UUID, SafeUUID
-
     if len(payload) == _UUID_SIZE:
-        return UUID(bytes=payload)
+        return _uuid().UUID(bytes=payload)
     if len(payload) != _UUID_SIZE + 1:
         raise CodecError("a UUID has 16 bytes")
-    return UUID(bytes=payload[:_UUID_SIZE], is_safe=SafeUUID(payload[_UUID_SIZE] - 1))
+    safe = _uuid().SafeUUID(payload[_UUID_SIZE] - 1)
+    return _uuid().UUID(bytes=payload[:_UUID_SIZE], is_safe=safe)
 
 
 def _load_range(payload: bytes) -> range:
@@ -182,7 +185,8 @@ _LEAVES: Final[dict[int, Callable[[bytes], Any]]] = {
 }
 
 
-def _build_dict(items: list[Any]) -> dict[Any, Any]:
+def build_dict(items: list[Any]) -> dict[Any, Any]:
+    """Return the dict of key, value, key, value ..."""
     if len(items) % 2:
         raise CodecError("a dict has a key without a value")
     pairs = iter(items)
@@ -194,12 +198,27 @@ def _build_slice(items: list[Any]) -> slice:
     return slice(start, stop, step)
 
 
+def _build_column(items: list[Any]) -> list[Any]:
+    """Return the values of a column that is stored as text, at the speed of C."""
+    code, texts = items
+    if type(texts) is not list:
+        raise CodecError("a column is not an array")
+    if code == ext.EXT_DATETIME:
+        return [*map(_datetime().datetime.fromisoformat, texts)]
+    if code == ext.EXT_DATE:
+        return [*map(_datetime().date.fromisoformat, texts)]
+    if code == ext.EXT_DECIMAL:
+        return [*map(_decimal(), texts)]
+    raise CodecError(f"unknown kind of column {code}")
+
+
 _CONTAINERS: Final[dict[int, Callable[[list[Any]], Any]]] = {
     ext.EXT_TUPLE: tuple,
     ext.EXT_SET: set,
     ext.EXT_FROZENSET: frozenset,
-    ext.EXT_DICT: _build_dict,
+    ext.EXT_DICT: build_dict,
     ext.EXT_SLICE: _build_slice,
+    ext.EXT_COLUMN: _build_column,
 }
 
 
@@ -239,6 +258,10 @@ def _make_decoder(deeper: Callable[[int, bytes], Any]) -> Callable[[int, bytes],
         leaf = leaves(code)
         if leaf is not None:
             return leaf(payload)
+        if code == ext.EXT_TUPLE:
+            items = _unpackb(payload, ext_hook=deeper)
+            if type(items) is list:
+                return tuple(items)
         return _build(code, payload, deeper)
 
     return decode

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import chain
-from types import NoneType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import ormsgpack
 from ormsgpack import Ext
@@ -22,7 +21,9 @@ from diskcache.errors import NotPlainError
 
 _packb = ormsgpack.packb
 
-_TUPLE: Final = frozenset((tuple,))
+NOT_PLAIN: Final = " is not plain data"
+"""End of every refusal; others put their own before or behind it."""
+
 _STR: Final = frozenset((str,))
 _FLAT: Final = ext.SCALARS
 _FLAT_CANONICAL: Final = ext.SCALARS - {float}
@@ -40,12 +41,12 @@ def dumps(value: Any, *, canonical: bool = False) -> bytes:
     """
     try:
         try:
-            return _dumps(_Builder(value, canonical=canonical, careful=False), value)
+            return _dumps(_Builder(canonical=canonical, careful=False), value)
         except TypeError as exc:
             if isinstance(exc, NotPlainError):
                 raise
             # The library refused text somewhere in a flat container: look at each.
-            return _dumps(_Builder(value, canonical=canonical, careful=True), value)
+            return _dumps(_Builder(canonical=canonical, careful=True), value)
     except RecursionError:
         raise NotPlainError(
             "a value nested too deep for what is left of the recursion limit is not plain data"
@@ -85,8 +86,7 @@ def _make_key_hook(deeper: Callable[[Any], Ext] | None) -> Callable[[Any], Ext]:
             code = ext.EXT_SET if kind is set else ext.EXT_FROZENSET
             return Ext(code, array(sorted(_packb(item, deeper, KEY_OPTIONS) for item in value)))
         if kind is slice:
-            parts = [value.start, value.stop, value.step]
-            return Ext(ext.EXT_SLICE, _packb(parts, deeper, KEY_OPTIONS))
+            return Ext(ext.EXT_SLICE, _packb(ext.slice_parts(value), deeper, KEY_OPTIONS))
         return _key_leaf(value)
 
     return hook
@@ -111,8 +111,7 @@ class _Builder:
     what contains itself ends at `MAX_DEPTH`.
     """
 
-    def __init__(self, root: Any, *, canonical: bool, careful: bool) -> None:
-        self._root = root
+    def __init__(self, *, canonical: bool, careful: bool) -> None:
         self._canonical = canonical
         self._careful = careful
         self._flat = _FLAT_CANONICAL if canonical else _FLAT
@@ -132,25 +131,22 @@ class _Builder:
             try:
                 loads(data)
             except CodecError:
-                raise NotPlainError(
-                    f"a value both so large and so deep is not plain data"
-                ) from None
+                raise NotPlainError("a value both so large and so deep is not plain data") from None
 
     def build(self, value: Any, depth: int, levels: int = 0) -> Any:
         kind = type(value)
-        handler = _HANDLERS.get(kind)
+        if kind in ext.SCALARS:
+            return self._scalar(value, kind)
+        handler = self._handlers.get(kind)
         if handler is not None:
             return handler(self, value, depth, levels)
-        encoder = None
-        if self._canonical:
-            encoder = plain_canon.resolve(kind)
-        encoder = encoder or ext.resolve(kind)
+        encoder = (plain_canon.resolve if self._canonical else ext.resolve)(kind)
         if encoder is None:
             raise self._refusal(f"{kind!r}")
         try:
             return encoder(value)
         except NotPlainError as exc:
-            raise self._refusal(str(exc).removesuffix(" is not plain data")) from None
+            raise self._refusal(str(exc).removesuffix(NOT_PLAIN)) from None
 
     def build_items(self, items: Any, depth: int, step: str, levels: int = 0) -> list[Any]:
         """Build the elements of a container that is the *depth*-th around them."""
@@ -171,27 +167,18 @@ class _Builder:
 
     def _refusal(self, subject: str) -> NotPlainError:
         where = "".join(self._path)
-        return NotPlainError(
-            f"{subject} at value{where} is not plain data"
-            if where
-            else f"{subject} is not plain data"
-        )
+        return NotPlainError(f"{subject}{' at value' + where if where else ''}{NOT_PLAIN}")
 
-    # -- One method per type that is not a leaf --
-
-    def _same(self, value: Any, depth: int, levels: int) -> Any:
+    def _scalar(self, value: Any, kind: type[Any]) -> Any:
+        if kind is float and self._canonical:
+            return plain_canon.normal_float(value)
+        if kind is int and not _INT64_MIN <= value <= _UINT64_MAX:
+            return ext.encode_int(value)
+        if kind is str and has_surrogates(value):
+            return Ext(ext.EXT_TEXT, value.encode("utf-8", "surrogatepass"))
         return value
 
-    def _float(self, value: float, depth: int, levels: int) -> Any:
-        return plain_canon.normal_float(value) if self._canonical else value
-
-    def _int(self, value: int, depth: int, levels: int) -> Any:
-        return value if _INT64_MIN <= value <= _UINT64_MAX else ext.encode_int(value)
-
-    def _str(self, value: str, depth: int, levels: int) -> Any:
-        if value.isascii() or not has_surrogates(value):
-            return value
-        return Ext(ext.EXT_TEXT, value.encode("utf-8", "surrogatepass"))
+    # -- One method per type of container --
 
     def _list(self, value: list[Any], depth: int, levels: int) -> Any:
         return self.build_items(value, depth, "[{}]", levels)
@@ -207,8 +194,8 @@ class _Builder:
         return Ext(code, self.pack(items))
 
     def _slice(self, value: slice, depth: int, levels: int) -> Any:
-        parts = [value.start, value.stop, value.step]
-        return Ext(ext.EXT_SLICE, self.pack(self.build_items(parts, depth, "[{}]", levels + 1)))
+        parts = self.build_items(ext.slice_parts(value), depth, "[{}]", levels + 1)
+        return Ext(ext.EXT_SLICE, self.pack(parts))
 
     def _dict(self, value: dict[Any, Any], depth: int, levels: int) -> Any:
         if _STR.issuperset(map(type, value)) and not (
@@ -218,8 +205,10 @@ class _Builder:
         keys = self.build_items([*value], depth, " (key)", levels + 1)
         values = [*self._map(value, depth, levels + 1, keep_keys=False).values()]
         if not self._canonical:
-            return Ext(ext.EXT_DICT, self.pack([*chain.from_iterable(zip(keys, values))]))
-        pairs = sorted(zip(map(self.pack, keys), map(self.pack, values)))
+            return Ext(
+                ext.EXT_DICT, self.pack([*chain.from_iterable(zip(keys, values, strict=True))])
+            )
+        pairs = sorted(zip(map(self.pack, keys), map(self.pack, values), strict=True))
         return Ext(ext.EXT_DICT, array([*chain.from_iterable(pairs)]))
 
     def _map(
@@ -236,23 +225,14 @@ class _Builder:
             self._path.pop()
         return built
 
-
-_Handler = Callable[[_Builder, Any, int, int], Any]
-
-_HANDLERS: Final[dict[type[Any], _Handler]] = {
-    NoneType: _Builder._same,
-    bool: _Builder._same,
-    bytes: _Builder._same,
-    float: _Builder._float,
-    int: _Builder._int,
-    str: _Builder._str,
-    list: _Builder._list,
-    tuple: _Builder._tuple,
-    set: _Builder._set,
-    frozenset: _Builder._set,
-    slice: _Builder._slice,
-    dict: _Builder._dict,
-}
+    _handlers: ClassVar[dict[type[Any], Callable[[_Builder, Any, int, int], Any]]] = {
+        list: _list,
+        tuple: _tuple,
+        set: _set,
+        frozenset: _set,
+        slice: _slice,
+        dict: _dict,
+    }
 
 
 def _leaf_hook(value: Any) -> Ext:

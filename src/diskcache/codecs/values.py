@@ -13,19 +13,17 @@ import os
 import pickle
 import pickletools
 from collections.abc import Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from diskcache.codecs import keys, plain
 from diskcache.codecs.base import (
-    INT64_MAX,
-    INT64_MIN,
     MODE_DATA,
     MODE_PICKLE,
     MODE_RAW,
     Native,
     PickleMode,
 )
-from diskcache.codecs.plain_tree import has_surrogates
+from diskcache.codecs.plain_tree import NOT_PLAIN
 from diskcache.codecs.signing import ENVELOPE, HEADER_SIZE, REMEDY, NoSigningKeyError, Signer
 from diskcache.entry import EncodedKey
 from diskcache.errors import (
@@ -67,11 +65,19 @@ def effective_mode(pickle_mode: str, environ: Mapping[str, str] | None = None) -
         'never'
     """
     wanted = (os.environ if environ is None else environ).get("DISKCACHE_PICKLE") or pickle_mode
-    for name, mode in (("pickle", pickle_mode), ("DISKCACHE_PICKLE", wanted)):
-        if mode not in get_args(PickleMode):
-            allowed = ", ".join(map(repr, get_args(PickleMode)))
-            raise SettingError(f"{name} must be one of {allowed}: got {mode!r}")
-    return max(pickle_mode, wanted, key=_STRICTEST_LAST.index)  # type: ignore[return-value]
+    return max(
+        _checked(pickle_mode, "pickle"),
+        _checked(wanted, "DISKCACHE_PICKLE"),
+        key=_STRICTEST_LAST.index,
+    )
+
+
+def _checked(mode: str, name: str) -> PickleMode:
+    for known in _STRICTEST_LAST:
+        if mode == known:
+            return known
+    allowed = ", ".join(map(repr, _STRICTEST_LAST))
+    raise SettingError(f"{name} must be one of {allowed}: got {mode!r}")
 
 
 class ValueCodec:
@@ -114,14 +120,7 @@ class ValueCodec:
             NotPlainError: The value is not plain and pickling is off.
             PickleKeyError: The value must be signed and no key is available.
         """
-        kind = type(value)
-        if kind is str:
-            if value.isascii() or not has_surrogates(value):
-                return MODE_RAW, value
-        elif kind is int:
-            if INT64_MIN <= value <= INT64_MAX:
-                return MODE_RAW, value
-        elif kind is bytes or (kind is float and value == value):  # noqa: PLR0124 - not a NaN
+        if keys.is_native(value, type(value)):
             return MODE_RAW, value
         try:
             return MODE_DATA, plain.dumps(value)
@@ -191,17 +190,17 @@ class ValueCodec:
 
     def _allow_pickle(self, refusal: NotPlainError) -> None:
         if self.pickle_mode == "never":
-            raise NotPlainError(
-                f"{refusal} and this cache was opened with pickle='never'."
-            ) from None
+            raise NotPlainError(f"{refusal} and this cache was opened with pickle='never'.")
 
-    def _sign(self, role: Any, key: bytes | EncodedKey, payload: bytes, refusal: NotPlainError) -> bytes:
+    def _sign(
+        self, role: Any, key: bytes | EncodedKey, payload: bytes, refusal: NotPlainError
+    ) -> bytes:
         try:
             if self._signer is None:
                 raise NoSigningKeyError("none was given")
             return self._signer.sign(role, _bound(key), payload)
         except NoSigningKeyError as exc:
-            subject = str(refusal).removesuffix(" is not plain data")
+            subject = str(refusal).removesuffix(NOT_PLAIN)
             raise PickleKeyError(
                 f"cannot store {subject}: it is not plain data, and no key to sign pickles is "
                 f"available ({exc.why}). {REMEDY}, or store plain data, or pass pickle='unsafe' "
@@ -243,7 +242,8 @@ def _load(payload: bytes) -> Any:
         return pickle.loads(payload)
     except MemoryError:
         raise
-    except Exception as exc:  # noqa: BLE001 - the classes of the value run here, and raise anything
+    except Exception as exc:
+        # The classes of the value run here, and may raise anything.
         raise CodecError(f"cannot load a pickled value: {type(exc).__name__}: {exc}") from exc
 
 
