@@ -33,7 +33,7 @@ import ormsgpack
 
 from diskcache.codecs import plain, plain_tree
 from diskcache.codecs.base import INT64_MAX, INT64_MIN, Native
-from diskcache.codecs.plain_ext import is_inexact, may_hold_bin
+from diskcache.codecs.plain_ext import SHORT, is_inexact, may_hold_bin
 from diskcache.errors import CodecError
 
 _packb = ormsgpack.packb
@@ -41,7 +41,6 @@ _packb = ormsgpack.packb
 _HOOK: Final = plain_tree.KEY_HOOKS[0]
 _OPTIONS: Final = plain_tree.KEY_OPTIONS
 
-_SHORT: Final = 200
 _ODD_FLOAT: Final = re.compile(rb"\xcb(?:\x80\0{7}|[\x7f\xff][\xf0-\xff])")
 """-0.0, or a NaN or an infinity (or other bytes that happen to look like one)."""
 
@@ -68,7 +67,7 @@ def encode_key(key: Any) -> tuple[Native, int]:
             data = _packb([*key], _HOOK, _OPTIONS)
         except TypeError:
             return plain_tree.dumps(key, canonical=True), 0
-        if 0xCB in data or 0xC4 in data or len(data) >= _SHORT:
+        if 0xCB in data or 0xC4 in data or len(data) >= SHORT:
             return _checked(data, key), 0
         return data, 0
     if is_native(key, kind):

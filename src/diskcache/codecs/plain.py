@@ -75,7 +75,7 @@ import ormsgpack
 
 from diskcache.codecs import plain_tree
 from diskcache.codecs.plain_columns import pack_columns
-from diskcache.codecs.plain_ext import HOOKS, OPTIONS, is_inexact, may_hold_bin
+from diskcache.codecs.plain_ext import HOOKS, OPTIONS, SHORT, is_inexact, may_hold_bin
 from diskcache.codecs.plain_load import build_dict, decode_ext
 from diskcache.errors import CodecError
 
@@ -108,14 +108,14 @@ def dumps(value: Any) -> bytes:
         True
     """
     kind = type(value)
-    if kind is tuple:
-        return _dump_array(value, b"")
     if kind is list:
         return _dump_list(value)
     if kind is int:
         return plain_tree.dumps(value)
     try:
-        data = _packb(value, _HOOK, OPTIONS)
+        data = _packb([*value] if kind is tuple else value, _HOOK, OPTIONS)
+        if len(data) < SHORT and 0xC4 not in data:
+            return data
     except TypeError:
         if kind is dict and type(next(iter(value), "")) is not str:
             return _dump_dict(value)
@@ -148,27 +148,23 @@ def loads(data: bytes) -> Any:
 # -- Writing -----------------------------------------------------------------------------------
 
 
-def _dump_array(value: Any, prefix: bytes) -> bytes:
+def _dump_list(value: list[Any]) -> bytes:
+    if value:
+        first = type(value[0])
+        known = None
+        if first is tuple and value[0]:
+            known = _dump_rows(value)
+        elif first is float and len(value) >= _MIN_FLOATS:
+            known = _dump_floats(value)
+        if known is not None:
+            return known
     try:
-        data = _packb([*value], _HOOK, OPTIONS)
+        data = _packb(value, _HOOK, OPTIONS)
     except TypeError:
         return plain_tree.dumps(value)
     if may_hold_bin(data) and is_inexact(value):
         return plain_tree.dumps(value)
-    return prefix + data
-
-
-def _dump_list(value: list[Any]) -> bytes:
-    if value:
-        first = type(value[0])
-        data = None
-        if first is tuple and value[0]:
-            data = _dump_rows(value)
-        elif first is float and len(value) >= _MIN_FLOATS:
-            data = _dump_floats(value)
-        if data is not None:
-            return data
-    return _dump_array(value, b"V")
+    return b"V" + data
 
 
 def _dump_floats(value: list[Any]) -> bytes | None:

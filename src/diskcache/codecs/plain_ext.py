@@ -72,7 +72,7 @@ MAX_DEEP_BYTES: Final = 1 << 20
 MAX_FRACTION_BYTES: Final = 8192
 """Size of either part of a Fraction: decoding looks for a common divisor, in quadratic time."""
 
-_SHORT: Final = 200
+SHORT: Final = 200
 """Below this size a bin of 256 bytes or more, with a mark of its own, has no room."""
 
 SCALARS: Final = frozenset((NoneType, bool, int, float, str, bytes))
@@ -82,6 +82,9 @@ _IMPOSTORS: Final = frozenset((bytearray, memoryview, Ext, ormsgpack.Fragment))
 
 _MAX_LOOKS: Final = 8
 """Marks to look at before looking at the value is as fast: some languages are full of them."""
+
+_FEW: Final = 8
+"""Entries of a dict up to which a loop is as fast as anything."""
 
 CODES: Final[dict[type[Any], int]] = {
     tuple: EXT_TUPLE,
@@ -112,7 +115,7 @@ def may_hold_bin(data: bytes) -> bool:
     if 0xC4 in data:
         return True
     size = len(data)
-    if size < _SHORT or not (0xC5 in data or 0xC6 in data):
+    if size < SHORT or not (0xC5 in data or 0xC6 in data):
         return False
     # A longer bin, which has at least 256 bytes, must end inside the data.
     for mark, width in ((b"\xc5", 2), (b"\xc6", 4)):
@@ -140,9 +143,11 @@ def is_inexact(value: Any) -> bool:
         return kind in _IMPOSTORS
     if kind is list and value and is_column(value):
         return False
-    level = [value]
+    if kind is dict and len(value) <= _FEW:
+        level = [item for item in value.values() if type(item) not in SCALARS]
+    else:
+        level = gc.get_referents(value)
     for _ in range(MAX_DEPTH):
-        level = gc.get_referents(*level)
         kinds = set(map(type, level))
         if kinds <= SCALARS:
             return False
@@ -151,8 +156,7 @@ def is_inexact(value: Any) -> bool:
                 return True
             # What a hook took care of has children of no interest, among them its class.
             level = [item for item in level if type(item) in CONTAINERS]
-            if not level:
-                return False
+        level = gc.get_referents(*level)
     return True
 
 
