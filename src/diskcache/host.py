@@ -31,6 +31,22 @@ NETWORK_FILESYSTEMS: Final = frozenset(
 LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs", "fuseblk", "fuse.ntfs-3g", "fuse.lxcfs"})
 
 
+if sys.platform == "win32":  # pragma: no cover - other platform
+    EXCLUSIVE_NOW: Final = 1
+    UNLOCK: Final = 2
+
+    def flock(descriptor: int, operation: int, /) -> None:
+        """Lock or unlock a file; raise `BlockingIOError` if it is locked."""
+        if operation == UNLOCK:
+            unlock(descriptor)
+        elif not _lock_windows(descriptor, False):
+            raise BlockingIOError(errno.EAGAIN, "locked")
+else:
+    EXCLUSIVE_NOW: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
+    UNLOCK: Final = fcntl.LOCK_UN
+    flock = fcntl.flock
+
+
 def lock(descriptor: int, *, shared: bool = False, block: bool = False) -> bool:
     """Lock an open file against other descriptors of it; tell whether that worked.
 

@@ -273,12 +273,12 @@ class Foundation:
     def _apply(self, name: str, value: Any) -> None:
         """Work with a setting from now on."""
         self._settings[name] = value
-        if name == "eviction_policy":
-            self._engine.settings_changed()
-        elif name.startswith("disk_"):
+        if name.startswith("disk_"):
             setattr(self._disk, name[5:], value)
             if name == "disk_pickle_protocol":
                 self._codec.protocol = value
+        else:
+            self._engine.settings_changed()
 
     def _refresh_metadata(self) -> None:
         self.count = self._engine.count()

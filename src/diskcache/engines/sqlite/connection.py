@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
@@ -19,7 +19,16 @@ from diskcache.clock import Clock
 from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import schema
 from diskcache.engines.sqlite import statements as sql
-from diskcache.engines.sqlite.control import BEGIN, BOOT, BYTES, COUNT, END, MASK, WRITTEN
+from diskcache.engines.sqlite.control import (
+    BEGIN,
+    BOOT,
+    BYTES,
+    COUNT,
+    END,
+    MASK,
+    NEXT_EXPIRY,
+    WRITTEN,
+)
 from diskcache.errors import (
     CacheFormatError,
     NewerFormatError,
@@ -129,6 +138,14 @@ def verify(connection: apsw.Connection, directory: str) -> None:
     )
 
 
+def inode_of(path: str) -> int:
+    """Return the number of the file at *path*; 0 if there is none."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
+
+
 _SWITCH: Final = (ctypes.c_int(0), ctypes.c_int(1))
 
 
@@ -163,8 +180,8 @@ class Link:
         "page_size",
         "pid",
         "published",
+        "puts",
         "rows",
-        "settled",
         "site",
         "size",
         "written",
@@ -191,7 +208,8 @@ class Link:
         self.page_size: int = con.execute("PRAGMA page_size").get
         self.published: list[str] = []
         self.doomed: list[str] = []
-        self.settled: list[Callable[[], None]] = []
+        self.puts: list[Any] = []
+        """Rows that this transaction has still to store; everything else waits for them."""
         self._reset()
         con.set_wal_hook(self._on_log)
         site.add(self)
@@ -208,9 +226,11 @@ class Link:
         self.expiry_exact: int | None = None
         """Earliest expiry of all, where it was looked up."""
         self.has_changes = False
-        self.published.clear()
-        self.doomed.clear()
-        self.settled.clear()
+        if self.published or self.doomed:
+            self.published.clear()
+            self.doomed.clear()
+        if self.puts:
+            self.puts.clear()
 
     def _on_log(self, _con: apsw.Connection, _name: str, pages: int) -> int:
         self.log_pages = pages
@@ -224,17 +244,23 @@ class Link:
         Raises:
             Timeout: The gate, or the database, was not free within *wait* seconds.
         """
-        gate = self.site.gate
-        gate.acquire(wait)
+        site = self.site
+        site.gate.acquire(wait)
         try:
             try:
                 self.execute("BEGIN IMMEDIATE")
             except apsw.BusyError:
                 self._begin_patiently(wait)
-            self._meet_control()
+            control = site.control
+            if control is None or not control.is_of_this_boot:
+                self._meet_control()
+            else:
+                words = control.words
+                if words[BEGIN] != words[END] or inode_of(site.control_path) != control.inode:
+                    self._meet_control()
         except BaseException:
             self._undo()
-            gate.release()
+            site.gate.release()
             raise
         self.depth = 1
 
@@ -249,59 +275,51 @@ class Link:
         raise Timeout
 
     def _meet_control(self) -> None:
+        """Map the control file that is there now, and count again if a writer died."""
         site = self.site
-        control = site.control
         if not site.is_shared_memory_safe:
             return
-        if control is None or control_file.identity_of(site.control_path) != control.identity:
+        control = site.control
+        if control is None or inode_of(site.control_path) != control.inode:
             if not site.is_current():
                 raise DirectoryReplaced
             control = site.renew_control(self.cache_id)
-            if control is None:
-                return
-        words = control.words
-        if words[BEGIN] != words[END] or words[BOOT] != boot_id():
-            self._recover(words)
+        if control is not None and not control.is_clean:
+            self._recover(control)
 
-    def _recover(self, words: memoryview[int]) -> None:
+    def _recover(self, control: control_file.Control) -> None:
         """Count again, and write a row.
 
         The row matters: a writer that was killed after its last log frame, but before the index
         of the log, leaves a transaction that would come back when every process has closed. The
         next real commit overwrites it.
         """
+        words = control.words
         for slot in range(control_file.HEADER, control_file.HEADER + control_file.SLOTS):
             words[slot] = (words[slot] + 1) & (MASK - 1) if words[slot] & 1 else words[slot]
         if words[control_file.EPOCH] & 1:
             words[control_file.EPOCH] = (words[control_file.EPOCH] + 1) & MASK
         words[COUNT] = self.execute(sql.COUNT).get
         words[BYTES] = self.execute(sql.FILE_BYTES).get
-        words[control_file.NEXT_EXPIRY] = 0
+        words[NEXT_EXPIRY] = 0
         words[control_file.STATE] = (words[control_file.STATE] + 1) & MASK
         words[control_file.FILES] = max(words[control_file.FILES], 1)
         self.execute(sql.RECOVERED)
         words[BOOT] = boot_id()
+        control.is_of_this_boot = True
         self.has_changes = True
 
     def commit(self) -> None:
         """Make the transaction visible, act on its consequences, and let the next writer in."""
         self.depth = 0
         try:
-            if self.is_broken:
-                self.is_broken = False
-                self._undo()
-                return
             control = self.site.control
-            if not self.has_changes or control is None:
+            if control is None or not self.has_changes:
                 self.execute("COMMIT")
             else:
                 self._commit(control.words)
-            for name in self.doomed:
-                self.files.remove(name)
-            if control is not None and (self.doomed or self.published):
-                control.words[control_file.FILES] = 0
-            for act in self.settled:
-                act()
+            if self.doomed or self.published:
+                self._finish_files(control)
             self._reset()
         except BaseException:
             self._undo()
@@ -318,11 +336,18 @@ class Link:
         if self.size:
             words[BYTES] = max(words[BYTES] + self.size, 0)
         if self.expiry_exact is not None:
-            words[control_file.NEXT_EXPIRY] = min(self.expiry_exact, self.expiry_low)
-        elif self.expiry_low < words[control_file.NEXT_EXPIRY]:
-            words[control_file.NEXT_EXPIRY] = self.expiry_low
+            words[NEXT_EXPIRY] = min(self.expiry_exact, self.expiry_low)
+        elif self.expiry_low < words[NEXT_EXPIRY]:
+            words[NEXT_EXPIRY] = self.expiry_low
         words[WRITTEN] = (words[WRITTEN] + self.written) & MASK
         words[END] = began
+
+    def _finish_files(self, control: control_file.Control | None) -> None:
+        """Remove the files that nothing names any more. The gate is still held."""
+        for name in self.doomed:
+            self.files.remove(name)
+        if control is not None:
+            control.words[control_file.FILES] = 0
 
     def rollback(self) -> None:
         """Undo the transaction and let the next writer in."""
@@ -374,10 +399,15 @@ class Link:
 
     # -- Life --
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is open, and this process's own."""
+        return self.pid == os.getpid() and self in self.site.links
+
     def close(self) -> None:
         """Close the connection; an unfinished transaction is rolled back. May be repeated."""
         site = self.site
-        if self.pid != os.getpid() or self not in site.links:
+        if not self.is_open:
             return
         if self.depth:
             # Only the thread that began it may give the gate back.

@@ -72,19 +72,20 @@ class Control:
     Only `words` is used on hot paths; the class keeps the mapping and says which file it is.
     """
 
-    __slots__ = ("_map", "identity", "words")
+    __slots__ = ("_map", "inode", "is_of_this_boot", "words")
 
-    def __init__(self, mapping: mmap.mmap, identity: tuple[int, int]) -> None:
+    def __init__(self, mapping: mmap.mmap, inode: int) -> None:
         self._map = mapping
-        self.identity = identity
+        self.inode = inode
         self.words = memoryview(mapping).cast("Q")
+        self.is_of_this_boot = self.words[BOOT] == host.boot_id()
 
     @property
     def is_clean(self) -> bool:
         """Whether the totals can be believed: no writer died, and the machine did not."""
         words = self.words
         end = words[END]
-        return words[BEGIN] == end and words[BOOT] == host.boot_id()
+        return words[BEGIN] == end and self.is_of_this_boot
 
     def close(self) -> None:
         """Unmap the file."""
@@ -108,7 +109,7 @@ def attach(directory: str, cache_id: bytes) -> Control | None:
         return None
     finally:
         os.close(descriptor)
-    control = Control(mapping, (found.st_dev, found.st_ino))
+    control = Control(mapping, found.st_ino)
     if control.words[:2].tolist() != [MAGIC, VERSION] or control.words[2:4].tobytes() != cache_id:
         control.close()
         return None
@@ -151,12 +152,3 @@ def _first_words(cache_id: bytes) -> bytes:
     for slot in range(HEADER, HEADER + SLOTS):
         words[slot] &= MASK - 1
     return words.tobytes()
-
-
-def identity_of(path: str) -> tuple[int, int] | None:
-    """Return which file is at the path of a control file now; None if there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -28,6 +28,9 @@ from diskcache.policy import Policy, Rank, find_policy
 RANK_BATCH: Final = 1000
 """Older rows ranked by one write; about two milliseconds."""
 
+FLUSH_READS: Final = 32
+"""Reads that are worth writing down with the next write."""
+
 ROW_OVERHEAD: Final = 512
 """Bytes that a row may need besides its value and key, half-full pages included."""
 OVERFLOW: Final = 4096
@@ -71,6 +74,8 @@ class Culler:
         self._goal = 0
         self._measure_at: int | None = None
         self._measured_for: float | None = None
+        self.is_simple = False
+        """Whether new rows need neither a rank nor an access time; known after `load`."""
         self.reads: dict[int, float] = {}
         """Rows read since the last flush: the time, or how often, as the policy needs."""
         self._last_read = 0.0
@@ -81,6 +86,7 @@ class Culler:
         if self._policy.name != self._settings["eviction_policy"]:
             self._policy = find_policy(self._settings["eviction_policy"])
             self.reads = {}
+            self._state = None
         return self._policy
 
     # -- Reads --
@@ -120,6 +126,9 @@ class Culler:
         state = None if control is None else control.words[STATE]
         if state is not None and state == self._state:
             return
+        self._load(link, state)
+
+    def _load(self, link: Link, state: int | None) -> None:
         found = {
             name: link.execute(sql.STATE, (name,)).get
             for name in ("rank_policy", "rank_done", "rank_goal")
@@ -128,6 +137,10 @@ class Culler:
         self._done, self._goal = found["rank_done"] or 0, found["rank_goal"] or 0
         self._state = state
         self._measure_at = None
+        self.is_simple = self._ranked_by is None and self.policy.rank not in (
+            Rank.USED,
+            Rank.TEMPLATE,
+        )
 
     def rank_of_new(self, now: float) -> float | None:
         """Return the rank of an entry that is stored now."""
@@ -146,22 +159,33 @@ class Culler:
 
     # -- After a row was stored --
 
-    def after_put(self, link: Link, now: float, key: tuple[Any, Any], rowid: int) -> None:
+    def after_put(self, link: Link, now: float, key: tuple[Any, Any] | None, rowid: int) -> None:
         """Remove expired entries, then victims while the cache is over its limit.
 
         The entry that was just written, *key* or *rowid*, is never a victim. No more than
         `cull_limit` entries go.
         """
-        budget = self._settings["cull_limit"]
-        if len(self.reads) >= 32:
+        if len(self.reads) >= FLUSH_READS:
             self.flush_reads(link)
+        budget = self._settings["cull_limit"]
         if budget <= 0:
             return
         control = link.site.control
-        if control is None or min(control.words[NEXT_EXPIRY], link.expiry_low) < now * 1e6:
+        if control is not None:
+            words = control.words
+            if words[NEXT_EXPIRY] < now * 1e6 or link.expiry_low < now * 1e6:
+                budget -= self.remove_expired(link, now, budget)
+            mark = self._measure_at
+            if (
+                mark is not None
+                and self._settings["size_limit"] == self._measured_for
+                and words[WRITTEN] + link.written < mark
+            ):
+                return
+        else:
             budget -= self.remove_expired(link, now, budget)
-        if budget > 0 and self.policy.rank is not Rank.NONE and self._may_be_full(link):
-            if not rowid:
+        if budget > 0 and self.policy.rank is not Rank.NONE and self._is_full(link):
+            if not rowid and key is not None:
                 found = link.execute(sql.FIND, key).get
                 rowid = found[0] if found else 0
             self.remove_victims(link, now, budget, rowid, over=-1)
@@ -176,29 +200,19 @@ class Culler:
         link.expiry_low = NEVER
         return len(rows)
 
-    def _may_be_full(self, link: Link) -> bool:
-        control = link.site.control
+    def _is_full(self, link: Link) -> bool:
+        """Measure the volume, and note how much may be written before it is measured again."""
         limit = self._settings["size_limit"]
-        if control is None:
-            return self._is_full(link, limit)
-        written = (control.words[WRITTEN] + link.written) & MASK
-        mark = self._measure_at
-        if mark is not None and limit == self._measured_for and (mark - written) & MASK < 2**63:
-            return False
-        return self._is_full(link, limit)
-
-    def _is_full(self, link: Link, limit: float) -> bool:
         volume = self.volume(link)
-        control = link.site.control
         half = limit / 2
         if volume >= half:
             self._rank_more(link)
         room = (half if volume < half else limit) - volume
+        control = link.site.control
         if control is not None:
-            written = control.words[WRITTEN] + link.written
-            self._measure_at = int(written + max(min(room, 2**62), 0)) & MASK
+            self._measure_at = int(control.words[WRITTEN] + link.written + min(room, 2**62))
             self._measured_for = limit
-        return volume >= limit
+        return bool(volume >= limit)
 
     def volume(self, link: Link) -> int:
         """Return the bytes of pages in use and of value files."""
@@ -251,6 +265,7 @@ class Culler:
             control.words[STATE] = (control.words[STATE] + 1) & MASK
         # What this process believes is not committed yet: it reads the state again next time.
         self._state = None
+        self.is_simple = False
 
     # -- Victims --
 

@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from os import getpid
 from typing import Any, Final, TypeVar
 
 import apsw
@@ -19,6 +20,7 @@ from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, 
 from diskcache.engines.sqlite.control import COUNT, HITS, MASK, MISSES
 from diskcache.engines.sqlite.culling import Culler, file_bytes, pages_in_use
 from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
+from diskcache.engines.sqlite.site import after_fork_in_child
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -39,6 +41,12 @@ T = TypeVar("T")
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks at whether the directory is still the one that was opened."""
+
+PUTS: Final = 200
+"""Rows that a transaction puts aside before it stores them."""
+
+BATCH: Final = 1000
+"""Rows of a bulk put that are stored at a time."""
 
 LOG_CHECK: Final = 64
 """Pages of log below which its length is of no interest."""
@@ -76,6 +84,7 @@ class SqliteEngine:
         self._checkpointer = Checkpointer()
         self._look_at = float("-inf")
         self._seen: tuple[object, ...] = ()
+        self._largest: float = float("inf")
         self.records_reads = False
         site.remember(self)
 
@@ -92,7 +101,17 @@ class SqliteEngine:
             self._connect(create)
 
     def _link(self) -> Link:
-        return self._local.link or self._connect()
+        link = self._local.link
+        if link is None:
+            return self._connect()
+        if link.puts:
+            self._store_pending(link)
+        return link
+
+    def _store_pending(self, link: Link) -> None:
+        """Store what this transaction has put aside, so that what follows sees it."""
+        rows, link.puts = link.puts, []
+        self._inside(link, writing.put_batch, (self._culler, rows, rows[-1][6]))
 
     def _connect(self, create: bool = False) -> Link:
         link = opening.open_link(self._place, create=create)
@@ -115,6 +134,8 @@ class SqliteEngine:
         link = self._local.link
         if link is None or (now >= self._look_at and not link.depth):
             return self._look(now)
+        if link.puts:
+            self._store_pending(link)
         return link
 
     def _look(self, now: float) -> Link:
@@ -146,6 +167,8 @@ class SqliteEngine:
     def _close_idle(self) -> None:
         for link in list(self._links):
             gate = link.site.gate
+            if not link.is_open:
+                continue
             with suppress(DiskCacheError):
                 # With the gate in hand, no other thread of this process is in a transaction.
                 if not self.is_readonly:
@@ -173,22 +196,23 @@ class SqliteEngine:
         """Run *step* in the transaction of this thread, or in one of its own."""
         link = self._local.link or self._connect()
         if link.depth:
+            if link.puts:
+                self._store_pending(link)
             return self._inside(link, step, args)
         link = self._begin(link, wait)
         try:
             result = step(link, *args)
         except BaseException as exc:
             link.rollback()
-            raise self._translated(exc) from exc
+            if isinstance(exc, (apsw.Error, OSError)):
+                raise self._translated(exc) from exc
+            raise
         self._end(link)
         return result
 
     def _begin(self, link: Link, wait: float | None) -> Link:
-        if self.is_readonly:
-            raise read_only(self.directory)
-        if link.pid != os.getpid():
-            site.after_fork_in_child()
-            link = self._connect()
+        if link.pid != getpid() or self.is_readonly:
+            link = self._reborn()
         try:
             link.begin(wait)
         except (DirectoryReplaced, apsw.ConnectionClosedError):
@@ -197,9 +221,17 @@ class SqliteEngine:
             link.begin(wait)
         except apsw.Error as exc:
             raise translate(exc, self.directory) from exc
-        if link.site.hits or link.site.misses:
+        site = link.site
+        if site.hits or site.misses:
             _save_statistics(link)
         return link
+
+    def _reborn(self) -> Link:
+        """Connect anew in a child that was forked without telling the interpreter."""
+        if self.is_readonly:
+            raise read_only(self.directory)
+        after_fork_in_child()
+        return self._connect()
 
     def _end(self, link: Link) -> None:
         try:
@@ -257,6 +289,12 @@ class SqliteEngine:
             if link.depth:
                 link.rollback()
             raise transaction_lost(self.directory)
+        try:
+            if link.puts:
+                self._store_pending(link)
+        except BaseException:
+            link.rollback()
+            raise
         self._end(link)
 
     # -- One key --
@@ -264,7 +302,7 @@ class SqliteEngine:
     def get(self, key: EncodedKey, now: float) -> Row | None:
         """Return the live entry of *key*."""
         link = self._local.link
-        if link is None or now >= self._look_at:
+        if link is None or now >= self._look_at or link.puts:
             link = self._reader(now)
         row: Row | None
         try:
@@ -287,9 +325,11 @@ class SqliteEngine:
                 self._write(0, self._culler.flush_reads)
 
     def settings_changed(self) -> None:
-        """Take note of a changed eviction policy."""
+        """Take note of a changed eviction policy or limit."""
         policy = self._culler.policy
         template = policy.template
+        has_limit = policy.rank is not Rank.NONE and self._settings["cull_limit"] > 0
+        self._largest = self._settings["size_limit"] if has_limit else float("inf")
         self.records_reads = policy.records_reads or bool(template and template["get"])
 
     def contains(self, key: EncodedKey, now: float) -> bool:
@@ -307,29 +347,51 @@ class SqliteEngine:
         only: Only | int = Only.ALWAYS,
     ) -> bool:
         """Store an entry; remove its staged file if that does not happen."""
-        if self.is_too_large(payload):
-            self._place.files.discard(payload.staged)
-            return False
-        entry = (self._culler, key, payload, expire_time, tag, now)
+        mode, value, staged = payload
+        if tag is not None:
+            writing.check_tag(tag)
+        if expire_time is not None and expire_time != expire_time:  # noqa: PLR0124 - NaN
+            expire_time = None
+        if staged is not None or only is not Only.ALWAYS or self._is_too_large(value):
+            return self._put_with_care(key, payload, expire_time, tag, now, wait, only)
+        link = self._local.link
+        if link is not None and link.depth and not link.is_broken:
+            # Inside a transaction nobody else looks: rows are stored many at a time.
+            link.puts.append((*key, mode, value, expire_time, tag, now))
+            if len(link.puts) >= PUTS:
+                self._store_pending(link)
+            return True
+        return self._write(wait, writing.put, self._culler, key, payload, expire_time, tag, now)
+
+    def _put_with_care(
+        self,
+        key: EncodedKey,
+        payload: Payload,
+        expire_time: float | None,
+        tag: Tag,
+        now: float,
+        wait: float | None,
+        only: Only | int,
+    ) -> bool:
+        """Store an entry with a file, or under a condition; or refuse a large one."""
+        stored = False
         try:
-            if only is Only.ALWAYS:
-                return self._write(wait, writing.put, *entry)
-            stored = self._write(wait, writing.put_if, *entry, only)
-        except BaseException:
-            self._place.files.discard(payload.staged)
-            raise
-        if not stored:
-            self._place.files.discard(payload.staged)
+            if not self.is_too_large(payload):
+                args = (self._culler, key, payload, expire_time, tag, now, only)
+                stored = self._write(wait, writing.put_if, *args)
+        finally:
+            if not stored:
+                self._place.files.discard(payload.staged)
         return stored
 
     def is_too_large(self, payload: Payload) -> bool:
         """Tell whether a value alone is over the size limit, so that it could never stay."""
-        size = payload.staged.size if payload.staged is not None else _length(payload.value)
-        return (
-            size > self._settings["size_limit"]
-            and self._settings["cull_limit"] > 0
-            and self._culler.policy.rank is not Rank.NONE
-        )
+        if payload[2] is not None:
+            return payload[2].size > self._largest
+        return self._is_too_large(payload[1])
+
+    def _is_too_large(self, value: DbValue) -> bool:
+        return isinstance(value, (str, bytes)) and len(value) > self._largest
 
     def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
         """Remove a live entry; tell whether there was one."""
@@ -390,24 +452,35 @@ class SqliteEngine:
 
     def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
         """Store all of *puts* or none."""
-        remaining = list(puts)
+        plain: list[writing.PlainRow] = []
+        with_files: list[Put] = []
+        for put in puts:
+            key, payload, expire_time, tag = put
+            if self.is_too_large(payload):
+                self._place.files.discard(payload[2])
+            elif payload[2] is not None:
+                with_files.append(put)
+            else:
+                plain.append((*key, payload[0], payload[1], expire_time, tag, now))
         try:
-            return self._write(wait, self._put_all, remaining, now)
+            for tag in {put[3] for put in with_files} | {row[5] for row in plain}:
+                writing.check_tag(tag)
+            self._write(wait, self._put_all, plain, with_files, now)
         except BaseException:
-            for put in remaining:
-                self._place.files.discard(put.payload.staged)
+            for put in with_files:
+                self._place.files.discard(put[1].staged)
             raise
+        return len(plain) + len(with_files)
 
-    def _put_all(self, link: Link, puts: list[Put], now: float) -> int:
-        stored = 0
+    def _put_all(
+        self, link: Link, plain: list[writing.PlainRow], with_files: list[Put], now: float
+    ) -> None:
         culler = self._culler
         with link.savepoint():
-            for key, payload, expire_time, tag in puts:
-                if self.is_too_large(payload):
-                    self._place.files.discard(payload.staged)
-                else:
-                    stored += writing.put(link, culler, key, payload, expire_time, tag, now)
-        return stored
+            for start in range(0, len(plain), BATCH):
+                writing.put_batch(link, culler, plain[start : start + BATCH], now)
+            for key, payload, expire_time, tag in with_files:
+                writing.put(link, culler, key, payload, expire_time, tag, now)
 
     def delete_many(self, keys: Iterable[EncodedKey], now: float, wait: float | None) -> int:
         """Remove the live entries of *keys* in one step."""
@@ -622,10 +695,6 @@ def _state_of(directory: str) -> tuple[object, ...]:
     except OSError:
         return (None,)
     return (found.st_ino, found.st_mtime_ns, found.st_size, os.path.exists(path + "-wal"))
-
-
-def _length(value: DbValue) -> int:
-    return len(value) if isinstance(value, (str, bytes)) else 0
 
 
 def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:

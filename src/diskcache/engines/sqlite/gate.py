@@ -8,11 +8,13 @@ holder dies.
 from __future__ import annotations
 
 import threading
+from threading import get_ident
 from typing import Final
 
 from diskcache import host
 from diskcache.clock import Clock
 from diskcache.errors import GateError, Timeout
+from diskcache.host import EXCLUSIVE_NOW, UNLOCK, flock
 
 FIRST_NAP: Final = 0.0001
 """Seconds between two looks at a gate that another process holds, at first."""
@@ -41,28 +43,33 @@ class Gate:
             GateError: This thread has it already.
             Timeout: It was not free in time.
         """
-        if not self._threads.acquire(blocking=False):
+        if not self._threads.acquire(False):
             self._queue(wait)
         try:
-            if not host.lock(self._descriptor):
+            flock(self._descriptor, EXCLUSIVE_NOW)
+        except BlockingIOError:
+            try:
                 self._await(wait)
+            except BaseException:
+                self._threads.release()
+                raise
         except BaseException:
             self._threads.release()
             raise
-        self._owner = threading.get_ident()
+        self._owner = get_ident()
 
     def release(self) -> None:
         """Give the gate back."""
         self._owner = None
         try:
-            host.unlock(self._descriptor)
+            flock(self._descriptor, UNLOCK)
         finally:
             self._threads.release()
 
     @property
     def is_mine(self) -> bool:
         """Whether this thread holds the gate."""
-        return self._owner == threading.get_ident()
+        return self._owner == get_ident()
 
     def _queue(self, wait: float | None) -> None:
         if self.is_mine:

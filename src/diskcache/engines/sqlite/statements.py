@@ -37,6 +37,14 @@ UPSERT: Final = (
     " tag = excluded.tag, mode = excluded.mode, value = excluded.value, version = version + 1,"
     " rank = excluded.rank WHERE file IS NULL"
 )
+# The same for the most common row: no expiry, no tag, no rank, no access time.
+UPSERT_SIMPLE: Final = (
+    "INSERT INTO Cache (key, raw, store_time, mode, value, version) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time,"
+    " expire_time = NULL, access_time = NULL, access_count = 0, tag = NULL,"
+    " mode = excluded.mode, value = excluded.value, version = version + 1, rank = NULL"
+    " WHERE file IS NULL"
+)
 INSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, mode, value,"
     " version, rank, file, size, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any, TypeVar
+from itertools import groupby
+from typing import Any, TypeAlias, TypeVar
 
 
 from diskcache.engines.sqlite import statements as sql
@@ -40,23 +41,11 @@ def put(
     culler.load(link)
     con = link.con
     con.set_last_insert_rowid(0)
-    try:
-        link.execute(
-            sql.UPSERT,
-            (
-                *key,
-                now,
-                expire_time,
-                culler.access_time_of_new(now),
-                tag,
-                mode,
-                value,
-                _random_bits(40),
-                culler.rank_of_new(now),
-            ),
-        )
-    except (TypeError, OverflowError):
-        raise tag_problem(tag) from None
+    if expire_time is None and tag is None and culler.is_simple:
+        link.execute(sql.UPSERT_SIMPLE, (*key, now, mode, value, _random_bits(40)))
+    else:
+        row = (*key, mode, value, expire_time, tag, now)
+        link.execute(sql.UPSERT, _full_row(culler, row))
     rowid = con.last_insert_rowid()
     if rowid:
         link.rows += 1
@@ -70,16 +59,78 @@ def put(
     return True
 
 
-def tag_problem(tag: object) -> Exception:
-    """Return what to raise when the database refused a value it was given."""
-    if type(tag) in _TAG_TYPES and not (isinstance(tag, int) and not -(2**63) <= tag < 2**63):
-        return OverflowError("value does not fit 64 bits")
-    return tag_error(tag)
+PlainRow: TypeAlias = tuple[Any, int, int, DbValue, float | None, Tag, float]
+"""An entry without a file: key, raw, mode, value, expire_time, tag, now."""
+
+
+def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> None:
+    """Store many entries without files, in their order; then cull.
+
+    Rows are counted by the largest row number: nothing is removed while they are stored, and a
+    new row gets the next number.
+    """
+    culler.load(link)
+    execute = link.execute
+    before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
+    pages = execute("PRAGMA page_count").get
+    for is_simple, group in groupby(rows, _is_simple if culler.is_simple else _never):
+        if is_simple:
+            values = [
+                (key, raw, at, mode, value, _random_bits(40))
+                for key, raw, mode, value, _, _, at in group
+            ]
+            link.con.executemany(sql.UPSERT_SIMPLE, values)
+        else:
+            link.con.executemany(sql.UPSERT, [_full_row(culler, row) for row in group])
+    link.has_changes = True
+    link.rows += (execute(sql.LAST_ROWID).get or 0) - before
+    link.written += 2 * link.page_size * (execute("PRAGMA page_count").get - pages)
+    for row in rows:
+        if row[4] is not None:
+            _note_expiry(link, row[4])
+    if link.con.total_changes() - changes != len(rows):
+        _replace_files(link, culler, rows)
+    culler.after_put(link, now, None, execute(sql.LAST_ROWID).get or 0)
+
+
+def _is_simple(row: PlainRow) -> bool:
+    return row[4] is None and row[5] is None
+
+
+def _never(_: PlainRow) -> bool:
+    return False
+
+
+def _full_row(culler: Culler, row: PlainRow) -> tuple[Any, ...]:
+    key, raw, mode, value, expire_time, tag, now = row
+    accessed, rank = culler.access_time_of_new(now), culler.rank_of_new(now)
+    return (key, raw, now, expire_time, accessed, tag, mode, value, _random_bits(40), rank)
+
+
+def _replace_files(link: Link, culler: Culler, rows: list[PlainRow]) -> None:
+    """Store those of *rows* whose old row has a file, and was therefore left alone."""
+    for key, raw, mode, value, expire_time, tag, now in rows:
+        found = link.execute(sql.FIND, (key, raw)).get
+        if found is not None and found[2] is not None:
+            payload = Payload(mode, value)
+            _put_slowly(link, culler, (key, raw), payload, expire_time, tag, now)
+
+
+def check_tag(tag: object) -> None:
+    """Refuse a tag that cannot be stored.
+
+    Raises:
+        TagTypeError: It is not an int, float, str, bytes or None.
+        OverflowError: It is an int of more than 64 bits.
+    """
+    if type(tag) not in _TAG_TYPES:
+        raise tag_error(tag)
+    if isinstance(tag, int) and not -(2**63) <= tag < 2**63:
+        raise IntegerRangeError(f"a tag that is an int has at most 64 bits: got {tag}")
 
 
 def _note_expiry(link: Link, expire_time: float) -> None:
-    moment = as_microseconds(expire_time)
-    link.expiry_low = min(link.expiry_low, moment)
+    link.expiry_low = min(link.expiry_low, as_microseconds(expire_time))
 
 
 def put_if(
@@ -133,13 +184,11 @@ def _put_slowly(
         else:
             rowid = found[0]
             link.execute(sql.REPLACE, (*times, *shared, *tail, rowid))
-    except BaseException as exc:
+    except BaseException:
         if staged is not None:
             # Inside a longer transaction that goes on, nobody else would remove it.
             link.published.remove(staged.name)
             link.files.remove(staged.name)
-        if isinstance(exc, (TypeError, OverflowError)):
-            raise tag_problem(tag) from None
         raise
     if found is not None and found[2] is not None:
         link.size -= found[3]
