@@ -76,9 +76,9 @@ class Disk:
             name = self._file_name(value)
             return Payload(MODE_BINARY, None, self._files.stage_stream(value.read, name))
         mode, data = self._encode(value, key)
-        if type(data) in (str, bytes) and len(cast("bytes", data)) >= self.min_file_size:
-            return self._spill(mode, cast("str | bytes", data), value)
-        return Payload(mode, cast("DbValue", data))
+        if isinstance(data, (str, bytes)) and len(data) >= self.min_file_size:
+            return self._spill(mode, data, value)
+        return Payload(mode, data)
 
     def _spill(self, mode: int, data: str | bytes, value: Any) -> Payload:
         if mode == MODE_RAW:
@@ -101,7 +101,7 @@ class Disk:
         """
         mode, data, file, size, checksum = row[:5]
         if file is None:
-            return data if mode == MODE_RAW else self._decode(mode, data, key)
+            return data if mode == MODE_RAW else self._decode(mode, cast("Any", data), key)
         if mode == MODE_BINARY:
             if read:
                 return self._files.open(file, None if checksum is None else size)
@@ -122,7 +122,7 @@ class Disk:
                 _, mode, name, data = self.store(value, read)
             else:
                 _, mode, name, data = self.store(value, read, key=user_key)
-            staged = context.staged
+            staged: Staged | None = cast("Any", context).staged
         except BaseException:
             self._files.discard(context.staged)
             raise
@@ -161,9 +161,7 @@ class Disk:
         """Return the key that `put` was given."""
         return self._codec.decode_key(as_native(key), int(raw))  # type: ignore[arg-type]
 
-    def store(
-        self, value: Any, read: bool, key: Any = UNKNOWN
-    ) -> tuple[int, int, str | None, Any]:
+    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> tuple[int, int, str | None, Any]:
         """Return size, mode, file name and database value to store for *value*.
 
         The size is that of the file, 0 without one; either the name or the value is None. A file
@@ -218,5 +216,3 @@ def as_native(value: Any) -> DbValue:
     if isinstance(value, bool):
         return int(value)
     return cast("DbValue", value)
-
-

@@ -26,7 +26,7 @@ HAS_DIR_FD: Final = os.open in os.supports_dir_fd and bool(getattr(os, "O_NOFOLL
 """Whether files can be reached relative to an open folder, out of reach of swapped links."""
 
 NETWORK_FILESYSTEMS: Final = frozenset(
-    "nfs nfs4 cifs smb3 smbfs smb2 ncpfs afs 9p ceph lustre gpfs glusterfs beegfs ocfs2 gfs2".split()
+    "nfs nfs4 cifs smb3 smbfs smb2 ncpfs afs 9p ceph lustre gpfs glusterfs beegfs ocfs2".split()
 )
 LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs", "fuseblk", "fuse.ntfs-3g", "fuse.lxcfs"})
 
@@ -75,13 +75,12 @@ def unlock(descriptor: int) -> None:
 
 
 def _lock_windows(descriptor: int, block: bool) -> bool:  # pragma: no cover - other platform
-    if sys.platform != "win32":
-        return False
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    try:
-        msvcrt.locking(descriptor, msvcrt.LK_LOCK if block else msvcrt.LK_NBLCK, 1)
-    except OSError:
-        return False
+    if sys.platform == "win32":
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK if block else msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
     return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 
 class Constant(tuple[str]):
@@ -13,7 +13,8 @@ class Constant(tuple[str]):
 
     __slots__ = ()
 
-    def __new__(cls, name: str) -> Constant:
+    def __new__(cls, name: str) -> Self:
+        """Return the marker called *name*."""
         return tuple.__new__(cls, (name,))
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from diskcache.cache.upkeep import CacheInfo, UpkeepMethods
 from diskcache.disk import Disk
@@ -65,7 +65,7 @@ class Cache(UpkeepMethods):
         """
         self._engine.close()
 
-    def __enter__(self) -> Cache:
+    def __enter__(self) -> Self:
         self._engine.open()
         return self
 

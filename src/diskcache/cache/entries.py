@@ -223,7 +223,7 @@ class EntryMethods(Foundation):
         """
         encoded = self._encode_key(key)
         row = self._engine.get(encoded, self._now())
-        value = ENOVAL
+        value: Any = ENOVAL
         if row is not None:
             value = row[1] if row[0] == 1 and self._is_plain else self._load(encoded, row, read)
         if self._settings["statistics"]:
@@ -448,7 +448,7 @@ def shaped(value: Any, row: Row | None, expire_time: bool, tag: bool) -> Any:
     """Return *value* alone, or with what was asked for besides."""
     if not expire_time and not tag:
         return value
-    result = (value,)
+    result: tuple[Any, ...] = (value,)
     if expire_time:
         result += (None if row is None else row[EXPIRE_TIME],)
     if tag:

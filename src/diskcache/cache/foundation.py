@@ -53,11 +53,11 @@ class Setting(Generic[T]):
         """Return the value that this object works with."""
         if cache is None:
             return self
-        return cast("T", cache._settings[self._name])
+        return cast("T", cache._settings[self._name])  # noqa: SLF001 - a part of that class
 
     def __set__(self, cache: Foundation, value: T) -> None:
         """Work with *value* from now on."""
-        cache._apply(self._name, rules.checked(self._name, value))
+        cache._apply(self._name, rules.checked(self._name, value))  # noqa: SLF001
 
 
 class Foundation:
@@ -99,7 +99,7 @@ class Foundation:
         clock: Clock = SYSTEM_CLOCK,
         **settings: Any,
     ) -> None:
-        if not (isinstance(disk, type) and issubclass(disk, Disk)):
+        if not _is_disk_class(disk):
             raise SettingError(f"disk must be Disk or a subclass of it: got {disk!r}")
         self._directory = expanded(directory)
         self._timeout = timeout
@@ -258,14 +258,10 @@ class Foundation:
         self._encode_key: Callable[[Any], EncodedKey] = (
             self._encode_key_by_disk if has_own_keys else cast("Any", codec.encode_key)
         )
-        self._has_own_store = (
-            disk.store is not Disk.store or disk.filename is not Disk.filename
-        )
+        self._has_own_store = disk.store is not Disk.store or disk.filename is not Disk.filename
         self._is_plain = disk.fetch is Disk.fetch and not self._has_own_store
         self._unpack: Callable[[Row, bool, EncodedKey], Any] = (
-            self._disk.unpack
-            if disk.fetch is Disk.fetch
-            else self._disk.unpack_through_fetch
+            self._disk.unpack if disk.fetch is Disk.fetch else self._disk.unpack_through_fetch
         )
 
     # -- Settings at work --
@@ -378,6 +374,10 @@ class Foundation:
 
     def _wait(self, retry: bool) -> float | None:
         return None if retry else self._timeout
+
+
+def _is_disk_class(disk: object) -> bool:
+    return isinstance(disk, type) and issubclass(disk, Disk)
 
 
 def is_lost(exc: OSError) -> bool:

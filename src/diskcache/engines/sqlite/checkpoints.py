@@ -16,7 +16,7 @@ import apsw
 
 from diskcache.engines.sqlite.connection import Link
 
-SOFT: Final = 2 * 2**20
+SOFT: Final = 4 * 2**20
 """Bytes of log from which it is copied."""
 HARD: Final = 6 * 2**20
 """Bytes of log from which a writer waits for readers."""
@@ -42,7 +42,7 @@ class Checkpointer:
     def after_commit(self, link: Link, size_limit: float) -> None:
         """Copy the log if it is long. Call it without the gate."""
         length = link.log_pages * link.page_size
-        if length < SOFT // 16:
+        if length < 2**17:
             self._next = 0
             return
         soft, hard = self.bounds(size_limit)

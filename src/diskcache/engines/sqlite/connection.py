@@ -59,9 +59,7 @@ def check_library() -> None:
     """
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
     fixed = (
-        version >= (3, 51, 3)
-        or (3, 50, 7) <= version < (3, 51)
-        or (3, 44, 6) <= version < (3, 45)
+        version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
     )
     if not fixed:
         raise UnsafeSQLiteError(
@@ -196,7 +194,7 @@ class Link:
         clock: Clock,
     ) -> None:
         self.con = con
-        self.execute: Callable[..., apsw.Cursor] = con.execute
+        self.execute: Callable[..., Any] = con.execute
         self.site = site
         self.cache_id = cache_id
         self.files = files

@@ -292,7 +292,7 @@ class Culler:
         self._measure_at = None
         return removed
 
-    def _victims(self, link: Link, now: float, limit: int, spared: int) -> list[tuple[Any, ...]]:
+    def _victims(self, link: Link, now: float, limit: int, spared: int) -> Any:
         policy = self.policy
         if policy.template is not None:
             template = policy.template["cull"]

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from os import getpid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import apsw
 
-from diskcache.clock import Clock
 from diskcache.engines.base import Batch, Capabilities, Finding, Put, SkipEntry, Volume
-from diskcache.engines.sqlite import checking, listing, opening, queues, removal, site, writing
+from diskcache.engines.sqlite import checking, listing, opening, queues, removal, writing
 from diskcache.engines.sqlite import statements as sql
-from diskcache.engines.sqlite.checkpoints import Checkpointer
-from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
-from diskcache.engines.sqlite.control import COUNT, HITS, MASK, MISSES
-from diskcache.engines.sqlite.culling import Culler, file_bytes, pages_in_use
-from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
-from diskcache.engines.sqlite.site import after_fork_in_child
+from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.control import COUNT, HITS, MISSES
+from diskcache.engines.sqlite.culling import file_bytes, pages_in_use
+from diskcache.engines.sqlite.errors import translate
+from diskcache.engines.sqlite.session import Session
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -33,14 +28,10 @@ from diskcache.entry import (
     Tag,
 )
 from diskcache.errors import DiskCacheError
-from diskcache.files import ValueFiles
 from diskcache.keys import queue_bounds
 from diskcache.policy import Rank
 
 T = TypeVar("T")
-
-LOOK_EVERY: Final = 0.5
-"""Seconds between two looks at whether the directory is still the one that was opened."""
 
 PUTS: Final = 200
 """Rows that a transaction puts aside before it stores them."""
@@ -48,11 +39,8 @@ PUTS: Final = 200
 BATCH: Final = 1000
 """Rows of a bulk put that are stored at a time."""
 
-LOG_CHECK: Final = 64
-"""Pages of log below which its length is of no interest."""
 
-
-class SqliteEngine:
+class SqliteEngine(Session):
     """An engine on one SQLite database and value files beside it.
 
     Thread-safe: each thread has a connection of its own, closed when the thread ends.
@@ -60,242 +48,6 @@ class SqliteEngine:
     """
 
     capabilities: Final = Capabilities(transactions=True, ordered=True, files=True, durable=True)
-
-    def __init__(
-        self,
-        directory: str,
-        settings: Mapping[str, Any],
-        files: ValueFiles,
-        clock: Clock,
-        *,
-        mode: int = 0o700,
-        readonly: bool = False,
-        pragmas: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.directory = directory
-        self.is_readonly = readonly
-        self._settings = settings
-        self._place = opening.Place(
-            directory, files, clock, mode, settings, readonly, pragmas or {}
-        )
-        self._local = ThreadState()
-        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-        self._culler = Culler(settings)
-        self._checkpointer = Checkpointer()
-        self._look_at = float("-inf")
-        self._seen: tuple[object, ...] = ()
-        self._largest: float = float("inf")
-        self.records_reads = False
-        site.remember(self)
-
-    # -- Connections --
-
-    @property
-    def cache_id(self) -> bytes:
-        """Sixteen random bytes that name this cache for as long as it exists."""
-        return self._link().cache_id
-
-    def open(self, *, create: bool = False) -> None:
-        """Connect this thread, making the cache if it does not exist and *create* is true."""
-        if self._local.link is None:
-            self._connect(create)
-
-    def _link(self) -> Link:
-        link = self._local.link
-        if link is None:
-            return self._connect()
-        if link.puts:
-            self._store_pending(link)
-        return link
-
-    def _store_pending(self, link: Link) -> None:
-        """Store what this transaction has put aside, so that what follows sees it."""
-        rows, link.puts = link.puts, []
-        self._inside(link, writing.put_batch, (self._culler, rows, rows[-1][6]))
-
-    def _connect(self, create: bool = False) -> Link:
-        link = opening.open_link(self._place, create=create)
-        self._links.add(link)
-        self._local.link = link
-        self._local.lease = Lease(link)
-        return link
-
-    def _drop(self) -> None:
-        self._local.link = None
-        self._local.lease = None
-
-    def forget(self) -> None:
-        """Forget connections that a forked child inherited; they are parked elsewhere."""
-        self._local = ThreadState()
-        self._links = weakref.WeakSet()
-
-    def _reader(self, now: float) -> Link:
-        """Return this thread's connection, to the directory that is at the path now."""
-        link = self._local.link
-        if link is None or (now >= self._look_at and not link.depth):
-            return self._look(now)
-        if link.puts:
-            self._store_pending(link)
-        return link
-
-    def _look(self, now: float) -> Link:
-        link = self._local.link
-        if self.is_readonly:
-            seen = _state_of(self.directory)
-            if link is None or seen != self._seen:
-                self._drop()
-                self._seen = seen
-                link = self._connect()
-            return link
-        if link is not None and not link.site.is_current():
-            self._drop()
-            link = None
-        self._look_at = now + LOOK_EVERY
-        return link or self._connect()
-
-    def close(self, *, everywhere: bool = True) -> None:
-        """Close this thread's connection, and with *everywhere* those of idle threads."""
-        link = self._local.link
-        if link is not None and not link.depth and not self.is_readonly:
-            self._flush()
-        self._drop()
-        if link is not None:
-            link.close()
-        if everywhere:
-            self._close_idle()
-
-    def _close_idle(self) -> None:
-        for link in list(self._links):
-            gate = link.site.gate
-            if not link.is_open:
-                continue
-            with suppress(DiskCacheError):
-                # With the gate in hand, no other thread of this process is in a transaction.
-                if not self.is_readonly:
-                    gate.acquire(0)
-                try:
-                    if not link.depth:
-                        link.close()
-                finally:
-                    if not self.is_readonly:
-                        gate.release()
-
-    # -- Running steps --
-
-    def _read(self, link: Link, statement: str, values: Sequence[Any]) -> Any:
-        """Run a read again on a new connection if another thread closed this one."""
-        try:
-            return link.execute(statement, values).get
-        except apsw.ConnectionClosedError:
-            self._drop()
-            return self._connect().execute(statement, values).get
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
-
-    def _write(self, wait: float | None, step: Callable[..., T], *args: Any) -> T:
-        """Run *step* in the transaction of this thread, or in one of its own."""
-        link = self._local.link or self._connect()
-        if link.depth:
-            if link.puts:
-                self._store_pending(link)
-            return self._inside(link, step, args)
-        link = self._begin(link, wait)
-        try:
-            result = step(link, *args)
-        except BaseException as exc:
-            link.rollback()
-            if isinstance(exc, (apsw.Error, OSError)):
-                raise self._translated(exc) from exc
-            raise
-        self._end(link)
-        return result
-
-    def _begin(self, link: Link, wait: float | None) -> Link:
-        if link.pid != getpid() or self.is_readonly:
-            link = self._reborn()
-        try:
-            link.begin(wait)
-        except (DirectoryReplaced, apsw.ConnectionClosedError):
-            self._drop()
-            link = self._connect()
-            link.begin(wait)
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
-        site = link.site
-        if site.hits or site.misses:
-            _save_statistics(link)
-        return link
-
-    def _reborn(self) -> Link:
-        """Connect anew in a child that was forked without telling the interpreter."""
-        if self.is_readonly:
-            raise read_only(self.directory)
-        after_fork_in_child()
-        return self._connect()
-
-    def _end(self, link: Link) -> None:
-        try:
-            link.commit()
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
-        if link.log_pages > LOG_CHECK:
-            self._checkpointer.after_commit(link, self._settings["size_limit"])
-
-    def _inside(self, link: Link, step: Callable[..., T], args: tuple[Any, ...]) -> T:
-        if link.is_broken:
-            raise transaction_lost(self.directory)
-        try:
-            return step(link, *args)
-        except (apsw.Error, OSError) as exc:
-            # A full disk, or an interrupt, rolls all of the transaction back.
-            link.is_broken = not link.con.in_transaction
-            raise self._translated(exc) from exc
-
-    def _translated(self, exc: BaseException) -> BaseException:
-        if isinstance(exc, apsw.Error):
-            return translate(exc, self.directory)
-        if isinstance(exc, OSError) and not isinstance(exc, DiskCacheError):
-            return file_error(exc, self.directory)
-        return exc
-
-    def in_transaction(self) -> bool:
-        """Tell whether this thread is inside a transaction."""
-        link = self._local.link
-        return link is not None and link.depth > 0
-
-    @contextmanager
-    def transaction(self, wait: float | None) -> Iterator[None]:
-        """Run this thread's operations in the block together or not at all."""
-        link = self._link()
-        if link.depth:
-            link.depth += 1
-            try:
-                yield
-            finally:
-                if link.depth > 1:
-                    link.depth -= 1
-            return
-        link = self._begin(link, wait)
-        try:
-            yield
-        except BaseException:
-            # A forked child that leaves the block must not end its parent's transaction.
-            if link.pid == os.getpid() and link.depth:
-                link.rollback()
-            raise
-        if link.pid != os.getpid():
-            return
-        if not link.depth or link.is_broken:
-            if link.depth:
-                link.rollback()
-            raise transaction_lost(self.directory)
-        try:
-            if link.puts:
-                self._store_pending(link)
-        except BaseException:
-            link.rollback()
-            raise
-        self._end(link)
 
     # -- One key --
 
@@ -316,13 +68,6 @@ class SqliteEngine:
     def _note_read(self, rowid: int, now: float) -> None:
         if self._culler.note_read(rowid, now) and not self.is_readonly:
             self._flush()
-
-    def _flush(self) -> None:
-        """Write down reads and statistics, if nobody else is writing."""
-        link = self._local.link
-        if link is not None and (self._culler.reads or link.site.hits or link.site.misses):
-            with suppress(DiskCacheError):
-                self._write(0, self._culler.flush_reads)
 
     def settings_changed(self) -> None:
         """Take note of a changed eviction policy or limit."""
@@ -687,31 +432,9 @@ class SqliteEngine:
         return dict(self._link().site.off)
 
 
-def _state_of(directory: str) -> tuple[object, ...]:
-    """Return what changes when somebody else writes to a directory that is only read here."""
-    path = os.path.join(directory, "cache.db")
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (None,)
-    return (found.st_ino, found.st_mtime_ns, found.st_size, os.path.exists(path + "-wal"))
-
-
 def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:
     with link.savepoint():
         return sum(writing.delete(link, key, now) for key in keys)
-
-
-def _save_statistics(link: Link) -> None:
-    here, control = link.site, link.site.control
-    hits, misses, here.hits, here.misses = here.hits, here.misses, 0, 0
-    if control is not None:
-        control.words[HITS] = (control.words[HITS] + hits) & MASK
-        control.words[MISSES] = (control.words[MISSES] + misses) & MASK
-        return
-    found = dict(link.execute(sql.SETTINGS, ("statistics",)).fetchall())
-    for name, more in (("hits", hits), ("misses", misses)):
-        link.execute(sql.STORE, (name, found.get(name, 0) + more, "statistics"))
 
 
 def _reset_statistics(link: Link) -> None:

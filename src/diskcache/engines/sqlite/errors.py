@@ -130,5 +130,3 @@ def transaction_lost(directory: str) -> TransactionError:
         f"the transaction on cache {directory!r} is gone: an error inside it rolled it back, or"
         " the cache was closed in it; nothing of it was stored, so run it again"
     )
-
-

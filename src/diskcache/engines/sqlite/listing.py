@@ -52,9 +52,7 @@ def _row_conditions(after: Any, reverse: bool, until: Any) -> tuple[list[str], l
     return conditions, values
 
 
-def _key_conditions(
-    after: Any, reverse: bool, prefix: str | None
-) -> tuple[list[str], list[Any]]:
+def _key_conditions(after: Any, reverse: bool, prefix: str | None) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     values: list[Any] = []
     if after is not None:

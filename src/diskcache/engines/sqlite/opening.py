@@ -17,7 +17,6 @@ from diskcache.engines.sqlite import schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import (
     DATABASE,
-    OPEN_FLAGS,
     Link,
     check_library,
     connect,
@@ -92,7 +91,7 @@ def open_link(place: Place, *, create: bool) -> Link:
             _refuse_strangers(directory)
         if not os.path.isdir(directory):
             raise directory_error(errno.ENOENT, directory)
-        with site.registry_lock():
+        with site.registry:
             here = site.enter(directory, place.clock, place.mode)
             try:
                 if not os.path.exists(path):

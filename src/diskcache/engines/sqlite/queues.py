@@ -39,7 +39,7 @@ def push(
 def _next_key(prefix: str | None, side: str, last: Any) -> Any:
     if last is None:
         return queue_key(prefix, QUEUE_START)
-    number = queue_number(prefix, last)
+    number: Any = queue_number(prefix, last)
     if number is None:
         raise QueueKeyError(
             f"cannot push to queue {prefix!r}: its last key {last!r} does not end in a number;"

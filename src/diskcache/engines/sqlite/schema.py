@@ -93,9 +93,8 @@ VERSION_5_TABLES: Final = frozenset({"Settings", "Cache"})
 
 def is_known(schema: dict[str, str | None]) -> bool:
     """Tell whether *schema*, SQL by name, is exactly one of the enumerated ones."""
-    return (
-        all(schema.get(name) == sql for name, sql in TABLES.items())
-        and all(OPTIONAL.get(name, TABLES.get(name)) == sql for name, sql in schema.items())
+    return all(schema.get(name) == sql for name, sql in TABLES.items()) and all(
+        OPTIONAL.get(name, TABLES.get(name)) == sql for name, sql in schema.items()
     )
 
 

@@ -41,8 +41,27 @@ _sites: dict[str, Site] = {}
 """The current site of each directory."""
 _open: set[Site] = set()
 """Every site with connections, those of removed directories and of readers included."""
-_registry = threading.RLock()
 _parked: list[object] = []
+
+
+class Registry:
+    """The lock under which sites and connections are opened and closed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def renew(self) -> None:
+        """Make another lock: a thread that is not in this process may hold the old one."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+
+registry: Final = Registry()
 
 
 class Forgetful(Protocol):
@@ -127,12 +146,12 @@ class Site:
 
     def add(self, link: Link) -> None:
         """Take note of an open connection."""
-        with _registry:
+        with registry:
             self.links.add(link)
 
     def leave(self) -> None:
         """Close the site if opening a connection failed and there is no other."""
-        with _registry:
+        with registry:
             if not self.links:
                 self._close()
 
@@ -141,12 +160,12 @@ class Site:
 
         Processes that want to open the directory wait until `remove` is called.
         """
-        with _registry:
+        with registry:
             return self.links == {link} and host.lock(self._descriptors[1])
 
     def remove(self, link: Link) -> None:
         """Take note of a closed connection; the last one of this process closes the site."""
-        with _registry:
+        with registry:
             self.links.discard(link)
             if not self.links:
                 self._close()
@@ -184,7 +203,7 @@ def _open_lock(directory: str, name: str, mode: int) -> int:
 
 def enter(directory: str, clock: Clock, mode: int) -> Site:
     """Return the site of a directory, opening it if this process has not."""
-    with _registry:
+    with registry:
         site = _sites.get(directory)
         if site is None or site.pid != os.getpid() or not site.is_current():
             site = _sites[directory] = Site(directory, clock, mode)
@@ -201,15 +220,9 @@ def remember(engine: Forgetful) -> None:
     _forgetful.add(engine)
 
 
-def registry_lock() -> threading.RLock:
-    """Return the lock under which sites and connections are opened and closed."""
-    return _registry
-
-
 def after_fork_in_child() -> None:
     """Park all that was inherited. Called by the interpreter in every forked child."""
-    global _registry
-    _registry = threading.RLock()
+    registry.renew()
     for site in list(_open):
         site.park()
     _open.clear()
@@ -220,7 +233,7 @@ def after_fork_in_child() -> None:
 
 def close_all() -> None:
     """Close every connection of this process, rolling back what is unfinished."""
-    with _registry:
+    with registry:
         for site in list(_open):
             for link in list(site.links):
                 link.close()

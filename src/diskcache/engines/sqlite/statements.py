@@ -60,8 +60,7 @@ DISCARD: Final = (
     "DELETE FROM Cache WHERE key = ? AND raw = ? AND rowid = ? AND file = ? RETURNING file, size"
 )
 TOUCH: Final = (
-    f"UPDATE Cache SET expire_time = ?, version = version + 1"
-    f" WHERE key = ? AND raw = ? AND {LIVE}"
+    f"UPDATE Cache SET expire_time = ?, version = version + 1 WHERE key = ? AND raw = ? AND {LIVE}"
 )
 ADD: Final = (
     "UPDATE Cache SET store_time = ?, value = ?, mode = 1, version = version + 1,"
@@ -107,9 +106,7 @@ UNTAGGED: Final = (
     "SELECT rowid, file, size, key, raw FROM Cache WHERE tag IS NULL AND rowid > ?"
     " ORDER BY rowid LIMIT ?"
 )
-ALL: Final = (
-    "SELECT rowid, file, size, key, raw FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?"
-)
+ALL: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?"
 # Cache_rank
 VICTIMS: Final = (
     "SELECT rowid, file, size, key, raw FROM Cache WHERE rank IS NOT NULL AND rowid <> ?"

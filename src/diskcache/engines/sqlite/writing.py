@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any, TypeAlias, TypeVar
 
-
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint, forget
@@ -290,5 +289,3 @@ def _in_range(total: Any) -> Any:
             f"counters are integers of 64 bits: {total} does not fit; the old value was kept"
         )
     return total
-
-
