@@ -24,8 +24,10 @@ ENTRIES = 2000
 """Entries in a cache before anything is measured."""
 HOT = 100
 """Keys that are read again and again."""
-FULL_BYTES = 4 << 20
+FULL_BYTES = 32 << 20
 """Size limit of the cache that is full."""
+TOGETHER = 100
+"""Entries that are stored in one transaction where a cache is filled."""
 LARGE_BYTES = 200_000
 KINDS = 3
 """Kinds of small value; a value is replaced by another one of its kind."""
@@ -314,8 +316,10 @@ def crowding(place: Place) -> Bench:
     payload = random.Random(3).randbytes(1000)
     made = 0
     while len(cache) == made:  # until the first entry is culled
-        cache.set(key_of(fresh.take(1)[0]), payload)
-        made += 1
+        with cache.transact():
+            for number in fresh.take(TOGETHER):
+                cache.set(key_of(number), payload)
+        made += TOGETHER
     keys: list[str] = []
     facts: dict[str, float] = {}
     held = [0]
