@@ -159,13 +159,19 @@ def plot(document: Document, path: Path) -> bool:
     rows = [(row, reached) for row in reversed(document["rows"]) if (reached := ratio(row))]
     figure, axes = plt.subplots(figsize=(9, 1.5 + 0.32 * len(rows)), layout="constrained")
     colours = ["#c44e52" if verdict(row, "stage").endswith("NO") else "#4c72b0" for row, _ in rows]
-    bars = axes.barh([row["name"] for row, _ in rows], [r for _, r in rows], color=colours)
-    axes.bar_label(bars, [f" {reached:.1f}x" for _, reached in rows], fontsize=8)
+    names = [f"{row['name']}   {reached:.1f}x" for row, reached in rows]
+    axes.barh(names, [reached for _, reached in rows], color=colours)
     for which, mark, label in (("stage", "|", "target now"), ("final", "d", "target in the end")):
-        points = [(row[which], row["name"]) for row, _ in rows if row[which] is not None]
+        pairs = zip(rows, names, strict=True)
+        points = [(row[which], name) for (row, _), name in pairs if row[which] is not None]
         if points:
-            axes.plot(*zip(*points, strict=True), mark, color="black", label=label, linestyle="")
+            axes.plot(
+                *zip(*points, strict=True), mark, color="black", label=label, linestyle="",
+                markersize=9 if mark == "|" else 5, markeredgewidth=1.5,
+            )  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda number, _: f"{number:g}x")
+    axes.margins(y=0.01)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xlabel("times as fast as 5.6.3 (least of the rounds)")
     handles, _ = axes.get_legend_handles_labels()
