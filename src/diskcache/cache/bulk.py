@@ -114,7 +114,7 @@ class BulkMethods(QueueMethods):
         pages, without a lock: writing meanwhile is allowed.
         """
         last = self._engine.last_cursor()
-        return self._keys(Order.INSERTION, until=last) if last is not None else iter(())
+        return self._keys(Order.INSERTION, until=last) if last is not None else _nothing()
 
     def __reversed__(self) -> Iterator[Any]:
         """Iterate over keys from the last inserted to the first."""
@@ -350,3 +350,7 @@ class BulkMethods(QueueMethods):
             cursor = batch.cursor
             if cursor is None:
                 return removed
+
+
+def _nothing() -> Iterator[Any]:
+    yield from ()

@@ -57,7 +57,7 @@ class Setting(Generic[T]):
 
     def __set__(self, cache: Foundation, value: T) -> None:
         """Work with *value* from now on."""
-        cache._apply(self._name, rules.checked(self._name, value))  # noqa: SLF001
+        cache._apply(self._name, checked_setting(self._name, value))  # noqa: SLF001
 
 
 class Foundation:
@@ -374,6 +374,19 @@ class Foundation:
 
     def _wait(self, retry: bool) -> float | None:
         return None if retry else self._timeout
+
+
+def checked_setting(name: str, value: Any) -> Any:
+    """Return *value* if it is allowed for the setting *name*.
+
+    Raises:
+        SettingError: It is not.
+        UnknownPolicyError: It names no eviction policy.
+    """
+    checked = rules.checked(name, value)
+    if name == "eviction_policy":
+        find_policy(str(checked))
+    return checked
 
 
 def _is_disk_class(disk: object) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from diskcache import settings as rules
 from diskcache.cache.bulk import BulkMethods
+from diskcache.cache.foundation import checked_setting
 from diskcache.disk import Disk
 from diskcache.engines.base import Finding
 from diskcache.entry import Tag
@@ -183,7 +184,7 @@ class UpkeepMethods(BulkMethods):
             return self._reread(key)
         if key not in rules.SPECS:
             return self._reset_other(key, value)
-        checked = rules.checked(key, value)
+        checked = checked_setting(key, value)
         stored = int(checked) if isinstance(checked, bool) else checked
         if update:
             self._engine.store_settings({key: stored}, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +17,8 @@ from diskcache.engines.sqlite.culling import forget
 from diskcache.files import OWN_NAME, RESERVED, TEMPORARY, is_safe
 
 T = TypeVar("T")
+
+OWN_FOLDER: Final = re.compile(r"[0-9a-f]{2}(?:[/\\][0-9a-f]{2})?")
 
 ROWS_WITH_FILES: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE file IS NOT NULL"
 BAD_MODES: Final = (
@@ -120,7 +123,7 @@ def _check_folders(link: Link, directory: str, fix: bool) -> Iterator[Finding]:
         if all(path in gone for path in inside):
             yield Finding("directory", f"empty directory: {folder}")
             gone.add(folder)
-            if fix:
+            if fix and OWN_FOLDER.fullmatch(os.path.relpath(folder, directory)):
                 with suppress(OSError):
                     os.rmdir(folder)
         elif all(path in gone or path in doomed for path in inside):

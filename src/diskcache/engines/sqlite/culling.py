@@ -23,6 +23,7 @@ from typing import Any, Final
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
+from diskcache.entry import EncodedKey
 from diskcache.policy import Policy, Rank, find_policy
 
 RANK_BATCH: Final = 1000
@@ -76,8 +77,11 @@ class Culler:
         self._measured_for: float | None = None
         self.is_simple = False
         """Whether new rows need neither a rank nor an access time; known after `load`."""
-        self.reads: dict[int, float] = {}
-        """Rows read since the last flush: the time, or how often, as the policy needs."""
+        self.reads: dict[EncodedKey, float] = {}
+        """Keys read since the last flush: the time, or how often, as the policy needs.
+
+        By key, not by row: a put forgets what was read of the entry that it replaces.
+        """
         self._last_read = 0.0
 
     @property
@@ -91,13 +95,13 @@ class Culler:
 
     # -- Reads --
 
-    def note_read(self, rowid: int, now: float) -> bool:
+    def note_read(self, key: EncodedKey, now: float) -> bool:
         """Remember a read, without writing; tell whether enough have come together."""
         reads = self.reads
         if self._policy.rank is Rank.USED:
-            reads[rowid] = now
+            reads[key] = now
         else:
-            reads[rowid] = reads.get(rowid, 0) + 1
+            reads[key] = reads.get(key, 0) + 1
             self._last_read = now
         return len(reads) >= 1000
 
@@ -109,14 +113,14 @@ class Culler:
         policy = self.policy
         link.has_changes = True
         if policy.rank is Rank.USED:
-            link.con.executemany(sql.READ_USED, [(now, row) for row, now in reads.items()])
+            link.con.executemany(sql.READ_USED, [(now, *key) for key, now in reads.items()])
         elif policy.rank is Rank.COUNT:
-            link.con.executemany(sql.READ_COUNT, [(count, row) for row, count in reads.items()])
+            link.con.executemany(sql.READ_COUNT, [(count, *key) for key, count in reads.items()])
         elif policy.template is not None and policy.template["get"]:
             change = policy.template["get"].format(now=repr(float(self._last_read)))
-            statement = f"UPDATE Cache SET {change} WHERE rowid = ?"
-            for row, count in reads.items():
-                link.con.executemany(statement, [(row,)] * int(count))
+            statement = f"UPDATE Cache SET {change} WHERE key = ? AND raw = ?"
+            for key, count in reads.items():
+                link.con.executemany(statement, [key] * int(count))
 
     # -- Rank of a row that is stored --
 

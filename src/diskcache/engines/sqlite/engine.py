@@ -62,11 +62,11 @@ class SqliteEngine(Session):
         except apsw.Error:
             row = self._read(link, sql.GET, (*key, now))
         if row is not None and self.records_reads:
-            self._note_read(row[8], now)
+            self._note_read(key, now)
         return row
 
-    def _note_read(self, rowid: int, now: float) -> None:
-        if self._culler.note_read(rowid, now) and not self.is_readonly:
+    def _note_read(self, key: EncodedKey, now: float) -> None:
+        if self._culler.note_read(key, now) and not self.is_readonly:
             self._flush()
 
     def settings_changed(self) -> None:
@@ -94,7 +94,11 @@ class SqliteEngine(Session):
         """Store an entry; remove its staged file if that does not happen."""
         mode, value, staged = payload
         if tag is not None:
-            writing.check_tag(tag)
+            try:
+                writing.check_tag(tag)
+            except DiskCacheError:
+                self._place.files.discard(staged)
+                raise
         if expire_time is not None and expire_time != expire_time:  # noqa: PLR0124 - NaN
             expire_time = None
         if staged is not None or only is not Only.ALWAYS or self._is_too_large(value):
@@ -190,9 +194,9 @@ class SqliteEngine(Session):
             if begun and link.con.in_transaction:
                 link.execute("COMMIT")
         if self.records_reads:
-            for row in rows:
+            for key, row in zip(keys, rows, strict=True):
                 if row is not None:
-                    self._note_read(row[8], now)
+                    self._note_read(key, now)
         return rows
 
     def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:

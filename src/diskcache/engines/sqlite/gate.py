@@ -21,6 +21,10 @@ FIRST_NAP: Final = 0.0001
 LONGEST_NAP: Final = 0.0005
 
 
+class GateClosed(Exception):  # noqa: N818 - it is a signal, not an error
+    """Another thread closed the connections of this process while this one was about to write."""
+
+
 class Gate:
     """A lock on an open file, shared by the threads of this process through a lock of their own.
 
@@ -46,6 +50,8 @@ class Gate:
         if not self._threads.acquire(False):
             self._queue(wait)
         try:
+            if self._descriptor < 0:
+                raise GateClosed
             flock(self._descriptor, EXCLUSIVE_NOW)
         except BlockingIOError:
             try:
@@ -62,9 +68,14 @@ class Gate:
         """Give the gate back."""
         self._owner = None
         try:
-            flock(self._descriptor, UNLOCK)
+            if self._descriptor >= 0:
+                flock(self._descriptor, UNLOCK)
         finally:
             self._threads.release()
+
+    def close(self) -> None:
+        """Forget the descriptor, which is about to be closed and may soon mean another file."""
+        self._descriptor = -1
 
     @property
     def is_mine(self) -> bool:

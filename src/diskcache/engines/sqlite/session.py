@@ -19,6 +19,7 @@ from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, 
 from diskcache.engines.sqlite.control import HITS, MASK, MISSES
 from diskcache.engines.sqlite.culling import Culler
 from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
+from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.errors import DiskCacheError
 from diskcache.files import ValueFiles
 
@@ -75,7 +76,7 @@ class Session:
 
     def _link(self) -> Link:
         link = self._local.link
-        if link is None:
+        if link is None or not link.is_open:
             return self._connect()
         if link.puts:
             self._store_pending(link)
@@ -120,7 +121,7 @@ class Session:
                 self._seen = seen
                 link = self._connect()
             return link
-        if link is not None and not link.site.is_current():
+        if link is not None and not (link.is_open and link.site.is_current()):
             self._drop()
             link = None
         self._look_at = now + LOOK_EVERY
@@ -188,7 +189,7 @@ class Session:
             link = self._reborn()
         try:
             link.begin(wait)
-        except (DirectoryReplaced, apsw.ConnectionClosedError):
+        except (DirectoryReplaced, GateClosed, apsw.ConnectionClosedError):
             self._drop()
             link = self._connect()
             link.begin(wait)

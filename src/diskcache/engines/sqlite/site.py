@@ -91,9 +91,9 @@ class Site:
         """Reads that found a live entry and are not written down yet."""
         self.misses = 0
         self._descriptors: list[int] = []
+        self.gate = Gate(-1, clock)
         _open.add(self)
         if readonly:
-            self.gate = Gate(-1, clock)
             self.off["control"] = "the cache was opened with readonly=True"
             return
         self._open_locks()
@@ -117,6 +117,8 @@ class Site:
         try:
             found = os.stat(os.path.join(self.directory, GATE))
         except OSError:
+            return False
+        if not self._descriptors:
             return False
         mine = os.fstat(self._descriptors[0])
         return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
@@ -177,9 +179,11 @@ class Site:
         if self.control is not None:
             self.control.close()
             self.control = None
-        for descriptor in self._descriptors:
+        descriptors, self._descriptors = self._descriptors, []
+        if descriptors:
+            self.gate.close()
+        for descriptor in descriptors:
             os.close(descriptor)
-        self._descriptors.clear()
 
     def park(self) -> None:
         """Give up everything in a forked child, without a trace in the parent."""
@@ -193,10 +197,9 @@ class Site:
 def _open_lock(directory: str, name: str, mode: int) -> int:
     path = os.path.join(directory, name)
     try:
-        try:
-            return host.open_file(path, os.O_RDWR)
-        except FileNotFoundError:
-            return host.open_file(path, os.O_RDWR | os.O_CREAT, mode & 0o666)
+        with suppress(FileExistsError):
+            return host.open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode & 0o666)
+        return host.open_file(path, os.O_RDWR)
     except OSError as exc:
         raise directory_error(exc.errno or 0, directory) from exc
 

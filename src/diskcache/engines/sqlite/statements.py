@@ -123,10 +123,11 @@ RANK_USED: Final = (
 RANK_COUNT: Final = "UPDATE Cache SET rank = access_count WHERE rowid > ? AND rowid <= ?"
 READ_USED: Final = (
     "UPDATE Cache SET access_time = ?1, rank = CASE WHEN rank IS NULL THEN NULL ELSE ?1 END"
-    " WHERE rowid = ?2 AND coalesce(access_time, 0) <= ?1"
+    " WHERE key = ?2 AND raw = ?3 AND coalesce(access_time, 0) <= ?1"
 )
 READ_COUNT: Final = (
-    "UPDATE Cache SET access_count = access_count + ?1, rank = rank + ?1 WHERE rowid = ?2"
+    "UPDATE Cache SET access_count = access_count + ?1, rank = rank + ?1"
+    " WHERE key = ?2 AND raw = ?3"
 )
 FORGET_RANKING: Final = "DELETE FROM Settings WHERE key LIKE 'rank\\_%' ESCAPE '\\'"
 

@@ -38,6 +38,8 @@ def put(
     if staged is not None:
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     culler.load(link)
+    if culler.reads:
+        culler.reads.pop(key, None)
     con = link.con
     con.set_last_insert_rowid(0)
     if expire_time is None and tag is None and culler.is_simple:
@@ -69,6 +71,9 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
     new row gets the next number.
     """
     culler.load(link)
+    if culler.reads:
+        for row in rows:
+            culler.reads.pop(row[:2], None)
     execute = link.execute
     before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
     pages = execute("PRAGMA page_count").get
@@ -162,6 +167,7 @@ def _put_slowly(
 ) -> bool:
     """Store an entry where the old or the new value is a file."""
     culler.load(link)
+    culler.reads.pop(key, None)
     mode, value, staged = payload
     if staged is not None:
         link.note_files()
