@@ -35,7 +35,7 @@ Inside the object an array is a list and a map is a dict all of whose keys are s
       10  time       as 9, zone
       11  datetime   as 9, zone
       12  timedelta  days i32, seconds u32, microseconds u32
-      13  timezone   days i32, seconds u32, microseconds u32 of the offset, name in UTF-8 if given
+      13  timezone   offset as 12; if a name was given, a zero byte and the name in UTF-8
       14  ZoneInfo   key in ASCII
       15  Decimal    as str() writes it, in ASCII
       16  Fraction   array: numerator, denominator (each of at most 8192 bytes)
@@ -48,9 +48,10 @@ Inside the object an array is a list and a map is a dict all of whose keys are s
       32  ndarray    reserved
       33  registered reserved
 
-*zone* is empty for fold 0 with no zone, or with a timezone without a name: the text then ends in
-its offset. Else the text is without offset, and follow a zero byte, a byte fold + 2 * kind, where
-kind 0 is no zone, 1 a timezone and 2 a ZoneInfo, and the payload of 13 or 14. A type decodes to
+*zone* is empty for fold 0 with no zone, or with a timezone of whole minutes without a name: the
+text then ends in its offset. Else the text is without offset, and follow a zero byte, a byte
+fold + 2 * kind, where kind 0 is no zone, 1 a timezone and 2 a ZoneInfo, and the payload of 13 or
+14. A type decodes to
 the type itself if it is one of `names.BUILTIN_TYPES`, else to an inert `names.TypeName`: nothing
 is ever imported. Codes -128 to -1 are MessagePack's own and are refused.
 

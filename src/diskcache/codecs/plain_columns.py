@@ -46,9 +46,10 @@ def _texts(column: list[Any], kind: type[Any], code: int) -> list[str] | None:
 
 
 def _are_in_text(column: Iterable[Any]) -> bool:
-    """Whether ISO text tells the zones of these datetimes: none, or timezones without names."""
+    """Whether ISO text tells the zones of these datetimes: none, or timezones that it can tell."""
     return all(
-        zone is None or (ext.resolve(type(zone)) is ext.encode_timezone and not ext.is_named(zone))
+        zone is None
+        or (ext.resolve(type(zone)) is ext.encode_timezone and ext.is_told_by_text(zone))
         for zone in {*map(_zone, column)}
     )
 

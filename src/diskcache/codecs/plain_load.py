@@ -100,7 +100,9 @@ def _load_timezone(payload: bytes) -> Any:
     offset = _load_timedelta(payload[:_DELTA_SIZE])
     if len(payload) == _DELTA_SIZE:
         return timezone(offset)
-    return timezone(offset, payload[_DELTA_SIZE:].decode("utf-8", "surrogatepass"))
+    if payload[_DELTA_SIZE]:
+        raise CodecError("no zero byte before the name of a timezone")
+    return timezone(offset, payload[_DELTA_SIZE + 1 :].decode("utf-8", "surrogatepass"))
 
 
 def _load_zoneinfo(payload: bytes) -> Any:

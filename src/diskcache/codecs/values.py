@@ -240,10 +240,10 @@ def _load(payload: bytes) -> Any:
     """Load a pickle that is as trustworthy as it will get."""
     try:
         return pickle.loads(payload)
-    except MemoryError:
-        raise
-    except Exception as exc:
+    except BaseException as exc:
         # The classes of the value run here, and may raise anything.
+        if isinstance(exc, MemoryError) or not isinstance(exc, Exception):
+            raise
         raise CodecError(f"cannot load a pickled value: {type(exc).__name__}: {exc}") from exc
 
 
