@@ -220,7 +220,7 @@ TWINS: dict[type[Any], Callable[[Any], Any]] = {
     dict: lambda value: {twin(key): twin(item) for key, item in reversed(value.items())},
     float: lambda value: -0.0 if value == 0 else value,
     Decimal: more_zeros,
-    range: lambda value: value if value else range(7, 7),
+    range: lambda value: value or range(7, 7),
     datetime.datetime: other_spelling,
     str: lambda value: "".join([*value]),
 }

@@ -179,7 +179,7 @@ def is_column(items: list[Any]) -> bool:
             "".join(items)
         else:
             return kind is NoneType and items.count(None) == len(items)
-    except (TypeError, OverflowError):
+    except (TypeError, ArithmeticError):
         return False
     return True
 
