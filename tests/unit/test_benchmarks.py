@@ -65,11 +65,14 @@ def document(*rows):
     }
 
 
+ONCE = ("run.py", "--side", "6", "--passes", 1, "--rounds", 1)
+
+
 class TestRun:
     def test_every_row_runs_and_is_written_to_json(self, tmp_path, load):
         figures = tmp_path / "figures.json"
 
-        script("run.py", "--side", "6", "--rounds", "1", "--scale", "0.001", "--json", figures)
+        script(*ONCE, "--scale", 0.001, "--json", figures)
 
         rows = json.loads(figures.read_text())["rows"]
         assert [row["name"] for row in rows] == [row.name for row in load("operations").ROWS]
@@ -79,22 +82,25 @@ class TestRun:
     def test_full_cache_culls_about_one_entry_per_set(self, tmp_path):
         figures = tmp_path / "figures.json"
 
-        script(
-            "run.py", "--side", "6", "--only", "full", "--rounds", "1", "--scale", "0.1",
-            "--json", figures,
-        )  # fmt: skip
+        script(*ONCE, "--only", "full", "--scale", 0.1, "--json", figures)
 
         facts = json.loads(figures.read_text())["rows"][0]["6"]["facts"][0]
         assert facts["culled per set"] > 0.5
         assert facts["volume of limit"] < 1.05
 
     def test_caches_are_removed_afterwards(self, tmp_path):
-        script(
-            "run.py", "--side", "6", "--only", "^get, hot$", "--rounds", "1", "--scale", "0.01",
-            "--directory", tmp_path,
-        )  # fmt: skip
+        script(*ONCE, "--only", "^get, hot$", "--scale", 0.01, "--directory", tmp_path)
 
         assert list(tmp_path.iterdir()) == []
+
+    def test_passes_add_their_rounds(self, tmp_path):
+        figures = tmp_path / "figures.json"
+
+        rounds = ("--passes", 2, "--rounds", 3, "--scale", 0.01)
+        script("run.py", "--side", "6", "--only", "^get, hot$", *rounds, "--json", figures)
+
+        rows = json.loads(figures.read_text())["rows"]
+        assert [len(row["6"]["samples"]) for row in rows] == [6]
 
     def test_unknown_pattern_is_an_error(self):
         done = script("run.py", "--only", "no such row", expected=2)
