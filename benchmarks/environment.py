@@ -41,6 +41,8 @@ def old_python(home: Path = OLD_HOME) -> str:
                 f"{done.stderr.strip()}\n"
                 "name one with --old-python PATH, or measure without it: --side 6"
             )
+    # Whatever the project ignores, this folder ignores itself.
+    (home.parent / ".gitignore").write_text("*\n", encoding="utf-8")
     return str(python)
 
 
