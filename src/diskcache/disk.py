@@ -74,17 +74,18 @@ class Disk:
         """
         if read and type(value) not in _NATIVE:
             name = self._file_name(value)
-            return Payload(MODE_BINARY, None, self._files.stage_stream(value.read, name))
+            return MODE_BINARY, None, self._files.stage_stream(value.read, name)
         mode, data = self._encode(value, key)
         if isinstance(data, (str, bytes)) and len(data) >= self.min_file_size:
-            return self._spill(mode, data, value)
-        return Payload(mode, data)
+            return self.spill(mode, data, value)
+        return mode, data, None
 
-    def _spill(self, mode: int, data: str | bytes, value: Any) -> Payload:
+    def spill(self, mode: int, data: str | bytes, value: Any) -> Payload:
+        """Write an encoded value to a temporary file."""
         if mode == MODE_RAW:
             mode = MODE_TEXT if type(data) is str else MODE_BINARY
         encoded = data.encode("utf-8") if isinstance(data, str) else data
-        return Payload(mode, None, self._files.stage(encoded, self._file_name(value)))
+        return mode, None, self._files.stage(encoded, self._file_name(value))
 
     def _file_name(self, value: Any) -> str | None:
         if type(self).filename is Disk.filename:
@@ -129,12 +130,12 @@ class Disk:
         finally:
             context.key, context.user_key, context.staged = _NOWHERE, UNKNOWN, None
         if name is None:
-            return Payload(mode, as_native(data))
+            return mode, as_native(data), None
         name = name.replace(os.sep, "/")
         if staged is None or staged.name != name:
             size = os.path.getsize(os.path.join(self._directory, name))
             staged = Staged(name, None, size, None)
-        return Payload(mode, None, staged)
+        return mode, None, staged
 
     def unpack_through_fetch(self, row: Row, read: bool, key: EncodedKey) -> Any:
         """Decode a stored value by the `fetch` of a subclass."""
@@ -167,15 +168,14 @@ class Disk:
         The size is that of the file, 0 without one; either the name or the value is None. A file
         is written under a temporary name and gets its own when the entry is stored.
         """
-        payload = self.pack(value, read, self._context.key)
-        staged = payload.staged
+        mode, data, staged = self.pack(value, read, self._context.key)
         if staged is None:
-            return 0, payload.mode, None, payload.value
+            return 0, mode, None, data
         if self._context.key is _NOWHERE:
             # Called without a cache: there is no transaction to wait for.
             self._files.publish(staged)
         self._context.staged = staged
-        return staged.size, payload.mode, staged.name.replace("/", os.sep), None
+        return staged.size, mode, staged.name.replace("/", os.sep), None
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         """Return the value, or with *read* and a file of bytes the open file.

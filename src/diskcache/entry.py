@@ -49,12 +49,11 @@ class Staged(NamedTuple):
     """CRC-32 of the bytes; None if they did not pass through this library."""
 
 
-class Payload(NamedTuple):
-    """An encoded value, ready to be stored."""
+Payload: TypeAlias = tuple[int, DbValue, Staged | None]
+"""An encoded value, ready to be stored: mode, value, staged file.
 
-    mode: int
-    value: DbValue
-    staged: Staged | None = None
+Like `Row` a tuple and not a class, because one is made for every write.
+"""
 
 
 class Only(enum.Enum):

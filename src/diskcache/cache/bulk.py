@@ -84,10 +84,10 @@ class BulkMethods(QueueMethods):
             for key, value in pairs:
                 encoded = self._encode_key(key)
                 payload = self._pack(value, False, encoded, key)
-                puts.append(Put(encoded, payload, expire_time, tag))
+                puts.append((encoded, payload, expire_time, tag))
         except BaseException:
             for put in puts:
-                self._discard(put.payload)
+                self._discard(put[1])
             raise
         return self._engine.put_many(puts, now, self._wait(retry))
 

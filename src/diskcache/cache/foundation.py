@@ -35,6 +35,8 @@ from diskcache.sentinels import ENOVAL, UNKNOWN
 T = TypeVar("T")
 log: Final = logging.getLogger("diskcache")
 
+_SIZED: Final = frozenset({str, bytes})
+
 LOOKS: Final = 10
 """How often an entry is looked up again because its value file vanished under the reader."""
 
@@ -247,6 +249,7 @@ class Foundation:
             message = UNSAFE_WARNING.format(label=self._directory)
             warnings.warn(message, UnsafePickleWarning, stacklevel=5)
         self._codec, self._files = codec, files
+        self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encode
         options = {
             "min_file_size": self._settings["disk_min_file_size"],
             "pickle_protocol": self._settings["disk_pickle_protocol"],
@@ -302,7 +305,12 @@ class Foundation:
     def _pack(self, value: Any, read: bool, key: EncodedKey, user_key: Any = UNKNOWN) -> Payload:
         if self._has_own_store:
             return self._disk.pack_through_store(value, read, key, user_key)
-        return self._disk.pack(value, read, key)
+        if read:
+            return self._disk.pack(value, read, key)
+        mode, data = self._encode(value, key)
+        if type(data) in _SIZED and len(data) >= self._settings["disk_min_file_size"]:
+            return self._disk.spill(mode, data, value)
+        return mode, data, None
 
     def _load(self, key: EncodedKey, row: Row, read: bool = False) -> Any:
         """Return the value of a row, or `ENOVAL` if it cannot be had: then it is a miss.

@@ -75,14 +75,14 @@ class QueueMethods(EntryMethods):
         if self._has_own_store:
             return None
         packed = self._pack(value, read, ("", 1))
-        if packed.mode != MODE_PICKLE:
+        if packed[0] != MODE_PICKLE:
             return packed
         self._discard(packed)
         return None
 
     def _discard(self, payload: Payload | None) -> None:
-        if payload is not None and payload.staged is not None:
-            self._files.discard(payload.staged)
+        if payload is not None:
+            self._files.discard(payload[2])
 
     def pull(
         self,

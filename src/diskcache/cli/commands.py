@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import os
 import stat
 import sys
@@ -87,6 +88,9 @@ def opened(args: Namespace, *, readonly: bool, create: bool = False) -> Iterator
         require_room(args.directory)
     else:
         require_cache(args.directory)
+        if not readonly:
+            # Opening for writing makes lock files and a log, also beside a stranger's database.
+            Cache(args.directory, readonly=True).close()
     cache = Cache(args.directory, timeout=args.timeout, readonly=readonly)
     with contextlib.closing(cache):
         yield cache
@@ -185,15 +189,22 @@ def ls(args: Namespace) -> Result:
 def _entry(cache: Cache, key: Any, now: float) -> dict[str, Any]:
     """Return what is known about the entry of *key*."""
     value, expire_time, tag = cache.get(key, ENOVAL, read=True, expire_time=True, tag=True)
+    value_type, size = (None, None) if value is ENOVAL else _type_and_size(value)
+    expire_time = _finite(expire_time)
     return {
         "key": described(key),
-        "value_type": None if value is ENOVAL else _type_and_size(value)[0],
-        "size": None if value is ENOVAL else _type_and_size(value)[1],
+        "value_type": value_type,
+        "size": size,
         "tag": None if tag is None else described(tag),
         "expire_time": expire_time,
         "expires_in": None if expire_time is None else expire_time - now,
         "loadable": value is not ENOVAL,
     }
+
+
+def _finite(moment: float | None) -> float | None:
+    """Return a point in time for JSON, which knows no infinity: that is never, too."""
+    return moment if moment is not None and math.isfinite(moment) else None
 
 
 def _type_and_size(value: Any) -> tuple[str, int | None]:
@@ -222,7 +233,8 @@ def get(args: Namespace) -> Result:
     data: dict[str, Any] = {"key": described(key)}
     if not args.raw:
         data["value"] = described(value)
-    data |= {"tag": None if tag is None else described(tag), "expire_time": expire_time}
+    data["tag"] = None if tag is None else described(tag)
+    data["expire_time"] = _finite(expire_time)
     return Result(data, value=value)
 
 
@@ -239,7 +251,8 @@ def _missing(cache: Cache, key: Any) -> CommandError:
 
 def check(args: Namespace) -> Result:
     """Return the broken invariants; with `--fix`, mend them and return what is left."""
-    with opened(args, readonly=not args.fix) as cache:
+    # Also looking for damage needs the write lock: nothing may change meanwhile.
+    with opened(args, readonly=False) as cache:
         found = _findings(cache, fix=args.fix)
         left = _findings(cache, fix=False) if args.fix and found else found
     data = {"findings": found, "fixed": len(found) - len(left) if args.fix else 0}

@@ -72,8 +72,11 @@ def digest_of(source: bytes) -> str:
 # -- In a worker -------------------------------------------------------------------------------
 
 
-def _work(directory: str, root: str, pipe: Connection) -> None:
+def _work(directory: str, root: str, pipe: Connection, inherited: Sequence[Connection]) -> None:
     """Answer chunks of paths with reports until the pipe closes; send text if that fails."""
+    # A pipe is closed only when no process holds its other end any more.
+    for other in inherited:
+        other.close()
     # Ctrl-C reaches every process of the terminal; the parent's end of it is enough.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent opened the same directory and has passed on what there is to warn about.
@@ -143,7 +146,10 @@ def analyse_files(
     try:
         for _ in range(min(processes, len(chunks))):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(directory, root, theirs), daemon=True)
+            inherited = (*workers, ours) if context.get_start_method() == "fork" else ()
+            process = context.Process(
+                target=_work, args=(directory, root, theirs, inherited), daemon=True
+            )
             process.start()
             theirs.close()
             workers[ours] = process

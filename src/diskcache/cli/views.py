@@ -121,7 +121,9 @@ def _check(args: Namespace, result: Result, output: Output) -> None:
     if not found:
         output.line("no problems found")
     elif args.fix:
-        output.line(f"{result.data['fixed']:,} of {len(found):,} fixed")
+        output.line(f"fixed {result.data['fixed']:,} of {len(found):,}")
+        if left:
+            output.line("what is left is not the cache's own, or cannot be mended")
     else:
         many, them = ("problem", "it") if left == 1 else ("problems", "them")
         output.line(f"{left:,} {many} found; mend {them} with: check --fix")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import pickletools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -260,5 +259,7 @@ def _pickle_by_value(key: Any) -> bytes:
         pickler.dump(key)
     except (ValueError, RecursionError):
         # The key contains itself.
+        import pickletools
+
         return pickletools.optimize(pickle.dumps(key, _KEY_PROTOCOL))
     return file.getvalue()

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from diskcache.entry import (
     DbValue,
@@ -48,13 +48,8 @@ class Capabilities(NamedTuple):
     """Entries survive the end of every process."""
 
 
-class Put(NamedTuple):
-    """One entry of a bulk put."""
-
-    key: EncodedKey
-    payload: Payload
-    expire_time: float | None
-    tag: Tag
+Put: TypeAlias = tuple[EncodedKey, Payload, float | None, Tag]
+"""One entry of a bulk put: key, payload, expire_time, tag."""
 
 
 class Batch(NamedTuple):

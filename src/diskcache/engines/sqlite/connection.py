@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import apsw
@@ -25,6 +26,7 @@ from diskcache.engines.sqlite.control import (
     BYTES,
     COUNT,
     END,
+    FILES,
     MASK,
     NEXT_EXPIRY,
     WRITTEN,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 DATABASE: Final = "cache.db"
 FOREIGN_NAP: Final = 0.002
 """Seconds between two tries while a program that ignores the gate holds the database."""
+SWEEP_TIME: Final = 0.05
+"""Seconds that one writer spends on the search for files of a dead one."""
 LARGEST_VALUE: Final = 2**30
 OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
 
@@ -162,7 +166,6 @@ class Link:
 
     __slots__ = (
         "__weakref__",
-        "bulk",
         "cache_id",
         "clock",
         "con",
@@ -182,6 +185,7 @@ class Link:
         "rows",
         "site",
         "size",
+        "sweep_from",
         "written",
     )
 
@@ -203,6 +207,8 @@ class Link:
         self.depth = 0
         self.is_broken = False
         self.log_pages = 0
+        self.sweep_from = 0
+        """Where a search for stray files has to go on, as the word *files* has it."""
         self.page_size: int = con.execute("PRAGMA page_size").get
         self.published: list[str] = []
         self.doomed: list[str] = []
@@ -250,11 +256,11 @@ class Link:
             except apsw.BusyError:
                 self._begin_patiently(wait)
             control = site.control
-            if control is None or not control.is_of_this_boot:
+            if control is None or monotonic() >= site.look_at:
                 self._meet_control()
             else:
                 words = control.words
-                if words[BEGIN] != words[END] or inode_of(site.control_path) != control.inode:
+                if words[BEGIN] != words[END] or words[FILES]:
                     self._meet_control()
         except BaseException:
             self._undo()
@@ -273,7 +279,7 @@ class Link:
         raise Timeout
 
     def _meet_control(self) -> None:
-        """Map the control file that is there now, and count again if a writer died."""
+        """Map the control file that is there now, and mend what a dead writer left."""
         site = self.site
         if not site.is_shared_memory_safe:
             return
@@ -282,8 +288,13 @@ class Link:
             if not site.is_current():
                 raise DirectoryReplaced
             control = site.renew_control(self.cache_id)
-        if control is not None and not control.is_clean:
+        site.look_at = monotonic() + control_file.LEASE
+        if control is None:
+            return
+        if not control.is_clean:
             self._recover(control)
+        if control.words[FILES]:
+            self._sweep(control.words)
 
     def _recover(self, control: control_file.Control) -> None:
         """Count again, and write a row.
@@ -301,21 +312,45 @@ class Link:
         words[BYTES] = self.execute(sql.FILE_BYTES).get
         words[NEXT_EXPIRY] = 0
         words[control_file.STATE] = (words[control_file.STATE] + 1) & MASK
-        words[control_file.FILES] = max(words[control_file.FILES], 1)
         self.execute(sql.RECOVERED)
         words[BOOT] = boot_id()
         control.is_of_this_boot = True
         self.has_changes = True
 
+    def _sweep(self, words: memoryview[int]) -> None:
+        """Remove value files that a dead writer published without naming, or no longer named.
+
+        Nothing else is going on, so a file that no row names is such a one. Folders are searched
+        in order of their names for a bounded time; the next writer goes on where this one stopped.
+        """
+        deadline = monotonic() + SWEEP_TIME
+        for folder in sorted(self.files.folders()):
+            number = int(folder.replace("/", ""), 16) + 1
+            if number < words[FILES]:
+                continue
+            if monotonic() > deadline:
+                words[FILES] = self.sweep_from = number
+                return
+            for name in list(self.files.listed_in(folder)):
+                if self.execute(sql.NAMES_FILE, (name,)).get is None:
+                    self.files.remove(name)
+        words[FILES] = self.sweep_from = 0
+
     def commit(self) -> None:
         """Make the transaction visible, act on its consequences, and let the next writer in."""
+        site = self.site
+        control = site.control
         self.depth = 0
         try:
-            control = self.site.control
             if control is None or not self.has_changes:
                 self.execute("COMMIT")
             else:
-                self._commit(control.words)
+                words = control.words
+                began = (words[BEGIN] + 1) & MASK
+                words[BEGIN] = began
+                self.execute("COMMIT")
+                self._add_totals(words)
+                words[END] = began
             if self.doomed or self.published:
                 self._finish_files(control)
             self._reset()
@@ -323,12 +358,9 @@ class Link:
             self._undo()
             raise
         finally:
-            self.site.gate.release()
+            site.gate.release()
 
-    def _commit(self, words: memoryview[int]) -> None:
-        began = (words[BEGIN] + 1) & MASK
-        words[BEGIN] = began
-        self.execute("COMMIT")
+    def _add_totals(self, words: memoryview[int]) -> None:
         if self.rows:
             words[COUNT] = max(words[COUNT] + self.rows, 0)
         if self.size:
@@ -338,14 +370,13 @@ class Link:
         elif self.expiry_low < words[NEXT_EXPIRY]:
             words[NEXT_EXPIRY] = self.expiry_low
         words[WRITTEN] = (words[WRITTEN] + self.written) & MASK
-        words[END] = began
 
     def _finish_files(self, control: control_file.Control | None) -> None:
         """Remove the files that nothing names any more. The gate is still held."""
         for name in self.doomed:
             self.files.remove(name)
         if control is not None:
-            control.words[control_file.FILES] = 0
+            control.words[FILES] = self.sweep_from
 
     def rollback(self) -> None:
         """Undo the transaction and let the next writer in."""
@@ -364,8 +395,8 @@ class Link:
         for name in self.published:
             self.files.remove(name)
         control = self.site.control
-        if control is not None and self.published:
-            control.words[control_file.FILES] = 0
+        if control is not None and (self.published or self.doomed):
+            control.words[FILES] = self.sweep_from
         self._reset()
 
     @contextmanager
@@ -392,8 +423,8 @@ class Link:
     def note_files(self) -> None:
         """Say that value files are about to change, for whoever finds this process dead."""
         control = self.site.control
-        if control is not None and not control.words[control_file.FILES]:
-            control.words[control_file.FILES] = 1
+        if control is not None:
+            control.words[FILES] = 1
 
     # -- Life --
 

@@ -19,8 +19,9 @@ It is an array of 64-bit unsigned words in the byte order of the machine:
     12    next expiry   no entry expires earlier: microseconds since the epoch, all ones if never
     13    written       upper bound of bytes ever written, modulo 2**64
     14    state         generation of settings and ranking
-    15    files         not 0 while value files are being published or removed: what a killed
-                        writer may have left behind; the number of folders still to be searched
+    15    files         not 0 while value files are being published or removed, so that it is
+                        found not 0 if the writer was killed: then stray files may exist in the
+                        folders from this number, less one, on (four hexadecimal digits)
     16-63               zero
     64-   generations   one word per slot of keys
 
@@ -28,8 +29,13 @@ Words 4-15 and the generations change only while the writer gate is held. A word
 whole, through a memoryview of 8-byte items: `struct.pack_into` writes byte by byte, and a reader
 in another process would see halves.
 
+Every writer looks at least every `LEASE` seconds whether its mapping is still the file at the
+path, and does so under the gate. Whoever makes a new file, because the old one is gone, first waits
+twice as long with the gate in hand: no other writer can then change the old one unnoticed.
+
 Between two equal values of *begin* and *end* the totals are exact. A writer that finds them
-different counts again. The file is made only inside a write transaction, and made dirty.
+different counts again. The file is made together with a new cache, or inside a write transaction,
+and then made dirty.
 """
 
 from __future__ import annotations
@@ -37,6 +43,7 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
+import time
 from typing import Final
 
 from diskcache import host
@@ -61,6 +68,9 @@ NEXT_EXPIRY: Final = 12
 WRITTEN: Final = 13
 STATE: Final = 14
 FILES: Final = 15
+
+LEASE: Final = 0.05
+"""Seconds for which a writer believes that its mapping is the file at the path."""
 
 NEVER: Final = MASK
 """Value of *next expiry* when no entry expires."""
@@ -116,11 +126,15 @@ def attach(directory: str, cache_id: bytes) -> Control | None:
     return control
 
 
-def create(directory: str, cache_id: bytes, mode: int) -> Control | None:
-    """Make a new, dirty control file in place of an old one, and map it.
+def create(directory: str, cache_id: bytes, mode: int, *, is_new: bool = False) -> Control | None:
+    """Make a control file, and map it.
 
-    Call it only inside a write transaction. None if the directory cannot hold one.
+    For a new cache (*is_new*) it says that there are no entries. Otherwise it takes the place of
+    one that is gone, and is dirty: call it only inside a write transaction. None if the directory
+    cannot hold one.
     """
+    if not is_new:
+        time.sleep(2 * LEASE)
     path = os.path.join(directory, NAME)
     temporary = f"{path}.{secrets.token_hex(8)}"
     try:
@@ -129,7 +143,7 @@ def create(directory: str, cache_id: bytes, mode: int) -> Control | None:
         return None
     try:
         host.allocate(descriptor, SIZE)
-        os.pwrite(descriptor, _first_words(cache_id), 0)
+        os.pwrite(descriptor, _first_words(cache_id, is_new), 0)
         os.rename(temporary, path)
     except OSError:
         os.unlink(temporary)
@@ -139,15 +153,16 @@ def create(directory: str, cache_id: bytes, mode: int) -> Control | None:
     return attach(directory, cache_id)
 
 
-def _first_words(cache_id: bytes) -> bytes:
+def _first_words(cache_id: bytes, is_new: bool) -> bytes:
     # Generations start at random even numbers: one seen in an earlier file must not come again.
     words = memoryview(bytearray(secrets.token_bytes(SIZE))).cast("Q")
     words[:HEADER] = memoryview(bytes(HEADER * 8)).cast("Q")
     words[0], words[1] = MAGIC, VERSION
     words[2:4] = memoryview(cache_id).cast("Q")
     words[EPOCH] = secrets.randbits(62) * 2
-    words[BEGIN] = 1
-    words[NEXT_EXPIRY] = 0
+    words[BEGIN] = 0 if is_new else 1
+    words[NEXT_EXPIRY] = NEVER if is_new else 0
+    words[FILES] = 0 if is_new else 1
     words[BOOT] = host.boot_id()
     for slot in range(HEADER, HEADER + SLOTS):
         words[slot] &= MASK - 1

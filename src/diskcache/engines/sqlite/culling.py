@@ -44,12 +44,15 @@ _FILL: Final = {
 }
 
 
+_SIZED: Final = frozenset({str, bytes})
+
+
 def footprint(key: object, value: object) -> int:
     """Return a bound of the bytes that storing an entry may add to the database."""
-    size = len(value) if isinstance(value, (str, bytes)) else 8
-    if isinstance(key, (str, bytes)):
-        size += 2 * len(key)
-    return 2 * size + ROW_OVERHEAD + (OVERFLOW if size > 1000 else 0)
+    size = len(value) if type(value) in _SIZED else 8  # type: ignore[arg-type]
+    if type(key) in _SIZED:
+        size += 2 * len(key)  # type: ignore[arg-type]
+    return 2 * size + (ROW_OVERHEAD if size < 1000 else ROW_OVERHEAD + OVERFLOW)
 
 
 def forget(link: Link, rowid: int, file: str | None, size: int) -> None:

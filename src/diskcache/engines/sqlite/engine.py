@@ -130,7 +130,7 @@ class SqliteEngine(Session):
                 stored = self._write(wait, writing.put_if, *args)
         finally:
             if not stored:
-                self._place.files.discard(payload.staged)
+                self._place.files.discard(payload[2])
         return stored
 
     def is_too_large(self, payload: Payload) -> bool:
@@ -217,7 +217,7 @@ class SqliteEngine(Session):
             self._write(wait, self._put_all, plain, with_files, now)
         except BaseException:
             for put in with_files:
-                self._place.files.discard(put[1].staged)
+                self._place.files.discard(put[1][2])
             raise
         return len(plain) + len(with_files)
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from diskcache.clock import Clock
+from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import (
@@ -209,8 +210,11 @@ def _create(place: Place, here: site.Site) -> None:
         with suppress(FileExistsError):
             os.mkdir(os.path.join(directory, TEMPORARY), place.mode)
             os.chmod(os.path.join(directory, TEMPORARY), place.mode)
-        _build(temporary, place)
+        cache_id = secrets.token_bytes(16)
+        _build(temporary, place, cache_id)
         os.chmod(temporary, place.mode & 0o666)
+        if here.is_shared_memory_safe:
+            here.control = control_file.create(directory, cache_id, place.mode & 0o666, is_new=True)
         os.rename(temporary, path)
     except OSError as exc:
         raise directory_error(exc.errno or 0, directory) from exc
@@ -221,7 +225,7 @@ def _create(place: Place, here: site.Site) -> None:
         here.gate.release()
 
 
-def _build(path: str, place: Place) -> None:
+def _build(path: str, place: Place, cache_id: bytes) -> None:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOFOLLOW
     connection = apsw.Connection(path, flags=flags)
     try:
@@ -236,7 +240,7 @@ def _build(path: str, place: Place) -> None:
         execute(f"PRAGMA user_version = {schema.FORMAT}")
         for statement in schema.TABLES.values():
             execute(statement)
-        execute(sql.STORE, ("cache_id", secrets.token_bytes(16), "state"))
+        execute(sql.STORE, ("cache_id", cache_id, "state"))
         execute("COMMIT")
         journal = str(place.settings["sqlite_journal_mode"]).lower()
         execute(f"PRAGMA journal_mode = {journal}").fetchall()

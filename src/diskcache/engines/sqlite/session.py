@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from os import getpid
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 import apsw
@@ -185,7 +186,7 @@ class Session:
         return result
 
     def _begin(self, link: Link, wait: float | None) -> Link:
-        if link.pid != getpid() or self.is_readonly:
+        if self.is_readonly or (monotonic() >= link.site.look_at and link.pid != getpid()):
             link = self._reborn()
         try:
             link.begin(wait)

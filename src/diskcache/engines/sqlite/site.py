@@ -87,6 +87,8 @@ class Site:
         self.control: control_file.Control | None = None
         self.control_path = os.path.join(directory, control_file.NAME)
         self.is_shared_memory_safe = not readonly
+        self.look_at = 0.0
+        """Moment from which the control file at the path must be looked at again."""
         self.hits = 0
         """Reads that found a live entry and are not written down yet."""
         self.misses = 0

@@ -47,6 +47,8 @@ def put(
     else:
         row = (*key, mode, value, expire_time, tag, now)
         link.execute(sql.UPSERT, _full_row(culler, row))
+        if expire_time is not None:
+            _note_expiry(link, expire_time)
     rowid = con.last_insert_rowid()
     if rowid:
         link.rows += 1
@@ -54,8 +56,6 @@ def put(
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     link.has_changes = True
     link.written += footprint(key[0], value)
-    if expire_time is not None:
-        _note_expiry(link, expire_time)
     culler.after_put(link, now, key, rowid)
     return True
 
@@ -116,7 +116,7 @@ def _replace_files(link: Link, culler: Culler, rows: list[PlainRow]) -> None:
     for key, raw, mode, value, expire_time, tag, now in rows:
         found = link.execute(sql.FIND, (key, raw)).get
         if found is not None and found[2] is not None:
-            payload = Payload(mode, value)
+            payload = (mode, value, None)
             _put_slowly(link, culler, (key, raw), payload, expire_time, tag, now)
 
 
@@ -269,7 +269,7 @@ def incr(
         if default is None:
             raise KeyError(key)
         total: Any = default + delta
-        put(link, culler, key, Payload(1, _in_range(total)), expire_time, tag, now)
+        put(link, culler, key, (1, _in_range(total), None), expire_time, tag, now)
         return total  # type: ignore[no-any-return]
     rowid, _, _, _, mode, value = found
     if mode != 1:
