@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
-import math
 import re
 from pathlib import Path
 
@@ -103,11 +103,11 @@ def test_info_plain_has_human_units(run, filled):
     assert re.search(r"^size limit +1\.0 GiB$", out, re.MULTILINE)
 
 
-def test_info_shows_hit_ratio(run, filled):
-    with Cache(filled) as cache:
-        cache.stats(enable=True)
-        for key in ("text", "number", "tuple", "missing"):
-            cache.get(key)
+def test_info_shows_hit_ratio(run, filled, monkeypatch):
+    figures = Cache.info
+    monkeypatch.setattr(
+        Cache, "info", lambda cache: dataclasses.replace(figures(cache), hits=3, misses=1)
+    )
 
     assert re.search(r"^hit ratio +75\.0%$", run("info", filled)[1], re.MULTILINE)
 
@@ -336,7 +336,7 @@ def test_set_reads_file(run, value_of, filled, tmp_path, kind, content, value):
     assert value_of("k") == value
 
 
-def test_set_large_file_comes_back_raw(run, filled, tmp_path, capfdbinary):
+def test_set_large_file_comes_back_raw(filled, tmp_path, capfdbinary):
     source = tmp_path / "source"
     source.write_bytes(LARGE)
     main(["set", str(filled), "k", "--file", str(source), "--value-type", "bytes"])
@@ -450,13 +450,14 @@ def test_check_sound_cache_is_code_0(run, run_json, filled):
 
 
 def test_check_reports_and_fixes(run, run_json, filled):
-    stray = filled / "stray.txt"
+    stray = filled / "ab" / "cd" / ("0" * 28 + ".val")
+    stray.parent.mkdir(parents=True)
     stray.write_text("lost")
     code, data = run_json("check", filled)
 
     assert (code, data["fixed"], data["remaining"]) == (ExitCode.FINDINGS, 0, 1)
     assert [finding["category"] for finding in data["findings"]] == ["UnknownFileWarning"]
-    assert "stray.txt" in data["findings"][0]["message"]
+    assert str(stray) in data["findings"][0]["message"]
     assert stray.exists()
     code, out, _ = run("check", filled)
     assert code == ExitCode.FINDINGS
@@ -464,9 +465,20 @@ def test_check_reports_and_fixes(run, run_json, filled):
         f"UnknownFileWarning: {data['findings'][0]['message']}",
         "1 problem found; mend it with: check --fix",
     ]
-    assert run_json("check", filled, "--fix")[0] == 0
+    code, data = run_json("check", filled, "--fix")
+    assert (code, data["remaining"]) == (0, 0)
+    assert data["fixed"] == len(data["findings"])
     assert not stray.exists()
     assert run("check", filled)[0] == 0
+
+
+def test_check_fix_leaves_files_of_others(run, filled):
+    stray = filled / "notes.txt"
+    stray.write_text("mine")
+    code, out, _ = run("check", filled, "--fix")
+
+    assert (code, stray.read_text()) == (ExitCode.FINDINGS, "mine")
+    assert "fixed 0 of 1\n" in out
 
 
 # -- The parser and its documentation ----------------------------------------------------------
@@ -573,4 +585,5 @@ def test_expire_infinite_never_ends(run, run_json, filled):
     code, out, _ = run("get", filled, "k", "--json")
 
     assert code == 0
-    assert json.loads(out)["expire_time"] in (None, math.inf)
+    assert json.loads(out)["expire_time"] is None
+    assert run_json("ls", filled, "--prefix", "k")[1]["entries"][0]["expires_in"] is None

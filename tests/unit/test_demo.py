@@ -65,9 +65,9 @@ def run_demo(capsys, tree, temporary):
 
 
 def counts(data, number):
-    """Return files, computed, from cache, hits and misses of one run."""
+    """Return files, hits and misses of one run."""
     run = data["runs"][number]
-    return tuple(run[name] for name in ("files", "computed", "from_cache", "hits", "misses"))
+    return tuple(run[name] for name in ("files", "hits", "misses"))
 
 
 def test_demo_changed_file_alone_is_computed_again(run_demo, directory):
@@ -75,9 +75,9 @@ def test_demo_changed_file_alone_is_computed_again(run_demo, directory):
     code, data = run_demo(directory, "--processes", "2")
 
     assert (code, data["broken_promises"], data["warm"]) == (0, [], False)
-    assert counts(data, 0) == (n, n, 0, 0, n)
-    assert counts(data, 1) == (n, 0, n, n, 0)
-    assert counts(data, 2) == (n, 1, n - 1, n - 1, 1)
+    assert counts(data, 0) == (n, 0, n)
+    assert counts(data, 1) == (n, n, 0)
+    assert counts(data, 2) == (n, n - 1, 1)
     assert data["changed"] == "beta.py"
     assert data["recomputed"] == ["beta.py"]
 
@@ -104,7 +104,7 @@ def test_demo_runs_as_a_program_under_each_start_method(directory, tree, tmp_pat
 
     assert (done.returncode, done.stderr) == (0, "")
     data = json.loads(done.stdout)
-    assert [run["computed"] for run in data["runs"]] == [len(FILES), 0, 1]
+    assert [run["misses"] for run in data["runs"]] == [len(FILES), 0, 1]
     assert data["recomputed"] == ["beta.py"]
     assert list(temporary.iterdir()) == []
 
@@ -129,7 +129,7 @@ def test_demo_again_starts_warm(run_demo, directory):
     code, data = run_demo(directory)
 
     assert (code, data["warm"]) == (0, True)
-    assert [run["computed"] for run in data["runs"]] == [0, 0, 1]
+    assert [run["misses"] for run in data["runs"]] == [0, 0, 1]
     assert data["cold_seconds"] == cold["cold_seconds"]
     assert data["summary"] == cold["summary"]
 
@@ -140,7 +140,7 @@ def test_demo_results_are_found_from_another_folder(run_demo, directory, tree, t
     shutil.move(tree, moved)
     data = run_demo(directory, root=moved)[1]
 
-    assert counts(data, 0)[1] == 0
+    assert counts(data, 0) == (len(FILES), len(FILES), 0)
     assert data["cold_seconds"] is data["speed_up"] is None
 
 
@@ -149,7 +149,7 @@ def test_demo_file_changed_before_is_computed_alone(run_demo, directory, tree):
     (tree / "alpha.py").write_text("import os\n")
     data = run_demo(directory)[1]
 
-    assert counts(data, 0)[:3] == (len(FILES), 1, len(FILES) - 1)
+    assert counts(data, 0) == (len(FILES), len(FILES) - 1, 1)
 
 
 def test_demo_plain_tells_the_story(capsys, directory, tree, temporary):
@@ -221,7 +221,7 @@ def test_demo_without_sources_is_a_usage_error(capsys, directory, tmp_path, root
 def test_broken_promises_are_noticed():
     report = {"path": "a", "lines": 1, "functions": [], "imports": [], "error": None}
     other = {**report, "lines": 2}
-    first = demo.Run("", 1.0, ["a", "b"], 0, 2, {"a": report, "b": report}, {})
+    first = demo.Run("", 1.0, ["a", "b"], {"a": report, "b": report}, {})
     again = first._replace(computed=[])
     third = first._replace(computed=["a"], reports={"a": other, "b": report})
 
