@@ -11,8 +11,7 @@ import multiprocessing
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -477,15 +476,6 @@ def spread(done: Sequence[tuple[float, float, list[float]]]) -> dict[str, float]
     }
 
 
-@contextmanager
-def running(threads: Sequence[threading.Thread]) -> Iterator[None]:
-    for thread in threads:
-        thread.start()
-    yield
-    for thread in threads:
-        thread.join()
-
-
 def threaded(count: int) -> Callable[[Place], Bench]:
     """Return a row for several threads that read through one object."""
 
@@ -495,21 +485,24 @@ def threaded(count: int) -> Callable[[Place], Bench]:
         keys = repeated(fill(cache)[:HOT], each)
 
         def run() -> float:
-            barrier = threading.Barrier(count + 1)
+            barrier = threading.Barrier(count)
+            spans: list[tuple[float, float]] = []
 
             def read() -> None:
                 get = cache.get
                 get(keys[0])
                 barrier.wait()
+                start = perf_counter()
                 for key in keys:
                     get(key)
-                ends.append(perf_counter())
+                spans.append((start, perf_counter()))
 
-            ends: list[float] = []
-            with running([threading.Thread(target=read) for _ in range(count)]):
-                barrier.wait()
-                start = perf_counter()
-            return max(ends) - start
+            threads = [threading.Thread(target=read) for _ in range(count)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return max(end for _, end in spans) - min(start for start, _ in spans)
 
         return Bench(run, each * count, close=cache.close)
 
