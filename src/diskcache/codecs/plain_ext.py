@@ -8,6 +8,7 @@ nothing is imported before such a value exists.
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -23,7 +24,27 @@ from diskcache.errors import NotPlainError
 from diskcache.sentinels import ENOVAL, UNKNOWN, Constant
 
 _packb = ormsgpack.packb
-_unpackb = ormsgpack.unpackb
+
+NEEDED_LIBRARY: Final = (1, 13, 1)
+"""Older releases take the length that an array claims for true: five bytes end the process."""
+
+
+def require_library(version: str) -> None:
+    """Refuse a release of ormsgpack that hostile bytes can crash.
+
+    Raises:
+        ImportError: *version* is older than `NEEDED_LIBRARY`.
+    """
+    found = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    if found < NEEDED_LIBRARY:
+        needed = ".".join(map(str, NEEDED_LIBRARY))
+        raise ImportError(
+            f"ormsgpack {version} can be crashed by damaged data, and at least {needed} is "
+            f'needed: pip install "ormsgpack>={needed}"'
+        )
+
+
+require_library(ormsgpack.__version__)
 
 EXT_INT: Final = 1
 EXT_COMPLEX: Final = 2
