@@ -15,7 +15,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "diskcache needs Python 3.11 or newer: set PYTHON=/path/to/python")'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) install --editable '.[cli,dev,test]'
+	@$(PIP) install --editable '.[bench,cli,dev,test]'
 	@touch $@
 
 # The last line of the output is pytest's summary.
@@ -34,7 +34,6 @@ demo: $(STAMP)
 	@$(BIN)/python -m diskcache demo
 
 bench: $(STAMP)
-	@$(PIP) install --editable '.[bench]'
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean:

@@ -91,6 +91,20 @@ def no_extra_threads() -> Iterator[None]:
     assert extra_threads(before) == []
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Where everything must be there, fail a test that is skipped for want of a package."""
+    report = yield
+    if (
+        report.skipped
+        and os.environ.get("DISKCACHE_CI")
+        and "could not import" in str(call.excinfo)
+    ):
+        report.outcome = "failed"
+        report.longrepr = f"{call.excinfo} (and DISKCACHE_CI is set)"
+    return report
+
+
 def findings_of(caches: list[Any]) -> list[str]:
     """Return what is wrong in the caches' own view; directories that are gone are sound."""
     latest = {cache.directory: cache for cache in caches}

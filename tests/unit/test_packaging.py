@@ -113,6 +113,15 @@ def test_wheel_metadata_is_complete(built):
     assert metadata.get_payload().strip(), "the page of the package has no text"
 
 
+def test_requirement_is_what_the_codec_asks_for():
+    from diskcache.codecs.plain_ext import NEEDED_LIBRARY
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = ".".join(map(str, NEEDED_LIBRARY))
+
+    assert f"ormsgpack>={needed}" in project["dependencies"]
+
+
 def test_sdist_holds_what_is_needed_to_build_and_test(built):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
