@@ -99,7 +99,7 @@ def heading(document: Document) -> str:
             f"diskcache {found['diskcache']}: Python {found['python']}, SQLite {found['sqlite']}"
             for found in document["versions"].values()
         ),
-        f"us per operation: least and median of {options['rounds']} rounds, in turns",
+        f"us per operation ({options['clock']}): least and median of {options['rounds']} rounds",
     ]
     return "\n".join(lines)
 

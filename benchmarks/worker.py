@@ -4,10 +4,10 @@ Reads one request per line from standard input, answers each with one line on st
 
     {"do": "hello"}                            -> versions
     {"do": "prepare", "row": NAME, "n": N}     -> {}
-    {"do": "round"}                            -> {"seconds": per operation, "facts": {...}}
+    {"do": "round"}                            -> {"elapsed": S, "cpu": S, "facts": {...}}
     {"do": "finish"}                           -> {}
 
-An error is answered by {"error": TEXT}; the worker goes on.
+Seconds are those of one operation. An error is answered by {"error": TEXT}; the worker goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from operations import Bench, Place, row_named
@@ -61,14 +61,16 @@ class Worker:
         gc.collect()
         gc.disable()
         try:
-            start = perf_counter()
+            start, started = process_time(), perf_counter()
             measured = bench.run()
-            elapsed = perf_counter() - start
+            elapsed, cpu = perf_counter() - started, process_time() - start
         finally:
             gc.enable()
         bench.after()
-        seconds = elapsed if measured is None else measured
-        return {"seconds": seconds / bench.operations, "facts": bench.facts}
+        if measured is not None:
+            elapsed = cpu = measured
+        n = bench.operations
+        return {"elapsed": elapsed / n, "cpu": cpu / n, "facts": bench.facts}
 
     def finish(self) -> None:
         """Let go of the row and remove its directory."""

@@ -60,7 +60,7 @@ def document(*rows):
     return {
         "machine": machine,
         "versions": versions,
-        "options": {"rounds": 2, "scale": 1.0},
+        "options": {"rounds": 2, "scale": 1.0, "clock": "elapsed"},
         "rows": list(rows),
     }
 
