@@ -39,6 +39,8 @@ def dumps(value: Any, *, canonical: bool = False) -> bytes:
     Raises:
         NotPlainError: A type inside is not plain, or the nesting is too deep.
     """
+    if not canonical and _is_hopeless(type(value)):
+        raise NotPlainError(f"{type(value)!r}{NOT_PLAIN}")
     try:
         try:
             return _dumps(_Builder(canonical=canonical, careful=False), value)
@@ -51,6 +53,11 @@ def dumps(value: Any, *, canonical: bool = False) -> bytes:
         raise NotPlainError(
             "a value nested too deep for what is left of the recursion limit is not plain data"
         ) from None
+
+
+def _is_hopeless(kind: type[Any]) -> bool:
+    """Whether no value of this type is plain: most that are to be pickled are told at once."""
+    return kind not in ext.SCALARS and kind not in ext.CONTAINERS and ext.resolve(kind) is None
 
 
 def _dumps(builder: _Builder, value: Any) -> bytes:

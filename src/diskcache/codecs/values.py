@@ -119,7 +119,8 @@ class ValueCodec:
             NotPlainError: The value is not plain and pickling is off.
             PickleKeyError: The value must be signed and no key is available.
         """
-        if keys.is_native(value, type(value)):
+        kind = type(value)
+        if (kind is str and value.isascii()) or keys.is_native(value, kind):
             return MODE_RAW, value
         try:
             return MODE_DATA, plain.dumps(value)
