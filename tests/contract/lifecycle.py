@@ -16,6 +16,11 @@ from tests.contract import Contract
 from tests.support.leaks import open_below
 
 
+def write_in_transaction(cache):
+    with cache.transact():
+        return cache.set("b", 1)
+
+
 class LifecycleContract(Contract):
     needs = frozenset({"durable"})
 
@@ -123,6 +128,45 @@ class LifecycleContract(Contract):
 
         assert len(cache) == 80
         assert set(cache) == {(number, step) for number in range(4) for step in range(20)}
+
+    @pytest.mark.parametrize(
+        ("operation", "expected"),
+        [
+            (lambda cache: cache["a"], 1),
+            (lambda cache: "a" in cache, True),
+            (lambda cache: len(cache), 1),
+            (lambda cache: list(cache), ["a"]),
+            (lambda cache: cache.peekitem(), ("a", 1)),
+            (lambda cache: cache.stats(), (0, 0)),
+            (lambda cache: cache.check(), []),
+            (lambda cache: cache.reset("cull_limit"), 10),
+            (lambda cache: cache.volume() > 0, True),
+            (lambda cache: cache.set("a", 2), True),
+            (lambda cache: cache.set("a", b"x" * 100_000), True),
+            (lambda cache: cache.incr("a"), 2),
+            (lambda cache: cache.pop("a"), 1),
+            (lambda cache: cache.push(1), 500_000_000_000_000),
+            (lambda cache: cache.clear(), 1),
+            (write_in_transaction, True),
+        ],
+        ids=[
+            "getitem", "contains", "len", "iter", "peekitem", "stats", "check", "reset", "volume",
+            "set", "set_file", "incr", "pop", "push", "clear", "transact",
+        ],
+    )  # fmt: skip
+    def test_close_in_another_thread_leaves_this_one_working(self, cache, operation, expected):
+        cache["a"] = 1
+
+        def use_and_close():
+            cache.get("a")
+            cache.close()
+
+        for _ in range(2):
+            thread = threading.Thread(target=use_and_close)
+            thread.start()
+            thread.join(20)
+
+        assert operation(cache) == expected
 
     @pytest.mark.since6("version 5 keeps the connection")
     def test_thread_that_ends_without_closing_leaves_no_open_file(self, cache, directory):
