@@ -84,7 +84,10 @@ class SkipEntry(Exception):  # noqa: N818 - it is a signal, not an error
 class Engine(Protocol):
     """Where entries are kept."""
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        ...
 
     @property
     def cache_id(self) -> bytes:

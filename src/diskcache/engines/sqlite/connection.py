@@ -177,6 +177,7 @@ class Link:
         "files",
         "has_changes",
         "is_broken",
+        "is_closed",
         "log_pages",
         "page_size",
         "pid",
@@ -206,6 +207,7 @@ class Link:
         self.pid = os.getpid()
         self.depth = 0
         self.is_broken = False
+        self.is_closed = False
         self.log_pages = 0
         self.sweep_from = 0
         """Where a search for stray files has to go on, as the word *files* has it."""
@@ -428,21 +430,17 @@ class Link:
 
     # -- Life --
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the connection is open, and this process's own."""
-        return self.pid == os.getpid() and self in self.site.links
-
     def close(self) -> None:
         """Close the connection; an unfinished transaction is rolled back. May be repeated."""
         site = self.site
-        if not self.is_open:
+        if self.is_closed or self.pid != os.getpid():
             return
         if self.depth:
             # Only the thread that began it may give the gate back.
             if not site.gate.is_mine:
                 return
             self.rollback()
+        self.is_closed = True
         try:
             self.con.set_wal_hook(None)
             # A directory that was removed and made again has another log of the same name.

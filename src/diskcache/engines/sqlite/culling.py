@@ -72,7 +72,8 @@ class Culler:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self._policy = find_policy("none")
-        self._state: int | None = None
+        self.state: int | None = None
+        """The word *state* of the control file when it was last looked at."""
         self._ranked_by: str | None = None
         self._done = 0
         self._goal = 0
@@ -93,7 +94,7 @@ class Culler:
         if self._policy.name != self._settings["eviction_policy"]:
             self._policy = find_policy(self._settings["eviction_policy"])
             self.reads = {}
-            self._state = None
+            self.state = None
         return self._policy
 
     # -- Reads --
@@ -131,7 +132,7 @@ class Culler:
         """Learn how entries are ranked, if that has changed."""
         control = link.site.control
         state = None if control is None else control.words[STATE]
-        if state is not None and state == self._state:
+        if state is not None and state == self.state:
             return
         self._load(link, state)
 
@@ -142,7 +143,7 @@ class Culler:
         }
         self._ranked_by = found["rank_policy"]
         self._done, self._goal = found["rank_done"] or 0, found["rank_goal"] or 0
-        self._state = state
+        self.state = state
         self._measure_at = None
         self.is_simple = self._ranked_by is None and self.policy.rank not in (
             Rank.USED,
@@ -206,6 +207,16 @@ class Culler:
         link.expiry_exact = NEVER if first is None else as_microseconds(first)
         link.expiry_low = NEVER
         return len(rows)
+
+    def must_look(self, written: int, next_expiry: int, now: float) -> bool:
+        """Tell whether something may have expired, or the limit may be near."""
+        mark = self._measure_at
+        return (
+            mark is None
+            or written >= mark
+            or next_expiry < now * 1e6
+            or self._settings["size_limit"] != self._measured_for
+        )
 
     def _is_full(self, link: Link) -> bool:
         """Measure the volume, and note how much may be written before it is measured again."""
@@ -271,7 +282,7 @@ class Culler:
         if control is not None:
             control.words[STATE] = (control.words[STATE] + 1) & MASK
         # What this process believes is not committed yet: it reads the state again next time.
-        self._state = None
+        self.state = None
         self.is_simple = False
 
     # -- Victims --

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 import apsw
 
 from diskcache.engines.base import Batch, Capabilities, Finding, Put, SkipEntry, Volume
-from diskcache.engines.sqlite import checking, listing, opening, queues, removal, writing
+from diskcache.engines.sqlite import alone, checking, listing, opening, queues, removal, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import COUNT, HITS, MISSES
@@ -110,7 +110,19 @@ class SqliteEngine(Session):
             if len(link.puts) >= PUTS:
                 self._store_pending(link)
             return True
-        return self._write(wait, writing.put, self._culler, key, payload, expire_time, tag, now)
+        culler = self._culler
+        if (
+            not culler.reads
+            and self._is_ready(link)
+            and alone.put(link, culler, key, mode, value, expire_time, tag, now, wait)
+        ):
+            self._tend_log(link)
+            return True
+        return self._write(wait, writing.put, culler, key, payload, expire_time, tag, now)
+
+    def _is_ready(self, link: Link | None) -> TypeGuard[Link]:
+        """Tell whether a write of one statement may be tried on this connection."""
+        return link is not None and not link.depth and not link.is_closed
 
     def _put_with_care(
         self,
@@ -144,6 +156,10 @@ class SqliteEngine(Session):
 
     def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
         """Remove a live entry; tell whether there was one."""
+        link = self._local.link
+        if self._is_ready(link) and alone.delete(link, key, now, wait):
+            self._tend_log(link)
+            return True
         return self._write(wait, writing.delete, key, now)
 
     def discard(self, key: EncodedKey, ident: int, file: str, wait: float | None) -> bool:
@@ -169,6 +185,12 @@ class SqliteEngine(Session):
         wait: float | None,
     ) -> DbValue:
         """Add to a stored number."""
+        link = self._local.link
+        if self._is_ready(link):
+            total: DbValue = alone.incr(link, self._culler, key, delta, now, wait)
+            if total is not None:
+                self._tend_log(link)
+                return total
         args = (self._culler, key, delta, default, expire_time, tag, now)
         return self._write(wait, writing.incr, *args)
 
@@ -442,6 +464,7 @@ def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:
 
 
 def _reset_statistics(link: Link) -> None:
+    link.site.hits = link.site.misses = 0
     control = link.site.control
     if control is not None:
         control.words[HITS] = control.words[MISSES] = 0

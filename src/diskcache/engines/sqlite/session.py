@@ -77,7 +77,7 @@ class Session:
 
     def _link(self) -> Link:
         link = self._local.link
-        if link is None or not link.is_open:
+        if link is None or link.is_closed:
             return self._connect()
         if link.puts:
             self._store_pending(link)
@@ -122,7 +122,7 @@ class Session:
                 self._seen = seen
                 link = self._connect()
             return link
-        if link is not None and not (link.is_open and link.site.is_current()):
+        if link is not None and not (not link.is_closed and link.site.is_current()):
             self._drop()
             link = None
         self._look_at = now + LOOK_EVERY
@@ -142,7 +142,7 @@ class Session:
     def _close_idle(self) -> None:
         for link in list(self._links):
             gate = link.site.gate
-            if not link.is_open:
+            if link.is_closed:
                 continue
             with suppress(DiskCacheError):
                 # With the gate in hand, no other thread of this process is in a transaction.
@@ -213,6 +213,10 @@ class Session:
             link.commit()
         except apsw.Error as exc:
             raise translate(exc, self.directory) from exc
+        self._tend_log(link)
+
+    def _tend_log(self, link: Link) -> None:
+        """Keep the write-ahead log short. Call it without the gate."""
         if link.log_pages > LOG_CHECK:
             self._checkpointer.after_commit(link, self._settings["size_limit"])
 

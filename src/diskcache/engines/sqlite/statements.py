@@ -55,6 +55,7 @@ REPLACE: Final = (
     " checksum = ? WHERE rowid = ?"
 )
 DELETE: Final = f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} RETURNING file, size"
+DELETE_SIMPLE: Final = f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} AND file IS NULL"
 DELETE_ROW: Final = "DELETE FROM Cache WHERE rowid = ?"
 DISCARD: Final = (
     "DELETE FROM Cache WHERE key = ? AND raw = ? AND rowid = ? AND file = ? RETURNING file, size"
@@ -66,6 +67,14 @@ ADD: Final = (
     "UPDATE Cache SET store_time = ?, value = ?, mode = 1, version = version + 1,"
     " access_time = coalesce(?, access_time), access_count = access_count + ?,"
     " rank = CASE WHEN rank IS NULL THEN NULL ELSE coalesce(?, rank + ?) END WHERE rowid = ?"
+)
+
+# The same for an integer or a float, without a policy that records reads.
+ADD_SIMPLE: Final = (
+    "UPDATE Cache SET value = value + ?, store_time = ?, version = version + 1"
+    " WHERE key = ? AND raw = ? AND mode = 1 AND rank IS NULL"
+    " AND (typeof(value) = 'real' OR (typeof(value) = 'integer' AND value BETWEEN ? AND ?))"
+    f" AND {LIVE} RETURNING value"
 )
 
 # -- Queues: a range of Cache_key_raw --
