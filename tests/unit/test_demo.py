@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import json
 import multiprocessing
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -288,3 +291,53 @@ def test_key_is_made_of_path_and_content_alone(cache):
     analysis("y.py", digest, source=b"import a\n")
     analysis("x.py", crew.digest_of(b""), source=b"")
     assert computed == ["x.py", "y.py", "x.py"]
+
+
+# -- Signals -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(directory, tmp_path):
+    """The demonstration in a process group of its own, in the middle of its first run."""
+    large = tmp_path / "large"
+    large.mkdir()
+    source = inspect.getsource(argparse)
+    for number in range(80):
+        (large / f"part{number}.py").write_text(f"{source}\nNUMBER = {number}\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "diskcache", "demo", str(directory), "--root", str(large)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(diskcache.__file__).parents[1]),
+            "TMPDIR": str(tmp_path),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while "25 %" not in process.stdout.readline():
+            assert process.poll() is None
+        yield process
+
+
+def test_interrupted_demo_ends_with_one_line(started, directory):
+    os.killpg(started.pid, signal.SIGINT)
+    # The pipes end when the last process that holds them does, the workers included.
+    out, err = started.communicate(timeout=30)
+
+    assert (started.returncode, err) == (ExitCode.INTERRUPTED, "diskcache: interrupted\n")
+    assert "Look inside" not in out
+    with Cache(directory) as cache:
+        assert cache.check() == []
+        assert len(cache) > 1
+
+
+def test_workers_end_when_their_parent_is_killed(started, directory):
+    started.kill()
+    out, _ = started.communicate(timeout=30)
+
+    assert started.returncode == -signal.SIGKILL
+    assert "Look inside" not in out
+    with Cache(directory) as cache:
+        assert cache.check() == []

@@ -312,7 +312,7 @@ def _print_runs(data: dict[str, Any], output: Output) -> None:
     cold = data["cold_seconds"]
     output.line()
     output.table(
-        ("", "files", "misses (computed)", "hits (from the cache)", "seconds", "speed-up"),
+        ("", "files", "misses", "hits", "seconds", "speed-up"),
         [
             (
                 one["title"],
@@ -328,9 +328,10 @@ def _print_runs(data: dict[str, Any], output: Output) -> None:
     output.line()
     if data["warm"]:
         output.line(
-            f"The first run started warm: {data['runs'][0]['hits']:,} results were there from an earlier "
-            "demonstration; speed-up is measured against the run that computed them."
+            f"The first run started warm: {data['runs'][0]['hits']:,} results were there from an "
+            "earlier demonstration; speed-up is measured against the run that computed them."
         )
+    output.line("A miss was computed, a hit came from the cache.")
     output.line(f"On disk: {data['entries']:,} entries, {human_bytes(data['disk_usage'])}")
 
 

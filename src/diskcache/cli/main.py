@@ -266,10 +266,12 @@ def _main(argv: Sequence[str]) -> int:
 
 def _run(args: argparse.Namespace, output: Output) -> int:
     """Call the command and print what it returns."""
-    from diskcache.cli import commands, demo, views
-
     if args.command == "demo":
+        from diskcache.cli import demo
+
         return demo.run(args, output)
+    from diskcache.cli import commands, views
+
     function: Callable[[argparse.Namespace], Result] = getattr(commands, args.function)
     with contextlib.ExitStack() as stack:
         if args.command in LONG:
