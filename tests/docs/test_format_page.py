@@ -73,11 +73,11 @@ def test_modes_of_the_page_are_those_of_the_codecs():
 
 
 def test_words_of_the_page_are_those_of_the_control_file():
-    page = [(row[0], words_of(row[1])) for row in rows("Control file", "word")]
-    listed = re.findall(r"(?m)^    (\d+(?:-\d*)?) +(\w+(?: \w+)?)(?:  |$)", control.__doc__)
-    comment = [(word, "" if name == "zero" else name) for word, name in listed]
+    listed = re.search(r"(?ms)^    0  .*?\n\n", control.__doc__)[0]
+    comment = [words_of(line) for line in re.split(r"\n(?= {4}\d)", listed)]
+    page = [" ".join(filter(None, row)) for row in rows("Control file", "word")]
 
-    assert page == comment
+    assert [words_of(row) for row in page] == comment
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,7 @@ def test_size_of_the_control_file_is_on_the_page():
     assert f"{control.SIZE // 8} unsigned 64-bit words" in squeezed(text)
     assert f"{control.HEADER} words of header, then {control.SLOTS} generations" in squeezed(text)
     assert f"0x{control.MAGIC:016x}" in text
+    assert f"every {control.LEASE * 1000:.0f} ms" in text
 
 
 # -- Keys and plain data -----------------------------------------------------------------------
