@@ -101,7 +101,7 @@ def _looking(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands that change nothing."""
     add("info", "show the figures of a cache: entries, sizes, limits, hits and misses")
 
-    ls = add("ls", "list the live entries in insertion order")
+    ls = add("ls", "list the live entries, the oldest key first")
     ls.add_argument("--prefix", metavar="TEXT", help="only text keys that start with TEXT")
     ls.add_argument("--tag", metavar="TAG", help="only entries with this tag")
     _tag_type(ls)
