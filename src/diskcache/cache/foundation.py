@@ -62,6 +62,25 @@ class Setting(Generic[T]):
         cache._apply(self._name, checked_setting(self._name, value))  # noqa: SLF001
 
 
+class Measured:
+    """A total as an attribute of a cache: what it was when somebody last asked."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, cache: Foundation | None, owner: type) -> Any:
+        """Return the total as it was last read; read it the first time."""
+        if cache is None:
+            return self
+        if self._name not in cache._measured:  # noqa: SLF001 - a part of that class
+            cache._refresh_metadata()  # noqa: SLF001
+        return cache._measured[self._name]  # noqa: SLF001
+
+    def __set__(self, cache: Foundation, value: int) -> None:
+        """Remember what was read."""
+        cache._measured[self._name] = value  # noqa: SLF001
+
+
 class Foundation:
     """Construction, settings and the meeting of codec and engine; see `Cache`."""
 
@@ -78,13 +97,13 @@ class Foundation:
     sqlite_mmap_size = Setting[int]("sqlite_mmap_size")
     sqlite_synchronous = Setting[int]("sqlite_synchronous")
 
-    count: int
+    count = Measured("count")
     """Number of entries when it was last read; prefer `len(cache)`."""
-    size: int
+    size = Measured("size")
     """Bytes of value files when they were last read; prefer `volume()`."""
-    hits: int
+    hits = Measured("hits")
     """Reads that found an entry, when last read; prefer `stats()`."""
-    misses: int
+    misses = Measured("misses")
     """Reads that found none, when last read; prefer `stats()`."""
 
     def __init__(
@@ -114,13 +133,13 @@ class Foundation:
         self._untrusted = 0
         self._corrupt = 0
         self._has_warned = False
+        self._measured: dict[str, int] = {}
         given, disk_options, pragmas = self._split(settings)
         self._settings: dict[str, Any] = {**rules.DEFAULT_SETTINGS, **given}
         find_policy(self._settings["eviction_policy"])
         self._engine, files = self._open_engine(mode, readonly, pragmas)
         self._settle(given)
         self._attach_disk(disk, disk_options, pickle, secret, files)
-        self._refresh_metadata()
 
     # -- Construction --
 
@@ -191,7 +210,7 @@ class Foundation:
 
     def _settle(self, given: dict[str, Any]) -> None:
         """Work out settings (defaults, then stored, then given) and store what is new."""
-        stored = self._engine.stored_settings()
+        stored, has_tag_index = self._engine.opened_with()
         used, ignored = rules.believed(stored)
         if ignored:
             log.warning(
@@ -214,7 +233,7 @@ class Foundation:
         }
         if changed:
             self._engine.store_settings(changed, None)
-        if bool(self._settings["tag_index"]) != self._engine.has_tag_index():
+        if bool(self._settings["tag_index"]) != has_tag_index:
             self._engine.index_tags(bool(self._settings["tag_index"]), None)
 
     def _believe_policy(self, name: Any) -> None:

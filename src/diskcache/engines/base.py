@@ -315,6 +315,10 @@ class Engine(Protocol):
         """Set hits and misses to zero."""
         ...
 
+    def opened_with(self) -> tuple[dict[str, Any], bool]:
+        """Return `stored_settings` and `has_tag_index`, as of when this thread connected."""
+        ...
+
     def stored_settings(self) -> dict[str, Any]:
         """Return the settings kept with the cache, as found: unchecked."""
         ...

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import apsw
 
@@ -114,8 +114,11 @@ def harden(connection: apsw.Connection) -> None:
         connection.limit(limit, value)
 
 
-def verify(connection: apsw.Connection, directory: str) -> None:
+def verify(connection: apsw.Connection, directory: str) -> dict[str, str]:
     """Check that a database is one of ours, before anything else is asked of it.
+
+    Returns:
+        Its schema: SQL by name.
 
     Raises:
         CacheFormatError: It is not, or it is of another format.
@@ -123,7 +126,7 @@ def verify(connection: apsw.Connection, directory: str) -> None:
     version = connection.execute("PRAGMA user_version").get
     found = {name: text for name, text in connection.execute(sql.SCHEMA) if text is not None}
     if version == schema.FORMAT and schema.is_known(found):
-        return
+        return found
     if schema.is_version_5(found):
         raise OlderFormatError(
             f"cache {directory!r} was written by diskcache 5, whose format this version does not"
@@ -161,6 +164,13 @@ def persist_log(connection: apsw.Connection, wanted: bool) -> None:
     connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, pointer)
 
 
+class Found(NamedTuple):
+    """What was read while a connection was opened."""
+
+    settings: dict[str, Any]
+    has_tag_index: bool
+
+
 class Link:
     """A connection and its transaction. Used by one thread; closed by any."""
 
@@ -175,6 +185,7 @@ class Link:
         "expiry_exact",
         "expiry_low",
         "files",
+        "found",
         "has_changes",
         "is_broken",
         "is_closed",
@@ -197,8 +208,11 @@ class Link:
         cache_id: bytes,
         files: ValueFiles,
         clock: Clock,
+        found: Found,
     ) -> None:
         self.con = con
+        self.found: Found | None = found
+        """What was read while opening; good for one look."""
         self.execute: Callable[..., Any] = con.execute
         self.site = site
         self.cache_id = cache_id

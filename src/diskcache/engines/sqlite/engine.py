@@ -417,6 +417,12 @@ class SqliteEngine(Session):
 
     # -- Settings --
 
+    def opened_with(self) -> tuple[dict[str, Any], bool]:
+        """Return the stored settings, unchecked, and whether there is an index on tags."""
+        link = self._link()
+        found, link.found = link.found, None
+        return found or (self.stored_settings(), self.has_tag_index())
+
     def stored_settings(self) -> dict[str, Any]:
         """Return the settings kept in the directory, unchecked."""
         rows = self._link().execute(sql.SETTINGS, ("setting",)).fetchall()

@@ -18,6 +18,7 @@ from diskcache.engines.sqlite import schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import (
     DATABASE,
+    Found,
     Link,
     check_library,
     connect,
@@ -120,22 +121,27 @@ def _open(place: Place, here: site.Site) -> Link:
     connection = connect(place.directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
-        verify(connection, place.directory)
+        cache_id, found = _read(connection, place.directory)
         _configure(connection, place)
-        cache_id = _read_cache_id(connection, place.directory)
         connection.set_busy_timeout(0)
     except BaseException:
         connection.close()
         raise
     here.attach_control(cache_id)
-    return Link(connection, here, cache_id, place.files, place.clock)
+    return Link(connection, here, cache_id, place.files, place.clock, found)
 
 
-def _read_cache_id(connection: apsw.Connection, directory: str) -> bytes:
-    cache_id = connection.execute(sql.STATE, ("cache_id",)).get
+def _read(connection: apsw.Connection, directory: str) -> tuple[bytes, Found]:
+    """Verify a database, and read what everybody who opens it needs, in one transaction."""
+    connection.execute("BEGIN")
+    known = verify(connection, directory)
+    rows: list[Any] = connection.execute(sql.ALL_SETTINGS).fetchall()
+    connection.execute("COMMIT")
+    settings: dict[str, Any] = {name: value for name, value, kind in rows if kind == "setting"}
+    cache_id = next((value for name, value, _ in rows if name == "cache_id"), None)
     if not isinstance(cache_id, bytes) or len(cache_id) != 16:
         raise CacheFormatError(f"cache {directory!r} has no valid id: remove the directory")
-    return cache_id
+    return cache_id, Found(settings, "Cache_tag" in known)
 
 
 def _open_readonly(place: Place) -> Link:
@@ -151,14 +157,13 @@ def _open_readonly(place: Place) -> Link:
     connection = connect(directory, flags)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
-        verify(connection, directory)
+        cache_id, found = _read(connection, directory)
         connection.execute("PRAGMA query_only = 1")
-        cache_id = _read_cache_id(connection, directory)
     except BaseException:
         connection.close()
         raise
     here = site.enter_readonly(directory, place.clock)
-    return Link(connection, here, cache_id, place.files, place.clock)
+    return Link(connection, here, cache_id, place.files, place.clock, found)
 
 
 def _configure(connection: apsw.Connection, place: Place) -> None:

@@ -152,6 +152,7 @@ NAMES_FILE: Final = "SELECT 1 FROM Cache WHERE file = ?"
 # -- Settings and state --
 
 SETTINGS: Final = "SELECT key, value FROM Settings WHERE kind = ?"
+ALL_SETTINGS: Final = "SELECT key, value, kind FROM Settings"
 STATE: Final = "SELECT value FROM Settings WHERE key = ? AND kind = 'state'"
 STORE: Final = (
     "INSERT INTO Settings (key, value, kind) VALUES (?, ?, ?)"
