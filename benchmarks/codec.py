@@ -64,7 +64,7 @@ VALUES: dict[str, Any] = {
     "None": None,
     "small dict": {"user": 17, "name": "x", "admin": False},
     "JSON 6 kB": json_like(40),
-    "JSON 6 kB + 100 floats": {**json_like(35), "scores": [random.Random(4).random()] * 100},
+    "JSON 6 kB, 150 floats": {**json_like(40), "scores": [0.1 * n / 7 for n in range(110)]},
     "JSON 600 kB": json_like(4000),
     "dict of dicts": {f"k{n}": {"x": n, "y": "value"} for n in range(50)},
     "int keys": {n: f"value {n}" for n in range(100)},

@@ -235,6 +235,8 @@ def encode_time(value: Any) -> Ext:
 
 def encode_datetime(value: Any) -> Ext:
     """Encode a datetime with its fold and zone."""
+    if value.tzinfo is None and not value.fold:
+        return Ext(EXT_DATETIME, value.isoformat().encode())
     return Ext(EXT_DATETIME, _clock_bytes(value))
 
 
