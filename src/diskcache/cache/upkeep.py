@@ -131,15 +131,13 @@ class UpkeepMethods(BulkMethods):
             >>> cache.info().entries
             0
         """
-        import apsw
-
         from diskcache import __version__
 
         hits, misses = self._engine.hits_and_misses()
         return CacheInfo(
             directory=self._directory,
             version=__version__,
-            sqlite=apsw.sqlite_lib_version(),
+            sqlite=self._engine.library.removeprefix("SQLite "),
             cache_id=self._engine.cache_id.hex(),
             entries=len(self),
             volume=self.volume(),

@@ -344,6 +344,11 @@ class Engine(Protocol):
         """What is switched off here, and why."""
         ...
 
+    @property
+    def library(self) -> str:
+        """Name and version of the storage library."""
+        ...
+
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Make, or drop, what makes removal by tag fast."""
         ...

@@ -74,6 +74,8 @@ def put(
         written = words[WRITTEN] + footprint(key[0], value)
         if culler.must_look(written, words[NEXT_EXPIRY], now):
             return False
+        if expire_time is not None and expire_time < now:
+            return False
         statement = sql.UPSERT_SIMPLE
         values: tuple[Any, ...] = (*key, now, mode, value, _random_bits(40))
         if expire_time is not None or tag is not None:

@@ -41,16 +41,33 @@ def check(link: Link, write: Write, fix: bool, wait: float | None) -> list[Findi
     Beside live writers it raises no false alarm: everything is compared in one transaction, and
     files are published and removed only inside one.
     """
-    findings = [
-        Finding("data", f"the database is damaged: {text}")
-        for (text,) in link.execute("PRAGMA integrity_check")
-        if text != "ok"
-    ]
+    findings = _damage(link)
     if fix and not findings:
         with suppress(OSError):
             link.files.sweep_temporary(link.clock.time() - 60)
     findings += write(wait, _check_all, fix)
     return findings
+
+
+def look(link: Link) -> list[Finding]:
+    """Return what is wrong, without the write lock.
+
+    Beside a live writer a file that it is just publishing or removing may be reported.
+    """
+    findings = _damage(link)
+    link.execute("BEGIN")
+    try:
+        return findings + _check_all(link, False)
+    finally:
+        link.execute("COMMIT")
+
+
+def _damage(link: Link) -> list[Finding]:
+    return [
+        Finding("data", f"the database is damaged: {text}")
+        for (text,) in link.execute("PRAGMA integrity_check").fetchall()
+        if text != "ok"
+    ]
 
 
 def _check_all(link: Link, fix: bool) -> list[Finding]:
@@ -115,19 +132,20 @@ def _check_file(link: Link, name: str, fix: bool) -> Iterator[Finding]:
 
 def _check_folders(link: Link, directory: str, fix: bool) -> Iterator[Finding]:
     doomed = {os.path.join(directory, name) for name in link.doomed}
-    gone: set[str] = set()
+    empty: set[str] = set()
+    emptied: set[str] = set()
     for folder, folders, files in os.walk(directory, topdown=False):
         if folder in (directory, os.path.join(directory, TEMPORARY)):
             continue
         inside = [os.path.join(folder, name) for name in (*folders, *files)]
-        if all(path in gone for path in inside):
+        if all(path in empty for path in inside):
             yield Finding("directory", f"empty directory: {folder}")
-            gone.add(folder)
+            empty.add(folder)
             if fix and OWN_FOLDER.fullmatch(os.path.relpath(folder, directory)):
                 with suppress(OSError):
                     os.rmdir(folder)
-        elif all(path in gone or path in doomed for path in inside):
-            gone.add(folder)
+        elif all(path in empty or path in emptied or path in doomed for path in inside):
+            emptied.add(folder)
 
 
 def _values_are_sound(link: Link, fix: bool) -> Iterator[Finding]:

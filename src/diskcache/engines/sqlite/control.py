@@ -103,18 +103,19 @@ class Control:
         self._map.close()
 
 
-def attach(directory: str, cache_id: bytes) -> Control | None:
+def attach(directory: str, cache_id: bytes, *, readonly: bool = False) -> Control | None:
     """Map the control file of a directory; None if there is none that can be used."""
     path = os.path.join(directory, NAME)
     try:
-        descriptor = host.open_file(path, os.O_RDWR)
+        descriptor = host.open_file(path, os.O_RDONLY if readonly else os.O_RDWR)
     except OSError:
         return None
     try:
         found = os.fstat(descriptor)
         if found.st_size != SIZE:
             return None
-        mapping = mmap.mmap(descriptor, SIZE)
+        access = mmap.ACCESS_READ if readonly else mmap.ACCESS_WRITE
+        mapping = mmap.mmap(descriptor, SIZE, access=access)
     except (OSError, ValueError):
         return None
     finally:

@@ -14,7 +14,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import COUNT, HITS, MISSES
 from diskcache.engines.sqlite.culling import file_bytes, pages_in_use
-from diskcache.engines.sqlite.errors import translate
+from diskcache.engines.sqlite.errors import read_only, translate
 from diskcache.engines.sqlite.session import Session
 from diskcache.entry import (
     DbValue,
@@ -79,7 +79,10 @@ class SqliteEngine(Session):
 
     def contains(self, key: EncodedKey, now: float) -> bool:
         """Tell whether *key* has a live entry."""
-        return self._read(self._reader(now), sql.CONTAINS, (*key, now)) is not None
+        link = self._local.link
+        if link is None or now >= self._look_at or link.puts:
+            link = self._reader(now)
+        return self._read(link, sql.CONTAINS, (*key, now)) is not None
 
     def put(
         self,
@@ -204,17 +207,7 @@ class SqliteEngine(Session):
 
     def get_many(self, keys: Sequence[EncodedKey], now: float) -> list[Row | None]:
         """Return the live entries of *keys* as of one moment."""
-        link = self._reader(now)
-        begun = not link.con.in_transaction
-        try:
-            if begun:
-                link.execute("BEGIN")
-            rows = [link.execute(sql.GET, (*key, now)).get for key in keys]
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
-        finally:
-            if begun and link.con.in_transaction:
-                link.execute("COMMIT")
+        rows = self._query(_get_all, keys, now, now=now)
         if self.records_reads:
             for key, row in zip(keys, rows, strict=True):
                 if row is not None:
@@ -316,7 +309,7 @@ class SqliteEngine(Session):
         load: Callable[[EncodedKey, Row], T],
     ) -> tuple[EncodedKey, T] | None:
         """Answer a peek without the write lock, where nothing has to be removed for it."""
-        found = queues.glance(self._reader(now), statement, bounds, now)
+        found = self._query(queues.glance, statement, bounds, now, now=now)
         if found is None:
             return None
         with suppress(SkipEntry):
@@ -355,55 +348,26 @@ class SqliteEngine(Session):
         values: bool = False,
     ) -> list[Listed]:
         """Return the next page of entries."""
-        link = self._reader(float("inf"))
-        try:
-            return listing.page(
-                link,
-                order,
-                after,
-                limit,
-                reverse=reverse,
-                prefix=prefix,
-                tag=tag,
-                until=until,
-                values=values,
-            )
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
+        span = listing.Span(order, after, limit, reverse, prefix, tag, until, values)
+        return self._query(listing.page, span)
 
     def last_cursor(self) -> object | None:
         """Return the cursor of the newest entry."""
-        rowid: int | None = self._read(self._link(), sql.LAST_ROWID, ())
-        return rowid
+        return self._query(_last_rowid)
 
     # -- Totals and statistics --
 
     def count(self) -> int:
         """Return how many entries are stored."""
-        link = self._reader(float("inf"))
-        control = link.site.control
-        if control is None or not control.is_clean or link.is_broken:
-            return int(self._read(link, sql.COUNT, ()))
-        return control.words[COUNT] + (link.rows if link.depth else 0)
+        return self._query(_count)
 
     def volume(self) -> Volume:
         """Return bytes of pages in use and of value files."""
-        link = self._reader(float("inf"))
-        try:
-            return Volume(pages_in_use(link), file_bytes(link))
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
+        return self._query(_volume)
 
     def hits_and_misses(self) -> tuple[int, int]:
         """Return the counts of reads, those of this process not yet written down included."""
-        link = self._link()
-        control = link.site.control
-        if control is None:
-            found = dict(link.execute(sql.SETTINGS, ("statistics",)).fetchall())
-            hits, misses = found.get("hits", 0), found.get("misses", 0)
-        else:
-            hits, misses = control.words[HITS], control.words[MISSES]
-        return hits + link.site.hits, misses + link.site.misses
+        return self._query(_hits_and_misses)
 
     def record(self, hits: int, misses: int) -> None:
         """Count reads; written down by the next write."""
@@ -425,8 +389,7 @@ class SqliteEngine(Session):
 
     def stored_settings(self) -> dict[str, Any]:
         """Return the settings kept in the directory, unchecked."""
-        rows = self._link().execute(sql.SETTINGS, ("setting",)).fetchall()
-        return dict(rows)
+        return self._query(_settings)
 
     def store_settings(self, settings: Mapping[str, Any], wait: float | None) -> None:
         """Keep settings in the directory."""
@@ -448,7 +411,7 @@ class SqliteEngine(Session):
 
     def has_tag_index(self) -> bool:
         """Tell whether there is an index on tags."""
-        return self._read(self._link(), sql.HAS_INDEX, ("Cache_tag",)) is not None
+        return self._query(_has_tag_index)
 
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Make or drop the index on tags."""
@@ -456,12 +419,67 @@ class SqliteEngine(Session):
 
     def check(self, fix: bool, wait: float | None) -> list[Finding]:
         """Return the broken invariants; with *fix*, mend them."""
+        if self.is_readonly:
+            if fix:
+                raise read_only(self.directory)
+            return self._query(checking.look)
         return checking.check(self._link(), self._write, fix, wait)
+
+    @property
+    def library(self) -> str:
+        """Name and version of the storage library."""
+        return f"SQLite {apsw.sqlite_lib_version()}"
 
     @property
     def off(self) -> dict[str, str]:
         """What is switched off here, and why."""
         return dict(self._link().site.off)
+
+
+def _get_all(link: Link, keys: Sequence[EncodedKey], now: float) -> list[Row | None]:
+    """Read many rows in one transaction, so that they are of one moment."""
+    begun = not link.con.in_transaction
+    if begun:
+        link.execute("BEGIN")
+    try:
+        return [link.execute(sql.GET, (*key, now)).get for key in keys]
+    finally:
+        if begun and link.con.in_transaction:
+            link.execute("COMMIT")
+
+
+def _last_rowid(link: Link) -> int | None:
+    rowid: int | None = link.execute(sql.LAST_ROWID).get
+    return rowid
+
+
+def _count(link: Link) -> int:
+    control = link.site.control
+    if control is None or not control.is_clean or link.is_broken:
+        return int(link.execute(sql.COUNT).get)
+    return control.words[COUNT] + (link.rows if link.depth else 0)
+
+
+def _volume(link: Link) -> Volume:
+    return Volume(pages_in_use(link), file_bytes(link))
+
+
+def _hits_and_misses(link: Link) -> tuple[int, int]:
+    control = link.site.control
+    if control is None:
+        found: dict[str, int] = dict(link.execute(sql.SETTINGS, ("statistics",)).fetchall())
+        hits, misses = found.get("hits", 0), found.get("misses", 0)
+    else:
+        hits, misses = control.words[HITS], control.words[MISSES]
+    return hits + link.site.hits, misses + link.site.misses
+
+
+def _settings(link: Link) -> dict[str, Any]:
+    return dict(link.execute(sql.SETTINGS, ("setting",)).fetchall())
+
+
+def _has_tag_index(link: Link) -> bool:
+    return link.execute(sql.HAS_INDEX, ("Cache_tag",)).get is not None
 
 
 def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:

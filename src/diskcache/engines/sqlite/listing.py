@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.entry import Listed, Order, Tag
 
 
-def page(
-    link: Link,
-    order: Order,
-    after: Any,
-    limit: int,
-    *,
-    reverse: bool,
-    prefix: str | None,
-    tag: Tag,
-    until: Any,
-    values: bool,
-) -> list[Listed]:
-    """Return the next page behind the cursor *after*."""
+class Span(NamedTuple):
+    """Which entries to list; the fields are the arguments of `Engine.page`."""
+
+    order: Order
+    after: Any
+    limit: int
+    reverse: bool
+    prefix: str | None
+    tag: Tag
+    until: Any
+    values: bool
+
+
+def page(link: Link, span: Span) -> list[Listed]:
+    """Return the next page behind a cursor."""
+    order, after, limit, reverse, prefix, tag, until, values = span
     if order is Order.KEY:
         conditions, bound = _key_conditions(after, reverse, prefix)
         ordering = "key DESC, raw DESC" if reverse else "key, raw"

@@ -110,7 +110,7 @@ def open_link(place: Place, *, create: bool) -> Link:
 
 def _refuse_strangers(directory: str) -> None:
     """Look at a database without lock files beside it before any is made there."""
-    connection = connect(directory, READ_ONLY)
+    connection = connect(directory, _flags_for_looking(directory))
     try:
         verify(connection, directory)
     finally:
@@ -149,12 +149,7 @@ def _open_readonly(place: Place) -> Link:
     path = os.path.join(directory, DATABASE)
     if not os.path.exists(path):
         raise cannot_open(directory)
-    flags = READ_ONLY
-    if not os.path.exists(path + "-wal"):
-        # Nobody has it open, and opening it as usual would make a log. Reads look again whether
-        # that is still so.
-        flags |= apsw.SQLITE_OPEN_URI
-    connection = connect(directory, flags)
+    connection = connect(directory, _flags_for_looking(directory))
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = _read(connection, directory)
@@ -163,7 +158,19 @@ def _open_readonly(place: Place) -> Link:
         connection.close()
         raise
     here = site.enter_readonly(directory, place.clock)
+    here.control = control_file.attach(directory, cache_id, readonly=True)
     return Link(connection, here, cache_id, place.files, place.clock, found)
+
+
+def _flags_for_looking(directory: str) -> int:
+    """Return flags to open a database without leaving a trace.
+
+    Without a log nobody has it open, and opening it as usual would make one. Readers look again
+    whether that is still so.
+    """
+    if os.path.exists(os.path.join(directory, DATABASE + "-wal")):
+        return READ_ONLY
+    return READ_ONLY | apsw.SQLITE_OPEN_URI
 
 
 def _configure(connection: apsw.Connection, place: Place) -> None:

@@ -29,6 +29,12 @@ T = TypeVar("T")
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks at whether the directory is still the one that was opened."""
 
+TRIES: Final = 3
+"""Attempts to read while other threads close the connection."""
+
+CLOSING_WAIT: Final = 1.0
+"""Seconds that closing waits to write statistics down."""
+
 LOG_CHECK: Final = 64
 """Pages of log below which its length is of no interest."""
 
@@ -104,35 +110,38 @@ class Session:
         self._local = ThreadState()
         self._links = weakref.WeakSet()
 
-    def _reader(self, now: float) -> Link:
+    def _reader(self, now: float | None = None) -> Link:
         """Return this thread's connection, to the directory that is at the path now."""
         link = self._local.link
-        if link is None or (now >= self._look_at and not link.depth):
+        if link is None or link.is_closed:
+            return self._look(now)
+        if not link.depth and (now is None or now >= self._look_at):
             return self._look(now)
         if link.puts:
             self._store_pending(link)
         return link
 
-    def _look(self, now: float) -> Link:
+    def _look(self, now: float | None) -> Link:
         link = self._local.link
         if self.is_readonly:
             seen = _state_of(self.directory)
-            if link is None or seen != self._seen:
+            if link is None or link.is_closed or seen != self._seen:
                 self._drop()
                 self._seen = seen
                 link = self._connect()
             return link
-        if link is not None and not (not link.is_closed and link.site.is_current()):
+        if link is not None and (link.is_closed or not link.site.is_current()):
             self._drop()
             link = None
-        self._look_at = now + LOOK_EVERY
+        if now is not None:
+            self._look_at = now + LOOK_EVERY
         return link or self._connect()
 
     def close(self, *, everywhere: bool = True) -> None:
         """Close this thread's connection, and with *everywhere* those of idle threads."""
         link = self._local.link
         if link is not None and not link.depth and not self.is_readonly:
-            self._flush()
+            self._flush(CLOSING_WAIT)
         self._drop()
         if link is not None:
             link.close()
@@ -166,6 +175,17 @@ class Session:
             return self._connect().execute(statement, values).get
         except apsw.Error as exc:
             raise translate(exc, self.directory) from exc
+
+    def _query(self, step: Callable[..., T], *args: Any, now: float | None = None) -> T:
+        """Run a step that only reads; again, if another thread closes the connection meanwhile."""
+        for _ in range(TRIES):
+            try:
+                return step(self._reader(now), *args)
+            except apsw.ConnectionClosedError:
+                self._drop()
+            except apsw.Error as exc:
+                raise translate(exc, self.directory) from exc
+        return step(self._reader(now), *args)
 
     def _write(self, wait: float | None, step: Callable[..., T], *args: Any) -> T:
         """Run *step* in the transaction of this thread, or in one of its own."""
@@ -275,12 +295,12 @@ class Session:
             raise
         self._end(link)
 
-    def _flush(self) -> None:
-        """Write down reads and statistics, if nobody else is writing."""
+    def _flush(self, wait: float = 0) -> None:
+        """Write down reads and statistics, if nobody else is writing for longer than *wait*."""
         link = self._local.link
         if link is not None and (self._culler.reads or link.site.hits or link.site.misses):
             with suppress(DiskCacheError):
-                self._write(0, self._culler.flush_reads)
+                self._write(wait, self._culler.flush_reads)
 
 
 @contextmanager

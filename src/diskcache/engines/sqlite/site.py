@@ -96,7 +96,6 @@ class Site:
         self.gate = Gate(-1, clock)
         _open.add(self)
         if readonly:
-            self.off["control"] = "the cache was opened with readonly=True"
             return
         self._open_locks()
         self.gate = Gate(self._descriptors[0], clock)

@@ -112,12 +112,16 @@ def _full_row(culler: Culler, row: PlainRow) -> tuple[Any, ...]:
 
 
 def _replace_files(link: Link, culler: Culler, rows: list[PlainRow]) -> None:
-    """Store those of *rows* whose old row has a file, and was therefore left alone."""
-    for key, raw, mode, value, expire_time, tag, now in rows:
+    """Store those of *rows* whose old row has a file, and was therefore left alone.
+
+    Only the last of several rows of one key counts. Nothing is culled in between: that could
+    remove an old row before its new value has come.
+    """
+    for key, raw, mode, value, expire_time, tag, now in {row[:2]: row for row in rows}.values():
         found = link.execute(sql.FIND, (key, raw)).get
         if found is not None and found[2] is not None:
             payload = (mode, value, None)
-            _put_slowly(link, culler, (key, raw), payload, expire_time, tag, now)
+            _store_slowly(link, culler, (key, raw), payload, expire_time, tag, now)
 
 
 def check_tag(tag: object) -> None:
@@ -165,7 +169,22 @@ def _put_slowly(
     tag: Tag,
     now: float,
 ) -> bool:
-    """Store an entry where the old or the new value is a file."""
+    """Store an entry where the old or the new value is a file; then cull."""
+    rowid = _store_slowly(link, culler, key, payload, expire_time, tag, now)
+    culler.after_put(link, now, key, rowid)
+    return True
+
+
+def _store_slowly(
+    link: Link,
+    culler: Culler,
+    key: EncodedKey,
+    payload: Payload,
+    expire_time: float | None,
+    tag: Tag,
+    now: float,
+) -> int:
+    """Store an entry where the old or the new value is a file; return its row number."""
     culler.load(link)
     culler.reads.pop(key, None)
     mode, value, staged = payload
@@ -205,8 +224,7 @@ def _put_slowly(
     link.written += footprint(key[0], value) + size
     if expire_time is not None:
         _note_expiry(link, expire_time)
-    culler.after_put(link, now, key, rowid)
-    return True
+    return int(rowid)
 
 
 def delete(link: Link, key: EncodedKey, now: float) -> bool:
