@@ -138,6 +138,9 @@ class CacheFullError(DiskCacheError, OSError, sqlite3.OperationalError):
     def __init__(self, message: str) -> None:
         super().__init__(errno.ENOSPC, message)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.strerror,)
+
 
 # -- Locking and transactions ----------------------------------------------------------------
 
