@@ -72,9 +72,8 @@ def put(
         if words is None or words[STATE] != culler.state or not culler.is_simple:
             return False
         written = words[WRITTEN] + footprint(key[0], value)
-        if culler.must_look(written, words[NEXT_EXPIRY], now):
-            return False
-        if expire_time is not None and expire_time < now:
+        is_expired = expire_time is not None and expire_time < now
+        if is_expired or culler.must_look(written, words[NEXT_EXPIRY], now):
             return False
         statement = sql.UPSERT_SIMPLE
         values: tuple[Any, ...] = (*key, now, mode, value, _random_bits(40))
