@@ -14,7 +14,7 @@ from diskcache.codecs.base import MODE_BINARY, MODE_RAW, MODE_TEXT
 from diskcache.codecs.keys import shard_hash
 from diskcache.codecs.signing import Keyring, Signer
 from diskcache.codecs.values import ValueCodec
-from diskcache.entry import DbValue, EncodedKey, Payload, Row, Staged
+from diskcache.entry import GUARD, DbValue, EncodedKey, Payload, Row, Staged
 from diskcache.files import ValueFiles, new_name
 from diskcache.sentinels import UNKNOWN
 
@@ -101,6 +101,7 @@ class Disk:
             UntrustedPickleError: It is a pickle that may not be loaded.
         """
         mode, data, file, size, checksum = row[:5]
+        mode &= ~GUARD
         if file is None:
             return data if mode == MODE_RAW else self._decode(mode, cast("Any", data), key)
         if mode == MODE_BINARY:

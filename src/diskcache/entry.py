@@ -25,6 +25,12 @@ Row: TypeAlias = tuple[int, DbValue, str | None, int, int | None, float | None, 
 is the engine's own name of the row.
 """
 
+GUARD: Final = 64
+"""Added to the mode of an entry that the library keeps for itself: a lock, a permit, a guard.
+
+Such an entry expires, and is removed by name or with all others, but is never evicted or culled.
+"""
+
 MODE: Final = 0
 VALUE: Final = 1
 FILE: Final = 2

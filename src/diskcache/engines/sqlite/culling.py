@@ -23,7 +23,7 @@ from typing import Any, Final
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
-from diskcache.entry import EncodedKey
+from diskcache.entry import GUARD, EncodedKey
 from diskcache.policy import Policy, Rank, find_policy
 
 RANK_BATCH: Final = 1000
@@ -300,8 +300,8 @@ class Culler:
         if self.volume(link) <= bound:
             return 0
         self._rank_more(link)
-        for rowid, file, size, *_ in self._victims(link, now, limit, spared):
-            if rowid == spared:
+        for rowid, file, size, _, _, mode in self._victims(link, now, limit, spared):
+            if rowid == spared or mode & GUARD:
                 continue
             forget(link, rowid, file, size)
             removed += 1
@@ -316,7 +316,7 @@ class Culler:
             template = policy.template["cull"]
             if template is None:
                 return []
-            fields = "rowid, file, size, key, raw"
+            fields = "rowid, file, size, key, raw, mode"
             statement = template.format(fields=fields, now=repr(float(now)))
             return link.execute(statement, (limit,)).fetchall()
         return link.execute(sql.VICTIMS, (spared, limit)).fetchall()

@@ -108,28 +108,33 @@ FIRST_EXPIRY: Final = (
 )
 # Cache_tag where it exists, else the table in row order
 TAGGED: Final = (
-    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag = ? AND rowid > ?"
+    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag = ? AND rowid > ? AND mode < 64"
     " ORDER BY rowid LIMIT ?"
 )
 UNTAGGED: Final = (
-    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag IS NULL AND rowid > ?"
+    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag IS NULL AND rowid > ? AND mode < 64"
     " ORDER BY rowid LIMIT ?"
 )
 ALL: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?"
 # Cache_rank
 VICTIMS: Final = (
-    "SELECT rowid, file, size, key, raw FROM Cache WHERE rank IS NOT NULL AND rowid <> ?"
+    "SELECT rowid, file, size, key, raw, mode FROM Cache WHERE rank IS NOT NULL AND rowid <> ?"
     " ORDER BY rank, rowid LIMIT ?"
 )
 
 # -- Eviction order --
 
 RANK_BATCH: Final = "SELECT rowid FROM Cache WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
-RANK_STORED: Final = "UPDATE Cache SET rank = store_time WHERE rowid > ? AND rowid <= ?"
-RANK_USED: Final = (
-    "UPDATE Cache SET rank = coalesce(access_time, store_time) WHERE rowid > ? AND rowid <= ?"
+RANK_STORED: Final = (
+    "UPDATE Cache SET rank = store_time WHERE rowid > ? AND rowid <= ? AND mode < 64"
 )
-RANK_COUNT: Final = "UPDATE Cache SET rank = access_count WHERE rowid > ? AND rowid <= ?"
+RANK_USED: Final = (
+    "UPDATE Cache SET rank = coalesce(access_time, store_time)"
+    " WHERE rowid > ? AND rowid <= ? AND mode < 64"
+)
+RANK_COUNT: Final = (
+    "UPDATE Cache SET rank = access_count WHERE rowid > ? AND rowid <= ? AND mode < 64"
+)
 READ_USED: Final = (
     "UPDATE Cache SET access_time = ?1, rank = CASE WHEN rank IS NULL THEN NULL ELSE ?1 END"
     " WHERE key = ?2 AND raw = ?3 AND coalesce(access_time, 0) <= ?1"

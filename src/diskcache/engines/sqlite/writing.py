@@ -15,7 +15,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint, forget
 from diskcache.engines.sqlite.errors import tag_error
-from diskcache.entry import DbValue, EncodedKey, Only, Payload, Row, Tag
+from diskcache.entry import GUARD, DbValue, EncodedKey, Only, Payload, Row, Tag
 from diskcache.errors import IntegerRangeError
 
 T = TypeVar("T")
@@ -107,7 +107,8 @@ def _never(_: PlainRow) -> bool:
 
 def _full_row(culler: Culler, row: PlainRow) -> tuple[Any, ...]:
     key, raw, mode, value, expire_time, tag, now = row
-    accessed, rank = culler.access_time_of_new(now), culler.rank_of_new(now)
+    accessed = culler.access_time_of_new(now)
+    rank = None if mode & GUARD else culler.rank_of_new(now)
     return (key, raw, now, expire_time, accessed, tag, mode, value, _random_bits(40), rank)
 
 
@@ -196,7 +197,8 @@ def _store_slowly(
         (None, 0, None) if staged is None else (staged.name, staged.size, staged.checksum)
     )
     found = link.execute(sql.FIND, key).get
-    access_time, rank = culler.access_time_of_new(now), culler.rank_of_new(now)
+    access_time = culler.access_time_of_new(now)
+    rank = None if mode & GUARD else culler.rank_of_new(now)
     shared = (tag, mode, value)
     times = (now, expire_time, access_time)
     tail = (rank, file, size, checksum)
