@@ -1,0 +1,271 @@
+"""What the choices of the engine cost, each against what it was chosen over, on plain apsw.
+
+    python benchmarks/choices.py [--rounds 7] [--n 2000] [--only PATTERN]
+
+The variants of a choice have a database each and are measured in turns; the least of the rounds
+counts, in microseconds per operation. Checkpoints happen between rounds and are not counted.
+The choice "gate" runs writer processes and prints writes per second and the slowest waits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+import apsw
+
+from diskcache.clock import SYSTEM_CLOCK
+from diskcache.engines.sqlite import schema
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.gate import Gate
+
+Act = Callable[[apsw.Connection, list[str]], object]
+
+VALUE = "a value of about forty bytes, like many"
+NOW = 1_790_000_000.25
+FILL = 2000
+WRITERS = 8
+SECONDS = 3.0
+
+
+def made(path: str, *extra: str) -> apsw.Connection:
+    """Return a database with the schema of a cache."""
+    connection = apsw.Connection(path)
+    execute = connection.execute
+    execute(f"PRAGMA page_size = {schema.PAGE_SIZE}").fetchall()
+    execute("PRAGMA auto_vacuum = 2").fetchall()
+    execute("PRAGMA journal_mode = wal").fetchall()
+    execute("PRAGMA synchronous = 1").fetchall()
+    execute("PRAGMA cache_size = -32768").fetchall()
+    execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+    for statement in (*schema.TABLES.values(), *extra):
+        execute(statement)
+    return connection
+
+
+def simple(key: str) -> tuple[Any, ...]:
+    return (key, 1, NOW, 1, VALUE, random.getrandbits(40))
+
+
+# -- Acts: what is done to a list of keys ----------------------------------------------------------
+
+
+def upsert(connection: apsw.Connection, keys: list[str]) -> None:
+    for key in keys:
+        connection.execute(sql.UPSERT_SIMPLE, simple(key))
+
+
+def upsert_begun(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    for key in keys:
+        execute("BEGIN IMMEDIATE")
+        execute(sql.UPSERT_SIMPLE, simple(key))
+        execute("COMMIT")
+
+
+UPDATE = (
+    "UPDATE Cache SET store_time = ?, expire_time = NULL, access_time = NULL, access_count = 0,"
+    " tag = NULL, mode = 1, value = ?, version = version + 1, rank = NULL WHERE rowid = ?"
+)
+INSERT = (
+    "INSERT INTO Cache (key, raw, store_time, mode, value, version, rank) VALUES (?, ?, ?, ?, ?, ?,"
+    " ?)"
+)
+
+
+def select_then_write(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    for key in keys:
+        execute("BEGIN IMMEDIATE")
+        found = execute(sql.FIND, (key, 1)).get
+        if found is None:
+            execute(INSERT, (*simple(key), None))
+        else:
+            execute(UPDATE, (NOW, VALUE, found[0]))
+        execute("COMMIT")
+
+
+def together(act: Act) -> Act:
+    """Do it in one transaction."""
+
+    def done(connection: apsw.Connection, keys: list[str]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        act(connection, keys)
+        connection.execute("COMMIT")
+
+    return done
+
+
+def upsert_many(connection: apsw.Connection, keys: list[str]) -> None:
+    for start in range(0, len(keys), 200):
+        part = keys[start : start + 200]
+        connection.executemany(sql.UPSERT_SIMPLE, [simple(key) for key in part])
+
+
+def insert_ranked(connection: apsw.Connection, keys: list[str]) -> None:
+    for number, key in enumerate(keys):
+        connection.execute(INSERT, (*simple(key), NOW + number))
+
+
+def insert_unranked(connection: apsw.Connection, keys: list[str]) -> None:
+    for key in keys:
+        connection.execute(INSERT, (*simple(key), None))
+
+
+def insert_counted(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    for key in keys:
+        execute("BEGIN IMMEDIATE")
+        execute(INSERT, (*simple(key), None))
+        execute("UPDATE Settings SET value = value + 1 WHERE key = 'count'")
+        execute("COMMIT")
+
+
+# -- Choices ---------------------------------------------------------------------------------------
+
+COUNT_ROW = "INSERT INTO Settings VALUES ('count', 0, 'state')"
+TRIGGER = (
+    "CREATE TRIGGER {name} AFTER INSERT ON Cache BEGIN"
+    " UPDATE Settings SET value = value + {more} WHERE key = '{name}'; END"
+)
+TRIGGERS = (
+    COUNT_ROW,
+    TRIGGER.format(name="count", more="1"),
+    TRIGGER.format(name="size", more="NEW.size"),
+)
+
+CHOICES: dict[str, dict[str, tuple[Act, tuple[str, ...]]]] = {
+    "a write, its own transaction": {
+        "one UPSERT": (upsert, ()),
+        "BEGIN IMMEDIATE, UPSERT, COMMIT": (upsert_begun, ()),
+        "BEGIN IMMEDIATE, SELECT, UPDATE or INSERT, COMMIT": (select_then_write, ()),
+    },
+    "writes in one transaction": {
+        "executemany, 200 at a time": (together(upsert_many), ()),
+        "one by one": (together(upsert), ()),
+    },
+    "rank of a new entry": {
+        "NULL, not in the partial index": (insert_unranked, ()),
+        "in the partial index": (insert_ranked, ()),
+    },
+    "totals of a new entry": {
+        "outside the database": (insert_unranked, ()),
+        "a row, updated by a statement": (insert_counted, (COUNT_ROW,)),
+        "a row, updated by triggers": (insert_unranked, TRIGGERS),
+    },
+}
+
+
+def measure(
+    variants: dict[str, tuple[Act, tuple[str, ...]]], folder: str, rounds: int, n: int
+) -> Iterator[tuple[str, float, float]]:
+    """Yield each variant with microseconds for existing and for new keys."""
+    links = {
+        name: made(os.path.join(folder, f"{number}.db"), *extra)
+        for number, (name, (_, extra)) in enumerate(variants.items())
+    }
+    old = [f"key-{number:08d}" for number in range(FILL)]
+    for connection in links.values():
+        together(upsert)(connection, old)
+    best = {(name, kind): float("inf") for name in variants for kind in ("old", "new")}
+    for turn in range(rounds):
+        chosen = random.Random(turn).choices(old, k=n)
+        fresh = [f"new-{turn}-{number:08d}" for number in range(n)]
+        for name, connection in links.items():
+            act = variants[name][0]
+            for kind, keys in (("old", chosen), ("new", fresh)):
+                if kind == "old" and act in {insert_ranked, insert_unranked, insert_counted}:
+                    continue
+                start = perf_counter()
+                act(connection, keys)
+                taken = (perf_counter() - start) / n * 1e6
+                best[name, kind] = min(best[name, kind], taken)
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    for name in variants:
+        yield name, best[name, "old"], best[name, "new"]
+
+
+# -- The gate --------------------------------------------------------------------------------------
+
+
+def no_gate(wait: float | None) -> None:
+    """Let everybody pass, to meet at BEGIN IMMEDIATE."""
+
+
+def write_for_a_while(path: str, wait: float | None, has_gate: bool, start: Any, out: Any) -> None:
+    connection = apsw.Connection(path)
+    connection.set_busy_timeout(60_000)
+    connection.execute("PRAGMA synchronous = 1").fetchall()
+    gate = Gate(os.open(path + ".gate", os.O_RDWR | os.O_CREAT, 0o600), SYSTEM_CLOCK)
+    acquire, release = (gate.acquire, gate.release) if has_gate else (no_gate, lambda: None)
+    keys = [f"key-{number:08d}" for number in range(FILL)]
+    waits = []
+    start.wait()
+    end = perf_counter() + SECONDS
+    while (began := perf_counter()) < end:
+        acquire(wait)
+        upsert_begun(connection, [random.choice(keys)])
+        release()
+        waits.append(perf_counter() - began)
+    out.put(waits)
+
+
+def measure_gate(folder: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    print(f"{WRITERS} processes that write    writes/s  99.9 %, ms  longest, ms  slowest to mean")
+    for name, wait, has_gate in (
+        ("gate, with a timeout", 60.0, True),
+        ("gate, without limit", None, True),
+        ("busy handler of SQLite", None, False),
+    ):
+        path = os.path.join(folder, re.sub(r"\W", "-", name))
+        connection = made(path)
+        together(upsert)(connection, [f"key-{number:08d}" for number in range(FILL)])
+        connection.execute("PRAGMA wal_autocheckpoint = 2000").fetchall()
+        start, results = context.Barrier(WRITERS), context.Queue()
+        processes = [
+            context.Process(target=write_for_a_while, args=(path, wait, has_gate, start, results))
+            for _ in range(WRITERS)
+        ]
+        for process in processes:
+            process.start()
+        found = [results.get() for _ in processes]
+        for process in processes:
+            process.join()
+        waits = sorted(wait for one in found for wait in one)
+        least = min(map(len, found)) / (len(waits) / WRITERS)
+        late = waits[int(len(waits) * 0.999)] * 1000
+        print(
+            f"{name:26} {len(waits) / SECONDS:10.0f} {late:11.1f} {waits[-1] * 1000:12.0f}"
+            f" {least:16.2f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--n", type=int, default=2000)
+    parser.add_argument("--only", default="", help="choices whose name matches")
+    options = parser.parse_args()
+    for choice, variants in CHOICES.items():
+        if re.search(options.only, choice):
+            print(f"{choice:52} existing     new")
+            with tempfile.TemporaryDirectory() as folder:
+                for name, old, new in measure(variants, folder, options.rounds, options.n):
+                    shown = f"{old:8.1f}" if old < float("inf") else f"{'':8}"
+                    print(f"  {name:50} {shown} {new:7.1f}")
+            print()
+    if re.search(options.only, "gate"):
+        with tempfile.TemporaryDirectory() as folder:
+            measure_gate(folder)
+
+
+if __name__ == "__main__":
+    main()
