@@ -42,7 +42,7 @@ def _duties(link: Link) -> memoryview[int] | None:
     """
     site = link.site
     control = site.control
-    if control is None or monotonic() >= site.look_at:
+    if link.is_closed or control is None or monotonic() >= site.look_at:
         return None
     words = control.words
     if words[BEGIN] != words[END] or words[FILES] or site.hits or site.misses:

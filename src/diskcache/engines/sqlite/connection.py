@@ -31,6 +31,7 @@ from diskcache.engines.sqlite.control import (
     NEXT_EXPIRY,
     WRITTEN,
 )
+from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.errors import (
     CacheFormatError,
     NewerFormatError,
@@ -267,6 +268,8 @@ class Link:
         site = self.site
         site.gate.acquire(wait)
         try:
+            if self.is_closed:
+                raise GateClosed
             try:
                 self.execute("BEGIN IMMEDIATE")
             except apsw.BusyError:
@@ -456,15 +459,18 @@ class Link:
             self.rollback()
         self.is_closed = True
         try:
-            self.con.set_wal_hook(None)
             # A directory that was removed and made again has another log of the same name.
             if not self.con.readonly("main") and site.is_current() and site.is_last(self):
                 persist_log(self.con, False)
             self.con.close()
+        except apsw.ThreadingViolationError:
+            # Its own thread is in the middle of a read: it is not idle, and stays open.
+            self.is_closed = False
+            site.stay()
+            return
         except apsw.Error:
             self.con.close(True)
-        finally:
-            site.remove(self)
+        site.remove(self)
 
 
 class DirectoryReplaced(Exception):  # noqa: N818 - it is a signal, not an error

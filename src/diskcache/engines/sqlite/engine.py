@@ -189,7 +189,7 @@ class SqliteEngine(Session):
     ) -> DbValue:
         """Add to a stored number."""
         link = self._local.link
-        if self._is_ready(link):
+        if not self.records_reads and self._is_ready(link):
             total: DbValue = alone.incr(link, self._culler, key, delta, now, wait)
             if total is not None:
                 self._tend_log(link)

@@ -7,6 +7,7 @@ holder dies.
 
 from __future__ import annotations
 
+import os
 import threading
 from threading import get_ident
 from typing import Final
@@ -32,35 +33,37 @@ class Gate:
     it.
     """
 
-    __slots__ = ("_clock", "_descriptor", "_owner", "_threads")
+    __slots__ = ("_clock", "_descriptor", "_is_retired", "_owner", "_threads")
 
     def __init__(self, descriptor: int, clock: Clock) -> None:
         self._descriptor = descriptor
         self._clock = clock
         self._threads = threading.Lock()
         self._owner: int | None = None
+        self._is_retired = False
 
     def acquire(self, wait: float | None) -> None:
         """Take the gate, waiting up to *wait* seconds for it; None waits without limit.
 
         Raises:
             GateError: This thread has it already.
+            GateClosed: Another thread closed it meanwhile.
             Timeout: It was not free in time.
         """
         if not self._threads.acquire(False):
             self._queue(wait)
         try:
-            if self._descriptor < 0:
+            if self._is_retired:
                 raise GateClosed
             flock(self._descriptor, EXCLUSIVE_NOW)
         except BlockingIOError:
             try:
                 self._await(wait)
             except BaseException:
-                self._threads.release()
+                self._leave()
                 raise
         except BaseException:
-            self._threads.release()
+            self._leave()
             raise
         self._owner = get_ident()
 
@@ -68,14 +71,32 @@ class Gate:
         """Give the gate back."""
         self._owner = None
         try:
-            if self._descriptor >= 0:
-                flock(self._descriptor, UNLOCK)
+            flock(self._descriptor, UNLOCK)
         finally:
             self._threads.release()
+            if self._is_retired:
+                self._dispose()
 
     def close(self) -> None:
-        """Forget the descriptor, which is about to be closed and may soon mean another file."""
-        self._descriptor = -1
+        """Close the descriptor, or have it closed by the thread that is using it.
+
+        The number of a closed descriptor soon means another file, so it is never closed under a
+        thread that may be about to lock it.
+        """
+        self._is_retired = True
+        self._dispose()
+
+    def _dispose(self) -> None:
+        if self._threads.acquire(False):
+            descriptor, self._descriptor = self._descriptor, -1
+            self._threads.release()
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _leave(self) -> None:
+        self._threads.release()
+        if self._is_retired:
+            self._dispose()
 
     @property
     def is_mine(self) -> bool:

@@ -29,8 +29,8 @@ T = TypeVar("T")
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks at whether the directory is still the one that was opened."""
 
-TRIES: Final = 3
-"""Attempts to read while other threads close the connection."""
+TRIES: Final = 100
+"""Attempts to read or to write while other threads close the connection."""
 
 CLOSING_WAIT: Final = 1.0
 """Seconds that closing waits to write statistics down."""
@@ -208,14 +208,17 @@ class Session:
     def _begin(self, link: Link, wait: float | None) -> Link:
         if self.is_readonly or (monotonic() >= link.site.look_at and link.pid != getpid()):
             link = self._reborn()
-        try:
+        for _ in range(TRIES):
+            try:
+                link.begin(wait)
+                break
+            except (DirectoryReplaced, GateClosed, apsw.ConnectionClosedError):
+                self._drop()
+                link = self._connect()
+            except apsw.Error as exc:
+                raise translate(exc, self.directory) from exc
+        else:
             link.begin(wait)
-        except (DirectoryReplaced, GateClosed, apsw.ConnectionClosedError):
-            self._drop()
-            link = self._connect()
-            link.begin(wait)
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
         here = link.site
         if here.hits or here.misses:
             _save_statistics(link)

@@ -92,23 +92,28 @@ class Site:
         self.hits = 0
         """Reads that found a live entry and are not written down yet."""
         self.misses = 0
-        self._descriptors: list[int] = []
+        self._gate_descriptor = self._users = -1
+        self._identity = (0, 0)
+        self._is_alone = False
         self.gate = Gate(-1, clock)
         _open.add(self)
         if readonly:
+            # Nobody gets through: what would write takes the way that says why.
+            self.gate.close()
             return
-        self._open_locks()
-        self.gate = Gate(self._descriptors[0], clock)
+        self._open_locks(clock)
         kind = host.filesystem_type(os.path.realpath(directory))
         if host.is_network_filesystem(kind):
             self.is_shared_memory_safe = False
             self.off["control"] = f"{kind} is a network file system"
 
-    def _open_locks(self) -> None:
+    def _open_locks(self, clock: Clock) -> None:
         try:
-            for name in (GATE, USERS):
-                self._descriptors.append(_open_lock(self.directory, name, self.mode))
-            host.lock(self._descriptors[1], shared=True, block=True)
+            self._gate_descriptor = _open_lock(self.directory, GATE, self.mode)
+            self.gate = Gate(self._gate_descriptor, clock)
+            self._identity = _identity(os.fstat(self._gate_descriptor))
+            self._users = _open_lock(self.directory, USERS, self.mode)
+            host.lock(self._users, shared=True, block=True)
         except BaseException:
             self._close()
             raise
@@ -119,10 +124,8 @@ class Site:
             found = os.stat(os.path.join(self.directory, GATE))
         except OSError:
             return False
-        if not self._descriptors:
-            return False
-        mine = os.fstat(self._descriptors[0])
-        return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
+        # No other file gets these numbers as long as this one is open.
+        return _identity(found) == self._identity
 
     def attach_control(self, cache_id: bytes) -> None:
         """Map the control file if it is not mapped yet and there is one."""
@@ -164,7 +167,15 @@ class Site:
         Processes that want to open the directory wait until `remove` is called.
         """
         with registry:
-            return self.links == {link} and host.lock(self._descriptors[1])
+            self._is_alone = self.links == {link} and host.lock(self._users)
+            return self._is_alone
+
+    def stay(self) -> None:
+        """Let other processes open the directory again."""
+        with registry:
+            if self._is_alone:
+                self._is_alone = False
+                host.lock(self._users, shared=True, block=True)
 
     def remove(self, link: Link) -> None:
         """Take note of a closed connection; the last one of this process closes the site."""
@@ -172,27 +183,32 @@ class Site:
             self.links.discard(link)
             if not self.links:
                 self._close()
+            else:
+                # Another thread connected while this one was closing.
+                self.stay()
 
     def _close(self) -> None:
         _open.discard(self)
         if _sites.get(self.directory) is self:
             del _sites[self.directory]
-        if self.control is not None:
-            self.control.close()
-            self.control = None
-        descriptors, self._descriptors = self._descriptors, []
-        if descriptors:
-            self.gate.close()
-        for descriptor in descriptors:
-            os.close(descriptor)
+        # Threads may be looking at the mapping: the last one to let go of it unmaps it.
+        self.control = None
+        self.gate.close()
+        users, self._users = self._users, -1
+        if users >= 0:
+            os.close(users)
 
     def park(self) -> None:
         """Give up everything in a forked child, without a trace in the parent."""
         _parked.extend(self.links)
         _parked.append(self)
-        for descriptor in self._descriptors:
+        for descriptor in (self._gate_descriptor, self._users):
             with suppress(OSError):
                 os.close(descriptor)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _open_lock(directory: str, name: str, mode: int) -> int:
