@@ -135,6 +135,9 @@ class Foundation:
         self._has_warned = False
         self._measured: dict[str, int] = {}
         given, disk_options, pragmas = self._split(settings)
+        # Another object on this directory, by pickling or copying, needs these again.
+        self._options.update({f"disk_{name}": value for name, value in disk_options.items()})
+        self._options.update({f"sqlite_{name}": value for name, value in pragmas.items()})
         self._settings: dict[str, Any] = {**rules.DEFAULT_SETTINGS, **given}
         find_policy(self._settings["eviction_policy"])
         self._engine, files = self._open_engine(mode, readonly, pragmas)

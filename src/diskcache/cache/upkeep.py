@@ -335,7 +335,7 @@ class UpkeepMethods(BulkMethods):
             return self.get(key, ENOVAL, retry=True)
 
         def save(key: tuple[Any, ...], result: Any) -> object:
-            if expire is None or expire > 0:
+            if (expire is None or expire > 0) and not self._options["readonly"]:
                 return self.set(key, result, expire, tag=tag, retry=True)
             return False
 
