@@ -12,6 +12,7 @@ from diskcache.codecs import base, plain, plain_ext, signing
 from diskcache.codecs import keys as canonical
 from diskcache.codecs.names import BUILTIN_TYPES
 from diskcache.engines.sqlite import control, schema
+from diskcache.entry import GUARD
 from tests.support.pages import fenced, sections, squeezed, table
 
 SECTIONS = sections("docs/on-disk-format.md")
@@ -67,6 +68,10 @@ def test_modes_of_the_page_are_those_of_the_codecs():
     assert modes == {
         name: getattr(base, name) for name in base.__dict__ if re.fullmatch("MODE_[A-Z]+", name)
     }
+
+
+def test_bit_of_guards_is_on_the_page():
+    assert f"Bit {GUARD.bit_length() - 1} is set" in SECTIONS["Modes"]
 
 
 # -- Control file ------------------------------------------------------------------------------
