@@ -19,6 +19,9 @@ def reading(cache: Cache) -> None:
     assert_type(cache.pop("k", expire_time=True), tuple[Any, float | None])
     assert_type(cache.pop("k", tag=True), tuple[Any, Tag])
     assert_type(cache.pop("k", expire_time=True, tag=True), tuple[Any, float | None, Tag])
+    assert_type(cache.pull("q", tag=True), tuple[Any, Tag])
+    assert_type(cache.peek(expire_time=True), tuple[Any, float | None])
+    assert_type(cache.peekitem(expire_time=True, tag=True), tuple[Any, float | None, Tag])
     assert_type("k" in cache, bool)
     assert_type(cache["k"], Any)
 

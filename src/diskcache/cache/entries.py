@@ -372,6 +372,54 @@ class EntryMethods(Foundation):
 
     # -- Removing --
 
+    @overload
+    def pop(
+        self,
+        key: Any,
+        default: Any = None,
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    def pop(
+        self,
+        key: Any,
+        default: Any = None,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> tuple[Any, float | None]: ...
+    @overload
+    def pop(
+        self,
+        key: Any,
+        default: Any = None,
+        expire_time: Literal[False] = False,
+        *,
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, Tag]: ...
+    @overload
+    def pop(
+        self,
+        key: Any,
+        default: Any = None,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    def pop(
+        self,
+        key: Any,
+        default: Any = None,
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any: ...
     def pop(
         self,
         key: Any,

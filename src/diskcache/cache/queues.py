@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from diskcache.cache.entries import EntryMethods, shaped
 from diskcache.codecs.base import MODE_PICKLE
@@ -84,6 +84,59 @@ class QueueMethods(EntryMethods):
         if payload is not None:
             self._files.discard(payload[2])
 
+    @overload
+    def pull(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    def pull(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        *,
+        expire_time: Literal[True],
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> tuple[Any, float | None]: ...
+    @overload
+    def pull(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        expire_time: Literal[False] = False,
+        *,
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, Tag]: ...
+    @overload
+    def pull(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        *,
+        expire_time: Literal[True],
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    def pull(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any: ...
     def pull(
         self,
         prefix: str | None = None,
@@ -121,6 +174,59 @@ class QueueMethods(EntryMethods):
         """
         return self._take(prefix, default, side, expire_time, tag, retry, remove=True)
 
+    @overload
+    def peek(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    def peek(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        *,
+        expire_time: Literal[True],
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> tuple[Any, float | None]: ...
+    @overload
+    def peek(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        expire_time: Literal[False] = False,
+        *,
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, Tag]: ...
+    @overload
+    def peek(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        *,
+        expire_time: Literal[True],
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    def peek(
+        self,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any: ...
     def peek(
         self,
         prefix: str | None = None,
@@ -180,6 +286,49 @@ class QueueMethods(EntryMethods):
             raise SkipEntry
         return value, row
 
+    @overload
+    def peekitem(
+        self,
+        last: bool = True,
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    def peekitem(
+        self,
+        last: bool = True,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> tuple[Any, float | None]: ...
+    @overload
+    def peekitem(
+        self,
+        last: bool = True,
+        expire_time: Literal[False] = False,
+        *,
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, Tag]: ...
+    @overload
+    def peekitem(
+        self,
+        last: bool = True,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    def peekitem(
+        self,
+        last: bool = True,
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any: ...
     def peekitem(
         self,
         last: bool = True,
