@@ -94,7 +94,7 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
             _note_expiry(link, row[4])
     if link.con.total_changes() - changes != len(rows):
         _replace_files(link, culler, rows)
-    culler.after_put(link, now, None, execute(sql.LAST_ROWID).get or 0)
+    culler.after_put(link, now, rows[-1][:2], 0)
 
 
 def _is_simple(row: PlainRow) -> bool:
