@@ -8,7 +8,7 @@ from typing import Any, Final
 from diskcache.cache.queues import QueueMethods
 from diskcache.engines.base import Put
 from diskcache.entry import Listed, Order, RemovalCause, Tag
-from diskcache.errors import Timeout
+from diskcache.errors import GateError, Timeout
 from diskcache.sentinels import ENOVAL
 
 PAGE: Final = 100
@@ -344,6 +344,8 @@ class BulkMethods(QueueMethods):
         while True:
             try:
                 batch = self._engine.remove(cause, cursor, moment, self._wait(retry), tag=tag)
+            except GateError:
+                raise
             except Timeout as exc:
                 raise Timeout(removed) from exc
             removed += batch.removed

@@ -37,6 +37,9 @@ log: Final = logging.getLogger("diskcache")
 
 _SIZED: Final = frozenset({str, bytes})
 
+PATIENCE: Final = 60.0
+"""Seconds that settings wait for the write lock, whatever `timeout` is."""
+
 LOOKS: Final = 10
 """How often an entry is looked up again because its value file vanished under the reader."""
 
@@ -221,7 +224,11 @@ class Foundation:
                 self._directory,
                 ", ".join(sorted(map(repr, ignored))),
             )
+        before = dict(self._settings)
         self._settings.update({**used, **given})
+        connected = {**before, **used}
+        if any(connected[name] != self._settings[name] for name in given if name in connected):
+            self._engine.configure()
         if used.get("eviction_policy") is not None and "eviction_policy" not in given:
             self._believe_policy(used["eviction_policy"])
         self._engine.settings_changed()
@@ -235,9 +242,9 @@ class Foundation:
             if name not in stored or stored[name] != value
         }
         if changed:
-            self._engine.store_settings(changed, None)
+            self._engine.store_settings(changed, PATIENCE)
         if bool(self._settings["tag_index"]) != has_tag_index:
-            self._engine.index_tags(bool(self._settings["tag_index"]), None)
+            self._engine.index_tags(bool(self._settings["tag_index"]), PATIENCE)
 
     def _believe_policy(self, name: Any) -> None:
         """Fall back to the default where a directory names a policy that is not defined here."""
@@ -298,6 +305,8 @@ class Foundation:
             setattr(self._disk, name[5:], value)
             if name == "disk_pickle_protocol":
                 self._codec.protocol = value
+        elif name.startswith("sqlite_"):
+            self._engine.configure()
         else:
             self._engine.settings_changed()
 
@@ -318,11 +327,8 @@ class Foundation:
             return key[0]
         try:
             return self._disk.get(key[0], key[1])
-        except UntrustedPickleError as exc:
-            self._count_untrusted(exc)
-        except CodecError:
-            self._count_corrupt()
-        return ENOVAL
+        except (UntrustedPickleError, CodecError) as exc:
+            return self._refuse(exc)
 
     def _pack(self, value: Any, read: bool, key: EncodedKey, user_key: Any = UNKNOWN) -> Payload:
         if self._has_own_store:

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from diskcache import settings as rules
 from diskcache.cache.bulk import BulkMethods
-from diskcache.cache.foundation import checked_setting
+from diskcache.cache.foundation import PATIENCE, checked_setting
 from diskcache.disk import Disk
 from diskcache.engines.base import Finding
 from diskcache.entry import Tag
@@ -117,7 +117,7 @@ class UpkeepMethods(BulkMethods):
         """
         self.hits, self.misses = self._engine.hits_and_misses()
         if reset:
-            self._engine.reset_statistics(None)
+            self._engine.reset_statistics(PATIENCE)
         if bool(self._settings["statistics"]) != bool(enable):
             self.reset("statistics", int(enable))
         return self.hits, self.misses
@@ -185,9 +185,7 @@ class UpkeepMethods(BulkMethods):
         checked = checked_setting(key, value)
         stored = int(checked) if isinstance(checked, bool) else checked
         if update:
-            self._engine.store_settings({key: stored}, None)
-        if key.startswith("sqlite_"):
-            self._engine.run_pragma(key[7:], checked)
+            self._engine.store_settings({key: stored}, PATIENCE)
         self._apply(key, checked)
         return value
 

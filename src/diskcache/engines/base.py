@@ -335,6 +335,10 @@ class Engine(Protocol):
         """Take note that a setting of the object that owns this engine has changed."""
         ...
 
+    def configure(self) -> None:
+        """Apply the low-level settings of the storage library to this thread's connection."""
+        ...
+
     def run_pragma(self, name: str, value: Any) -> None:
         """Apply a low-level option of the storage library now, to this thread's connection."""
         ...

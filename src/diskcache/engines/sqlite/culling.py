@@ -32,6 +32,9 @@ RANK_BATCH: Final = 1000
 FLUSH_READS: Final = 32
 """Reads that are worth writing down with the next write."""
 
+VICTIMS: Final = 100
+"""Victims looked up at a time."""
+
 ROW_OVERHEAD: Final = 512
 """Bytes that a row may need besides its value and key, half-full pages included."""
 OVERFLOW: Final = 4096
@@ -167,15 +170,17 @@ class Culler:
 
     # -- After a row was stored --
 
-    def after_put(self, link: Link, now: float, key: tuple[Any, Any] | None, rowid: int) -> None:
+    def after_put(
+        self, link: Link, now: float, key: tuple[Any, Any] | None, rowid: int, puts: int = 1
+    ) -> None:
         """Remove expired entries, then victims while the cache is over its limit.
 
         The entry that was just written, *key* or *rowid*, is never a victim. No more than
-        `cull_limit` entries go.
+        `cull_limit` entries go for each of *puts* entries that were stored.
         """
         if len(self.reads) >= FLUSH_READS:
             self.flush_reads(link)
-        budget = self._settings["cull_limit"]
+        budget = self._settings["cull_limit"] * puts
         if budget <= 0:
             return
         control = link.site.control
@@ -210,6 +215,10 @@ class Culler:
 
     def must_look(self, written: int, next_expiry: int, now: float) -> bool:
         """Tell whether something may have expired, or the limit may be near."""
+        if self._settings["cull_limit"] <= 0:
+            return False
+        if self._policy.rank is Rank.NONE:
+            return next_expiry < now * 1e6
         mark = self._measure_at
         return (
             mark is None
@@ -300,14 +309,19 @@ class Culler:
         if self.volume(link) <= bound:
             return 0
         self._rank_more(link)
-        for rowid, file, size, _, _, mode in self._victims(link, now, limit, spared):
-            if rowid == spared or mode & GUARD:
-                continue
-            forget(link, rowid, file, size)
-            removed += 1
-            if self.volume(link) <= bound:
-                break
         self._measure_at = None
+        while removed < limit:
+            rows = self._victims(link, now, min(limit - removed, VICTIMS), spared)
+            found = 0
+            for rowid, file, size, _, _, mode in rows:
+                if rowid != spared and not mode & GUARD:
+                    forget(link, rowid, file, size)
+                    found += 1
+                    if self.volume(link) <= bound:
+                        return removed + found
+            if not found:
+                break
+            removed += found
         return removed
 
     def _victims(self, link: Link, now: float, limit: int, spared: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeGuard, TypeVar
 
@@ -13,7 +13,7 @@ from diskcache.engines.sqlite import alone, checking, listing, opening, queues, 
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import COUNT, HITS, MISSES
-from diskcache.engines.sqlite.culling import file_bytes, pages_in_use
+from diskcache.engines.sqlite.culling import file_bytes, footprint, pages_in_use
 from diskcache.engines.sqlite.errors import read_only, translate
 from diskcache.engines.sqlite.session import Session
 from diskcache.entry import (
@@ -36,6 +36,12 @@ T = TypeVar("T")
 PUTS: Final = 200
 """Rows that a transaction puts aside before it stores them."""
 
+LONG: Final = 2**13
+"""Bytes from which a row is not put aside: storing it costs more than the way there."""
+
+ROOMY: Final = 2**23
+"""Bytes of a size limit that many rows more or less do not matter to."""
+
 BATCH: Final = 1000
 """Rows of a bulk put that are stored at a time."""
 
@@ -54,7 +60,7 @@ class SqliteEngine(Session):
     def get(self, key: EncodedKey, now: float) -> Row | None:
         """Return the live entry of *key*."""
         link = self._local.link
-        if link is None or now >= self._look_at or link.puts:
+        if link is None or not self._look_from <= now < self._look_at or link.puts:
             link = self._reader(now)
         row: Row | None
         try:
@@ -74,13 +80,14 @@ class SqliteEngine(Session):
         policy = self._culler.policy
         template = policy.template
         has_limit = policy.rank is not Rank.NONE and self._settings["cull_limit"] > 0
+        self._puts = PUTS if self._settings["size_limit"] >= ROOMY else PUTS // 10
         self._largest = self._settings["size_limit"] if has_limit else float("inf")
         self.records_reads = policy.records_reads or bool(template and template["get"])
 
     def contains(self, key: EncodedKey, now: float) -> bool:
         """Tell whether *key* has a live entry."""
         link = self._local.link
-        if link is None or now >= self._look_at or link.puts:
+        if link is None or not self._look_from <= now < self._look_at or link.puts:
             link = self._reader(now)
         return self._read(link, sql.CONTAINS, (*key, now)) is not None
 
@@ -110,7 +117,7 @@ class SqliteEngine(Session):
         if link is not None and link.depth and not link.is_broken:
             # Inside a transaction nobody else looks: rows are stored many at a time.
             link.puts.append((*key, mode, value, expire_time, tag, now))
-            if len(link.puts) >= PUTS:
+            if len(link.puts) >= self._puts or footprint(key[0], value) > LONG:
                 self._store_pending(link)
             return True
         culler = self._culler
@@ -241,8 +248,8 @@ class SqliteEngine(Session):
     ) -> None:
         culler = self._culler
         with link.savepoint():
-            for start in range(0, len(plain), BATCH):
-                writing.put_batch(link, culler, plain[start : start + BATCH], now)
+            for batch in _batches(plain, self._settings["size_limit"]):
+                writing.put_batch(link, culler, batch, now)
             for key, payload, expire_time, tag in with_files:
                 writing.put(link, culler, key, payload, expire_time, tag, now)
 
@@ -480,6 +487,21 @@ def _settings(link: Link) -> dict[str, Any]:
 
 def _has_tag_index(link: Link) -> bool:
     return link.execute(sql.HAS_INDEX, ("Cache_tag",)).get is not None
+
+
+def _batches(rows: list[writing.PlainRow], limit: float) -> Iterator[list[writing.PlainRow]]:
+    """Split rows so that a batch is small beside the size limit: culling comes after each."""
+    bound = max(limit / 32, ROOMY / 64)
+    batch: list[writing.PlainRow] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += footprint(row[0], row[3])
+        if len(batch) >= BATCH or size > bound:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:

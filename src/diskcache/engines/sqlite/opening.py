@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
+from diskcache import settings as rules
 from diskcache.clock import Clock
 from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import schema, site
@@ -122,7 +123,7 @@ def _open(place: Place, here: site.Site) -> Link:
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = _read(connection, place.directory)
-        _configure(connection, place)
+        configure(connection, place, rules.believed(found.settings)[0])
         connection.set_busy_timeout(0)
     except BaseException:
         connection.close()
@@ -173,9 +174,15 @@ def _flags_for_looking(directory: str) -> int:
     return READ_ONLY | apsw.SQLITE_OPEN_URI
 
 
-def _configure(connection: apsw.Connection, place: Place) -> None:
-    """Set what a connection does not remember. Each statement is run to its end."""
-    execute, settings = connection.execute, place.settings
+def configure(
+    connection: apsw.Connection, place: Place, stored: Mapping[str, Any] | None = None
+) -> None:
+    """Set what a connection does not remember. Each statement is run to its end.
+
+    *stored* settings, if given, win over those of the place: while a cache is being opened, those
+    are not settled yet.
+    """
+    execute, settings = connection.execute, {**place.settings, **(stored or {})}
     # A page written to the log before its commit would be undone by a forked child that closes.
     execute("PRAGMA cache_spill = 0").fetchall()
     execute("PRAGMA cell_size_check = 1").fetchall()
@@ -183,9 +190,11 @@ def _configure(connection: apsw.Connection, place: Place) -> None:
     execute(f"PRAGMA cache_size = {int(settings['sqlite_cache_size'])}").fetchall()
     execute(f"PRAGMA synchronous = {int(settings['sqlite_synchronous'])}").fetchall()
     journal = str(settings["sqlite_journal_mode"]).lower()
-    if journal != "wal":
+    if execute("PRAGMA journal_mode").get != journal:
+        # A log that is to persist would keep the database in its mode.
+        persist_log(connection, False)
         execute(f"PRAGMA journal_mode = {journal}").fetchall()
-    else:
+    if journal == "wal":
         persist_log(connection, True)
     for name, value in sorted(place.pragmas.items()):
         run_pragma(connection, name, value)

@@ -19,7 +19,8 @@ Table Settings, one row per name:
     key     name
     value   native value
     kind    'setting' (section 2.1 of the settings, believed only if in range), 'state' (kept by
-            the engine: cache_id, the ranking of entries), or 'policy' (s3-fifo's state row)
+            the engine: cache_id, the ranking of entries), 'statistics' (hits and misses, where
+            there is no control file), or 'policy' (s3-fifo's state row)
 
 Three columns, where version 5 has two: a version-5 process that opens the directory fails at its
 first statement and changes nothing.

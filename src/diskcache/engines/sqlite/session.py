@@ -63,9 +63,10 @@ class Session:
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
         self._culler = Culler(settings)
         self._checkpointer = Checkpointer()
-        self._look_at = float("-inf")
+        self._look_at = self._look_from = float("-inf")
         self._seen: tuple[object, ...] = ()
         self._largest: float = float("inf")
+        self._puts = 1
         self.records_reads = False
         site.remember(self)
 
@@ -81,6 +82,15 @@ class Session:
         if self._local.link is None:
             self._connect(create)
 
+    def configure(self) -> None:
+        """Apply the settings of SQLite to this thread's connection."""
+        link = self._link()
+        if not self.is_readonly and not link.depth:
+            try:
+                opening.configure(link.con, self._place)
+            except apsw.Error as exc:
+                raise translate(exc, self.directory) from exc
+
     def _link(self) -> Link:
         link = self._local.link
         if link is None or link.is_closed:
@@ -92,7 +102,13 @@ class Session:
     def _store_pending(self, link: Link) -> None:
         """Store what this transaction has put aside, so that what follows sees it."""
         rows, link.puts = link.puts, []
-        self._inside(link, writing.put_batch, (self._culler, rows, rows[-1][6]))
+        try:
+            self._inside(link, writing.put_batch, (self._culler, rows, rows[-1][6]))
+        except BaseException:
+            # The calls that put these rows aside have returned: the transaction cannot keep
+            # what they promised.
+            link.is_broken = True
+            raise
 
     def _connect(self, create: bool = False) -> Link:
         link = opening.open_link(self._place, create=create)
@@ -115,7 +131,7 @@ class Session:
         link = self._local.link
         if link is None or link.is_closed:
             return self._look(now)
-        if not link.depth and (now is None or now >= self._look_at):
+        if not link.depth and (now is None or not self._look_from <= now < self._look_at):
             return self._look(now)
         if link.puts:
             self._store_pending(link)
@@ -134,7 +150,7 @@ class Session:
             self._drop()
             link = None
         if now is not None:
-            self._look_at = now + LOOK_EVERY
+            self._look_from, self._look_at = now, now + LOOK_EVERY
         return link or self._connect()
 
     def close(self, *, everywhere: bool = True) -> None:

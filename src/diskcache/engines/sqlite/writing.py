@@ -76,7 +76,6 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
             culler.reads.pop(row[:2], None)
     execute = link.execute
     before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
-    pages = execute("PRAGMA page_count").get
     for is_simple, group in groupby(rows, _is_simple if culler.is_simple else _never):
         if is_simple:
             values = [
@@ -88,13 +87,13 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
             link.con.executemany(sql.UPSERT, [_full_row(culler, row) for row in group])
     link.has_changes = True
     link.rows += (execute(sql.LAST_ROWID).get or 0) - before
-    link.written += 2 * link.page_size * (execute("PRAGMA page_count").get - pages)
-    for row in rows:
-        if row[4] is not None:
-            _note_expiry(link, row[4])
+    for key, _, _, value, expire_time, _, _ in rows:
+        link.written += footprint(key, value)
+        if expire_time is not None:
+            _note_expiry(link, expire_time)
     if link.con.total_changes() - changes != len(rows):
         _replace_files(link, culler, rows)
-    culler.after_put(link, now, rows[-1][:2], 0)
+    culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
 
 
 def _is_simple(row: PlainRow) -> bool:
@@ -132,6 +131,8 @@ def check_tag(tag: object) -> None:
         TagTypeError: It is not an int, float, str, bytes or None.
         OverflowError: It is an int of more than 64 bits.
     """
+    if isinstance(tag, str) and not tag.isascii():
+        tag.encode()  # Halves of surrogate pairs cannot be stored: this says so.
     if type(tag) not in _TAG_TYPES:
         raise tag_error(tag)
     if isinstance(tag, int) and not -(2**63) <= tag < 2**63:
@@ -217,16 +218,21 @@ def _store_slowly(
             link.files.remove(staged.name)
         raise
     if found is not None and found[2] is not None:
-        link.size -= found[3]
-        if found[2] != file:
-            link.note_files()
-            link.doomed.append(found[2])
+        _drop_file(link, found[2], found[3], file)
     link.has_changes = True
     link.size += size
     link.written += footprint(key[0], value) + size
     if expire_time is not None:
         _note_expiry(link, expire_time)
     return int(rowid)
+
+
+def _drop_file(link: Link, old: str, size: int, new: str | None) -> None:
+    """Remember that the file of a row is to be removed, unless the new value has the same."""
+    link.size -= size
+    if old != new:
+        link.note_files()
+        link.doomed.append(old)
 
 
 def delete(link: Link, key: EncodedKey, now: float) -> bool:
@@ -310,6 +316,8 @@ def incr(
 
 
 def _in_range(total: Any) -> Any:
+    if isinstance(total, float) and total != total:  # noqa: PLR0124 - NaN
+        raise IntegerRangeError("counters are numbers: the sum is not one; the old value was kept")
     if isinstance(total, int) and not -(2**63) <= total < 2**63:
         raise IntegerRangeError(
             f"counters are integers of 64 bits: {total} does not fit; the old value was kept"
