@@ -1,0 +1,79 @@
+"""What the processes of these tests do; importable, so that a spawned one finds it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from diskcache import Cache
+
+LARGE = 40_000
+
+
+def count(directory: Path, steps: int) -> None:
+    with Cache(directory) as cache:
+        for _ in range(steps):
+            cache.incr("total")
+            with cache.transact():
+                cache["pairs"] = cache.get("pairs", 0) + 1
+
+
+def claim(directory: Path, name: int, keys: int) -> list[int]:
+    with Cache(directory) as cache:
+        return [key for key in range(keys) if cache.add(key, name)]
+
+
+def hand_over(directory: Path, name: int, items: int) -> list[Any]:
+    """Push items of one's own and pull anybody's, until as many are pulled as were pushed."""
+    found: list[Any] = []
+    with Cache(directory) as cache:
+        for number in range(items):
+            cache.push((name, number), prefix="q", side="back" if number % 2 else "front")
+            cache.push(b"x" * LARGE, prefix="large")
+            cache.pull(prefix="large")
+        while len(found) < items:
+            key, value = cache.pull(prefix="q")
+            if key is not None:
+                found.append(value)
+    return found
+
+
+def overwrite_or_read(directory: Path, is_writer: bool, seconds: float) -> int:
+    """Overwrite a large value, or read it, for a while; return how often."""
+    deadline = time.monotonic() + seconds
+    rounds = 0
+    with Cache(directory) as cache:
+        while time.monotonic() < deadline:
+            rounds += 1
+            if is_writer:
+                cache["k"] = bytes([rounds % 256]) * (LARGE + rounds)
+                continue
+            value = cache["k"]
+            assert value == value[:1] * len(value)
+            assert len(value) >= LARGE
+            with cache.read("k") as file:
+                assert len(file.read()) >= LARGE
+    return rounds
+
+
+def store_small(directory: Path, name: int, entries: int) -> None:
+    with Cache(directory) as cache:
+        for number in range(entries):
+            assert cache.set((name, number), number) is True
+
+
+def open_fresh(directory: Path, name: int) -> bytes:
+    """Open a directory that others make at the same time; return the name of the cache."""
+    with Cache(directory) as cache:
+        cache[name] = name
+        assert cache[name] == name
+        return bytes.fromhex(cache.info().cache_id)
+
+
+def use_given(cache: Cache, name: int) -> dict[int, Any]:
+    """Use an object that was pickled, or inherited."""
+    for _ in range(20):
+        cache.incr("total")
+    cache[name] = b"x" * LARGE
+    return {key: len(cache[key]) for key in (name, "parent")}
