@@ -274,6 +274,7 @@ class Engine(Protocol):
         tag: Tag = None,
         until: object | None = None,
         values: bool = False,
+        skip: int = 0,
     ) -> list[Listed]:
         """Return up to *limit* entries behind the cursor *after*, expired ones included.
 
@@ -286,6 +287,7 @@ class Engine(Protocol):
             tag: Only entries with this tag, unless None.
             until: Do not go beyond this cursor.
             values: Load the values too; without, the value of each row is None.
+            skip: Leave out so many first.
         """
         ...
 

@@ -353,9 +353,10 @@ class SqliteEngine(Session):
         tag: Tag = None,
         until: object | None = None,
         values: bool = False,
+        skip: int = 0,
     ) -> list[Listed]:
         """Return the next page of entries."""
-        span = listing.Span(order, after, limit, reverse, prefix, tag, until, values)
+        span = listing.Span(order, after, limit, reverse, prefix, tag, until, values, skip)
         return self._query(listing.page, span)
 
     def last_cursor(self) -> object | None:

@@ -21,11 +21,12 @@ class Span(NamedTuple):
     tag: Tag
     until: Any
     values: bool
+    skip: int
 
 
 def page(link: Link, span: Span) -> list[Listed]:
     """Return the next page behind a cursor."""
-    order, after, limit, reverse, prefix, tag, until, values = span
+    order, after, limit, reverse, prefix, tag, until, values, skip = span
     if order is Order.KEY:
         conditions, bound = _key_conditions(after, reverse, prefix)
         ordering = "key DESC, raw DESC" if reverse else "key, raw"
@@ -37,8 +38,8 @@ def page(link: Link, span: Span) -> list[Listed]:
         bound.append(tag)
     where = " WHERE " + " AND ".join(conditions) if conditions else ""
     columns = sql.ROW if values else sql.ROW_WITHOUT_VALUE
-    statement = f"SELECT key, raw, {columns} FROM Cache{where} ORDER BY {ordering} LIMIT ?"
-    rows = link.execute(statement, (*bound, limit)).fetchall()
+    statement = f"SELECT key, raw, {columns} FROM Cache{where} ORDER BY {ordering} LIMIT ? OFFSET ?"
+    rows = link.execute(statement, (*bound, limit, skip)).fetchall()
     if order is Order.KEY:
         return [Listed(row[:2], row[:2], row[2:]) for row in rows]
     return [Listed(row[10], row[:2], row[2:]) for row in rows]
