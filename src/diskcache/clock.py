@@ -22,6 +22,15 @@ class Clock(Protocol):
         ...
 
 
+def uptime(clock: Clock) -> float:
+    """Return seconds that all processes of a machine agree on, and that never go back.
+
+    A clock that has no such time of its own gives `monotonic` instead.
+    """
+    seconds: float = getattr(clock, "uptime", clock.monotonic)()
+    return seconds
+
+
 class SystemClock:
     """The machine's clock.
 
@@ -41,6 +50,15 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*."""
         _time.sleep(seconds)
+
+    def uptime(self) -> float:
+        """Return seconds since the machine started, time asleep included.
+
+        All processes of a machine agree on it, and setting the clock does not change it.
+        """
+        if hasattr(_time, "CLOCK_BOOTTIME"):
+            return _time.clock_gettime(_time.CLOCK_BOOTTIME)
+        return _time.monotonic()  # pragma: no cover - other platform
 
 
 SYSTEM_CLOCK: Final = SystemClock()

@@ -141,6 +141,8 @@ class ValueFiles:
         if staged.temporary is None:
             return
         folders, last = _split(staged.name)
+        if not is_safe(staged.name):
+            raise OSError(errno.EACCES, "not the name of a value file", staged.name)
         from_folders, temporary = _split(staged.temporary)
         for attempt in range(TRIES):
             try:
@@ -234,6 +236,8 @@ class ValueFiles:
 
     def _open(self, name: str) -> int:
         folders, last = _split(name)
+        if not is_safe(name):
+            raise OSError(errno.EACCES, "not the name of a value file", name)
         # O_NONBLOCK: a planted pipe must not hang the reader; it means nothing for files.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with self._folder(folders) as folder:
@@ -246,6 +250,8 @@ class ValueFiles:
 
         `tmp/` stays: it would have to be made again for the next file.
         """
+        if not is_safe(name) and not name.startswith(TEMPORARY + "/"):
+            return
         with suppress(OSError):
             folders, last = _split(name)
             with self._folder(folders) as folder:
@@ -284,29 +290,32 @@ class ValueFiles:
         since the epoch) spares one that is just being made.
         """
         removed = 0
-        folder = os.path.join(self._directory, TEMPORARY)
-        with suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.stat(follow_symlinks=False).st_mtime < older_than:
-                    removed += self._sweep_one(entry)
+        with suppress(OSError), self._folder([TEMPORARY]) as folder:
+            where = folder.base if folder.fd is None else folder.fd
+            for name in os.listdir(where):
+                removed += _sweep_one(folder, name, older_than)
         return removed
 
-    def _sweep_one(self, entry: os.DirEntry[str]) -> int:
-        if not entry.is_file(follow_symlinks=False):
+
+def _sweep_one(folder: Folder, name: str, older_than: float) -> int:
+    """Remove a temporary file if nobody is writing it; return how many were removed."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | host.OPEN_SAFE
+    try:
+        found = os.stat(folder.path(name), dir_fd=folder.fd, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode) or found.st_mtime >= older_than:
             return 0
-        try:
-            descriptor = os.open(entry.path, os.O_RDONLY | host.OPEN_SAFE)
-        except OSError:
+        descriptor = os.open(folder.path(name), flags, dir_fd=folder.fd)
+    except OSError:
+        return 0
+    try:
+        if not host.lock(descriptor):
             return 0
-        try:
-            if not host.lock(descriptor):
-                return 0
-            os.unlink(entry.path)
-        except OSError:
-            return 0
-        finally:
-            os.close(descriptor)
-        return 1
+        os.unlink(folder.path(name), dir_fd=folder.fd)
+    except OSError:
+        return 0
+    finally:
+        os.close(descriptor)
+    return 1
 
 
 def _folders(path: str) -> list[str]:

@@ -93,4 +93,6 @@ def queue_number(prefix: str | None, key: object) -> int | float | None:
     if not isinstance(key, str):
         return None
     tail = key[len(prefix) + 1 :]
-    return int(tail) if tail.isascii() and tail.isdigit() else None
+    # A shorter number would sort elsewhere than where it counts.
+    is_number = len(tail) == QUEUE_DIGITS and tail.isascii() and tail.isdigit()
+    return int(tail) if is_number else None

@@ -189,7 +189,7 @@ class Foundation:
         self, mode: int, readonly: bool, pragmas: dict[str, Any]
     ) -> tuple[Engine, ValueFiles]:
         engine, files = open_engine(
-            os.path.abspath(self._directory),
+            os.path.realpath(self._directory),
             self._settings,
             self._clock,
             mode=mode,
@@ -332,13 +332,20 @@ class Foundation:
 
     def _pack(self, value: Any, read: bool, key: EncodedKey, user_key: Any = UNKNOWN) -> Payload:
         if self._has_own_store:
-            return self._disk.pack_through_store(value, read, key, user_key)
+            return self._on_disk(self._disk.pack_through_store, value, read, key, user_key)
         if read:
-            return self._disk.pack(value, read, key)
+            return self._on_disk(self._disk.pack, value, read, key)
         mode, data = self._encode(value, key)
         if type(data) in _SIZED and len(data) >= self._settings["disk_min_file_size"]:
-            return self._disk.spill(mode, data, value)
+            return self._on_disk(self._disk.spill, mode, data, value)
         return mode, data, None
+
+    def _on_disk(self, write: Callable[..., Payload], *args: Any) -> Payload:
+        """Write a value file; errors of the file system become errors of this library."""
+        try:
+            return write(*args)
+        except OSError as exc:
+            raise self._engine.file_error(exc) from exc
 
     def _load(self, key: EncodedKey, row: Row, read: bool = False) -> Any:
         """Return the value of a row, or `ENOVAL` if it cannot be had: then it is a miss.

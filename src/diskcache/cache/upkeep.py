@@ -118,6 +118,8 @@ class UpkeepMethods(BulkMethods):
         self.hits, self.misses = self._engine.hits_and_misses()
         if reset:
             self._engine.reset_statistics(PATIENCE)
+        if self._options["readonly"]:
+            return self.hits, self.misses
         if bool(self._settings["statistics"]) != bool(enable):
             self.reset("statistics", int(enable))
         return self.hits, self.misses

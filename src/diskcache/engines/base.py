@@ -337,6 +337,10 @@ class Engine(Protocol):
         """Take note that a setting of the object that owns this engine has changed."""
         ...
 
+    def file_error(self, exc: OSError) -> Exception:
+        """Return what to raise for an error met while a value file was written."""
+        ...
+
     def configure(self) -> None:
         """Apply the low-level settings of the storage library to this thread's connection."""
         ...

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
+import apsw
+
 from diskcache.engines.base import Finding
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
@@ -45,8 +47,8 @@ def check(link: Link, write: Write, fix: bool, wait: float | None) -> list[Findi
     if fix and not findings:
         with suppress(OSError):
             link.files.sweep_temporary(link.clock.time() - 60)
-    findings += write(wait, _check_all, fix)
-    return findings
+    # Nothing can be said about the rows of a damaged database.
+    return findings or write(wait, _check_all, fix)
 
 
 def look(link: Link) -> list[Finding]:
@@ -54,20 +56,21 @@ def look(link: Link) -> list[Finding]:
 
     Beside a live writer a file that it is just publishing or removing may be reported.
     """
-    findings = _damage(link)
+    if findings := _damage(link):
+        return findings
     link.execute("BEGIN")
     try:
-        return findings + _check_all(link, False)
+        return _check_all(link, False)
     finally:
         link.execute("COMMIT")
 
 
 def _damage(link: Link) -> list[Finding]:
-    return [
-        Finding("data", f"the database is damaged: {text}")
-        for (text,) in link.execute("PRAGMA integrity_check").fetchall()
-        if text != "ok"
-    ]
+    try:
+        texts = [text for (text,) in link.execute("PRAGMA integrity_check").fetchall()]
+    except apsw.CorruptError as exc:
+        texts = [str(exc)]
+    return [Finding("data", f"the database is damaged: {text}") for text in texts if text != "ok"]
 
 
 def _check_all(link: Link, fix: bool) -> list[Finding]:

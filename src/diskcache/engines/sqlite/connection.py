@@ -73,11 +73,14 @@ def check_library() -> None:
         )
 
 
-def connect(directory: str, flags: int = OPEN_FLAGS) -> apsw.Connection:
-    """Open the database of a directory and harden it before any statement runs."""
+def connect(directory: str, flags: int = OPEN_FLAGS, query: str = "") -> apsw.Connection:
+    """Open the database of a directory and harden it before any statement runs.
+
+    *query* holds options of SQLite's file URIs.
+    """
     path = os.path.join(directory, DATABASE)
-    if flags & apsw.SQLITE_OPEN_URI:
-        path = "file:" + _uri_quote(path) + "?immutable=1"
+    if query:
+        path, flags = f"file://{_uri_quote(path)}?{query}", flags | apsw.SQLITE_OPEN_URI
     connection = apsw.Connection(path, flags=flags)
     harden(connection)
     return connection

@@ -338,6 +338,8 @@ class Culler:
 
 def as_microseconds(moment: float) -> int:
     """Return a time as the control file keeps it."""
+    if moment != moment:  # noqa: PLR0124 - NaN, which the database keeps as NULL
+        return NEVER
     return int(min(max(moment * 1e6, 0), NEVER))
 
 

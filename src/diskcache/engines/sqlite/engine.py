@@ -287,9 +287,8 @@ class SqliteEngine(Session):
         """Return the entry at an end of a queue."""
         if not remove:
             statement = sql.PULL_LAST if side == "back" else sql.PULL_FIRST
-            found = self._glance(statement, queue_bounds(prefix), now, load)
-            if found is not None:
-                return found
+            with suppress(SkipEntry):
+                return self._glance(statement, queue_bounds(prefix), now, load)
         return self._write(wait, queues.pull, prefix, side, now, load, remove)
 
     def edge(
@@ -303,9 +302,8 @@ class SqliteEngine(Session):
     ) -> tuple[EncodedKey, T] | None:
         """Return the newest or the oldest entry."""
         if not remove:
-            found = self._glance(sql.EDGE_LAST if last else sql.EDGE_FIRST, (), now, load)
-            if found is not None:
-                return found
+            with suppress(SkipEntry):
+                return self._glance(sql.EDGE_LAST if last else sql.EDGE_FIRST, (), now, load)
         return self._write(wait, queues.edge, last, now, load, remove)
 
     def _glance(
@@ -315,13 +313,13 @@ class SqliteEngine(Session):
         now: float,
         load: Callable[[EncodedKey, Row], T],
     ) -> tuple[EncodedKey, T] | None:
-        """Answer a peek without the write lock, where nothing has to be removed for it."""
+        """Answer a peek without the write lock.
+
+        Raises:
+            SkipEntry: Something has to be removed for it.
+        """
         found = self._query(queues.glance, statement, bounds, now, now=now)
-        if found is None:
-            return None
-        with suppress(SkipEntry):
-            return found[0], load(*found)
-        return None
+        return None if found is None else (found[0], load(*found))
 
     # -- Bulk removal and listing --
 
@@ -431,7 +429,10 @@ class SqliteEngine(Session):
             if fix:
                 raise read_only(self.directory)
             return self._query(checking.look)
-        return checking.check(self._link(), self._write, fix, wait)
+        try:
+            return checking.check(self._link(), self._write, fix, wait)
+        except apsw.Error as exc:
+            raise translate(exc, self.directory) from exc
 
     @property
     def library(self) -> str:

@@ -112,6 +112,8 @@ def file_error(exc: OSError, directory: str) -> Exception:
     """Return what to raise for an error of the file system while a value file is written."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return full(directory)
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return directory_error(exc.errno, directory)
     if exc.errno == errno.ENOENT and not os.path.isdir(directory):
         return directory_error(errno.ENOENT, directory)
     return exc

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -86,10 +87,11 @@ def open_link(place: Place, *, create: bool) -> Link:
     """
     check_library()
     directory = place.directory
+    path = os.path.join(directory, DATABASE)
+    _refuse_odd_files(path)
     try:
         if place.readonly:
             return _open_readonly(place)
-        path = os.path.join(directory, DATABASE)
         if os.path.exists(path) and not os.path.exists(os.path.join(directory, site.GATE)):
             _refuse_strangers(directory)
         if not os.path.isdir(directory):
@@ -110,8 +112,8 @@ def open_link(place: Place, *, create: bool) -> Link:
 
 
 def _refuse_strangers(directory: str) -> None:
-    """Look at a database without lock files beside it before any is made there."""
-    connection = connect(directory, _flags_for_looking(directory))
+    """Look at a database of unknown origin, without leaving a trace beside it."""
+    connection = connect(directory, READ_ONLY, "immutable=1")
     try:
         verify(connection, directory)
     finally:
@@ -124,7 +126,9 @@ def _open(place: Place, here: site.Site) -> Link:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = _read(connection, place.directory)
         configure(connection, place, rules.believed(found.settings)[0])
-        connection.set_busy_timeout(0)
+        if place.settings["sqlite_journal_mode"].lower() == "wal":
+            # Without a log, readers and writers stop each other, and wait.
+            connection.set_busy_timeout(0)
     except BaseException:
         connection.close()
         raise
@@ -150,7 +154,8 @@ def _open_readonly(place: Place) -> Link:
     path = os.path.join(directory, DATABASE)
     if not os.path.exists(path):
         raise cannot_open(directory)
-    connection = connect(directory, _flags_for_looking(directory))
+    _refuse_strangers(directory)
+    connection = _connect_to_look(directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = _read(connection, directory)
@@ -163,15 +168,26 @@ def _open_readonly(place: Place) -> Link:
     return Link(connection, here, cache_id, place.files, place.clock, found)
 
 
-def _flags_for_looking(directory: str) -> int:
-    """Return flags to open a database without leaving a trace.
+def _connect_to_look(directory: str) -> apsw.Connection:
+    """Open a database without leaving a trace.
 
     Without a log nobody has it open, and opening it as usual would make one. Readers look again
-    whether that is still so.
+    whether that is still so. With a log, the index of the log is only read.
     """
-    if os.path.exists(os.path.join(directory, DATABASE + "-wal")):
-        return READ_ONLY
-    return READ_ONLY | apsw.SQLITE_OPEN_URI
+    if not os.path.exists(os.path.join(directory, DATABASE + "-wal")):
+        return connect(directory, READ_ONLY, "immutable=1")
+    if os.path.exists(os.path.join(directory, DATABASE + "-shm")):
+        return connect(directory, READ_ONLY, "readonly_shm=1")
+    return connect(directory, READ_ONLY)
+
+
+def _refuse_odd_files(path: str) -> None:
+    """Refuse what is no regular file: to open a pipe would hang, a link leads elsewhere."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise CacheFormatError(
+                f"{path!r} is not a regular file: choose another directory, or remove it"
+            )
 
 
 def configure(

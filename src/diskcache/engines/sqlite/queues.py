@@ -103,11 +103,14 @@ def _take(
 def glance(
     link: Link, statement: str, bounds: tuple[Any, ...], now: float
 ) -> tuple[EncodedKey, Row] | None:
-    """Look at an end without the write lock; None if only a writer can tell.
+    """Look at an end without the write lock; None if nothing is there.
 
-    That is when the entry there has expired: it has to be removed to see the next.
+    Raises:
+        SkipEntry: The entry there has expired: it has to be removed to see the next.
     """
     found = link.execute(statement, bounds).get
-    if found is None or (found[7] is not None and found[7] < now):
+    if found is None:
         return None
+    if found[7] is not None and found[7] < now:
+        raise SkipEntry
     return found[:2], found[2:]

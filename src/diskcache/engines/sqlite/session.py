@@ -82,6 +82,10 @@ class Session:
         if self._local.link is None:
             self._connect(create)
 
+    def file_error(self, exc: OSError) -> Exception:
+        """Return what to raise for an error met while a value file was written."""
+        return exc if isinstance(exc, DiskCacheError) else file_error(exc, self.directory)
+
     def configure(self) -> None:
         """Apply the settings of SQLite to this thread's connection."""
         link = self._link()
@@ -272,8 +276,8 @@ class Session:
     def _translated(self, exc: BaseException) -> BaseException:
         if isinstance(exc, apsw.Error):
             return translate(exc, self.directory)
-        if isinstance(exc, OSError) and not isinstance(exc, DiskCacheError):
-            return file_error(exc, self.directory)
+        if isinstance(exc, OSError):
+            return self.file_error(exc)
         return exc
 
     def in_transaction(self) -> bool:

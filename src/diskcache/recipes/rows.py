@@ -1,0 +1,136 @@
+"""The entries that recipes keep, and the one place where recipes reach into a cache.
+
+An entry of a recipe is plain data, whatever the `Disk` or serializer of the cache, and carries
+the GUARD bit: it expires, is deleted and cleared like any other, but never evicted or culled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar, cast
+
+from diskcache.cache import Cache
+from diskcache.clock import Clock
+from diskcache.codecs import plain
+from diskcache.codecs.base import MODE_DATA
+from diskcache.disk import Disk
+from diskcache.entry import GUARD, Tag
+from diskcache.errors import KeyInUseError, TooLargeError
+from diskcache.sentinels import ENOVAL
+
+T = TypeVar("T")
+
+
+class CacheLike(Protocol):
+    """A `Cache`, or several of them behind one face."""
+
+    @property
+    def directory(self) -> str:
+        """Path of the cache directory."""
+        ...
+
+    @property
+    def disk(self) -> Disk:
+        """The object that serializes keys and values."""
+        ...
+
+    def transact(self, retry: bool = ...) -> AbstractContextManager[None]:
+        """Return a context in which operations happen together or not at all."""
+        ...
+
+
+def home(cache: CacheLike, key: Any) -> Cache:
+    """Return the `Cache` that holds the entry of *key*.
+
+    Raises:
+        TypeError: *cache* is not a `Cache`, nor made of such.
+    """
+    shards = getattr(cache, "_shards", None)
+    if isinstance(shards, (list, tuple)) and shards:
+        return cast("Cache", shards[cache.disk.hash(key) % len(shards)])
+    if isinstance(cache, Cache):
+        return cache
+    raise TypeError(f"cache must be a Cache or a FanoutCache: got {cache!r}")
+
+
+class Cell:
+    """The entry of one recipe. Threads may share it; a forked child may go on with it.
+
+    Raises:
+        TypeError: *cache* is not a cache.
+    """
+
+    def __init__(self, cache: CacheLike, key: Any, tag: Tag = None) -> None:
+        self._cache = home(cache, key)
+        self._key = key
+        self._encoded = self._cache._encode_key(key)
+        self._tag = tag
+
+    @property
+    def directory(self) -> str:
+        """Absolute path of the directory that the entry is in."""
+        return self._cache._files.directory
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the cache."""
+        return self._cache._clock
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the cache waits for its write lock."""
+        return self._cache.timeout
+
+    def in_transaction(self) -> bool:
+        """Tell whether this thread is inside a transaction of the cache."""
+        return self._cache._engine.in_transaction()
+
+    def read(self) -> Any:
+        """Return the value, or `ENOVAL`; it is not counted in the statistics."""
+        row = self._cache._engine.get(self._encoded, self._cache._now())
+        return ENOVAL if row is None else self._cache._load(self._encoded, row)
+
+    def change(
+        self,
+        step: Callable[[Any], tuple[Any, T]],
+        wait: float | None = None,
+        expire: float | None = None,
+    ) -> T:
+        """Replace the value by the first of the two that *step* makes of it; return the second.
+
+        It is one step that nobody gets between. *step* is given `ENOVAL` where there is no
+        value, and returns it to have none; if it returns what it was given, nothing is written.
+
+        Args:
+            step: Decides; if it raises, nothing is changed.
+            wait: Seconds to wait for the write lock of the cache; None for no limit.
+            expire: Seconds until the entry expires, if it is written.
+        """
+        cache, engine = self._cache, self._cache._engine
+        with engine.transaction(wait):
+            old = self.read()
+            new, result = step(old)
+            now = cache._now()
+            if new is ENOVAL and old is not ENOVAL:
+                engine.delete(self._encoded, now, None)
+            elif new is not old:
+                payload = (MODE_DATA | GUARD, plain.dumps(new), None)
+                at = None if expire is None else now + expire
+                if not engine.put(self._encoded, payload, at, self._tag, now, None):
+                    raise TooLargeError(
+                        f"the entry of {self._key!r} is larger than size_limit,"
+                        f" {cache.size_limit} bytes: raise the limit"
+                    )
+            return result
+
+    def refuse(self, value: Any, kind: str) -> KeyInUseError:
+        """Return the error for a value that is not the recipe's."""
+        return KeyInUseError(
+            f"the key {self._key!r} is not that of a {kind}: it holds a"
+            f" {type(value).__name__}; use another key, or delete the entry"
+        )
+
+    def disconnect(self) -> None:
+        """Close this thread's connection: the thread is about to end."""
+        self._cache._engine.close(everywhere=False)
