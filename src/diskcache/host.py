@@ -131,8 +131,14 @@ def boot_id() -> int:
         return 0
 
 
-def filesystem_type(path: str) -> str | None:
-    """Return the type of the file system that holds *path*, or None where it is not known."""
+@lru_cache(maxsize=64)
+def filesystem_type(path: str, device: int) -> str | None:
+    """Return the type of the file system that holds *path*, or None where it is not known.
+
+    *path* has no symbolic links. *device*, its number, makes sure that what is remembered of a
+    path is forgotten when another file system is mounted there.
+    """
+    del device
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             lines = file.readlines()

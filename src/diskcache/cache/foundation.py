@@ -12,6 +12,8 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from diskcache import settings as rules
 from diskcache.clock import SYSTEM_CLOCK, Clock
+from diskcache.codecs.base import MODE_DATA
+from diskcache.codecs.plain import loads
 from diskcache.codecs.signing import Keyring, Signer
 from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING, ValueCodec
 from diskcache.disk import Disk, as_native
@@ -40,8 +42,10 @@ _SIZED: Final = frozenset({str, bytes})
 PATIENCE: Final = 60.0
 """Seconds that settings wait for the write lock, whatever `timeout` is."""
 
-LOOKS: Final = 10
-"""How often an entry is looked up again because its value file vanished under the reader."""
+LOOKS: Final = 1000
+"""How often an entry is looked up again because its value file vanished under the reader.
+
+Each time a writer has replaced it; ten in a row do happen where readers outnumber processors."""
 
 
 class Setting(Generic[T]):
@@ -353,6 +357,11 @@ class Foundation:
         Between reading a row and opening its file, a writer may replace both: the row is then
         read again. An entry whose file is really gone, or damaged, is removed.
         """
+        if row[0] == MODE_DATA and row[2] is None and self._is_plain:
+            try:
+                return loads(cast("bytes", row[1]))
+            except CodecError as exc:
+                return self._refuse(exc)
         seen: Row | None = row
         for _ in range(LOOKS):
             if seen is None:

@@ -85,7 +85,7 @@ def put(
         con.set_last_insert_rowid(0)
         began = words[BEGIN] = (words[BEGIN] + 1) & MASK
         try:
-            link.execute(statement, values)
+            link.run(statement, values)
         except apsw.Error:
             words[END] = began
             return False
@@ -108,7 +108,28 @@ def _note_expiry(words: memoryview[int], expire_time: float | None) -> None:
 
 def delete(link: Link, key: EncodedKey, now: float, wait: float | None) -> bool:
     """Remove a live entry without a file; false if there is none, or it needs the long way."""
-    return _change(link, sql.DELETE_SIMPLE, (*key, now), wait, -1) > 0
+    gate = link.site.gate
+    try:
+        gate.acquire(wait)
+    except GateClosed:
+        return False
+    try:
+        words = _duties(link)
+        if words is None:
+            return False
+        began = words[BEGIN] = (words[BEGIN] + 1) & MASK
+        try:
+            link.run(sql.DELETE_SIMPLE, (*key, now))
+        except apsw.Error:
+            words[END] = began
+            return False
+        changed = link.con.changes()
+        if changed:
+            words[COUNT] -= 1
+        words[END] = began
+    finally:
+        gate.release()
+    return changed > 0
 
 
 def incr(
@@ -124,41 +145,21 @@ def incr(
         return None
     low, high = -INT64_MAX - min(delta, 0), INT64_MAX - max(delta, 0)
     values = (delta, now, *key, low, high, now)
-    found: list[Any] = []
-    _change(link, sql.ADD_SIMPLE, values, wait, 0, found)
-    return found[0] if found else None
-
-
-def _change(
-    link: Link,
-    statement: str,
-    values: tuple[Any, ...],
-    wait: float | None,
-    rows: int,
-    found: list[Any] | None = None,
-) -> int:
-    """Run a statement that changes at most one row; return how many it changed."""
     gate = link.site.gate
     try:
         gate.acquire(wait)
     except GateClosed:
-        return 0
+        return None
     try:
         words = _duties(link)
         if words is None:
-            return 0
+            return None
         began = words[BEGIN] = (words[BEGIN] + 1) & MASK
         try:
-            result = link.execute(statement, values).get
+            total = link.execute(sql.ADD_SIMPLE, values).get
         except apsw.Error:
-            words[END] = began
-            return 0
-        changed = link.con.changes()
-        if changed:
-            words[COUNT] += rows
-            if found is not None:
-                found.append(result)
+            total = None
         words[END] = began
     finally:
         gate.release()
-    return changed
+    return total

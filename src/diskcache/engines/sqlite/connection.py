@@ -193,12 +193,15 @@ class Link:
         "has_changes",
         "is_broken",
         "is_closed",
+        "is_looking",
         "log_pages",
+        "look_up",
         "page_size",
         "pid",
         "published",
         "puts",
         "rows",
+        "run",
         "site",
         "size",
         "sweep_from",
@@ -218,6 +221,13 @@ class Link:
         self.found: Found | None = found
         """What was read while opening; good for one look."""
         self.execute: Callable[..., Any] = con.execute
+        """Runs a statement on a cursor of its own."""
+        self.run: Callable[..., Any] = con.cursor().execute
+        """Runs a statement that returns nothing; its cursor is made once."""
+        self.look_up: Callable[..., Any] = con.cursor().execute
+        """Runs a point read, while *is_looking* is set: the cursor is made once, and a signal
+        handler that reads in between must not take it over."""
+        self.is_looking = False
         self.site = site
         self.cache_id = cache_id
         self.files = files
@@ -274,7 +284,7 @@ class Link:
             if self.is_closed:
                 raise GateClosed
             try:
-                self.execute("BEGIN IMMEDIATE")
+                self.run("BEGIN IMMEDIATE")
             except apsw.BusyError:
                 self._begin_patiently(wait)
             control = site.control
@@ -296,7 +306,7 @@ class Link:
         while deadline is None or self.clock.monotonic() < deadline:
             self.clock.sleep(FOREIGN_NAP)
             with suppress(apsw.BusyError):
-                self.execute("BEGIN IMMEDIATE")
+                self.run("BEGIN IMMEDIATE")
                 return
         raise Timeout
 
@@ -365,12 +375,12 @@ class Link:
         self.depth = 0
         try:
             if control is None or not self.has_changes:
-                self.execute("COMMIT")
+                self.run("COMMIT")
             else:
                 words = control.words
                 began = (words[BEGIN] + 1) & MASK
                 words[BEGIN] = began
-                self.execute("COMMIT")
+                self.run("COMMIT")
                 self._add_totals(words)
                 words[END] = began
             if self.doomed or self.published:

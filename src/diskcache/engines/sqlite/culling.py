@@ -60,7 +60,7 @@ def footprint(key: object, value: object) -> int:
 
 def forget(link: Link, rowid: int, file: str | None, size: int) -> None:
     """Remove one row, and remember its file for the time after the commit."""
-    link.execute(sql.DELETE_ROW, (rowid,))
+    link.run(sql.DELETE_ROW, (rowid,))
     link.rows -= 1
     link.has_changes = True
     if file is not None:

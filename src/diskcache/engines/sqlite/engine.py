@@ -63,10 +63,15 @@ class SqliteEngine(Session):
         if link is None or not self._look_from <= now < self._look_at or link.puts:
             link = self._reader(now)
         row: Row | None
-        try:
-            row = link.execute(sql.GET, (*key, now)).get
-        except apsw.Error:
+        if link.is_looking:
             row = self._read(link, sql.GET, (*key, now))
+        else:
+            link.is_looking = True
+            try:
+                row = link.look_up(sql.GET, (*key, now)).get
+            except apsw.Error:
+                row = self._read(link, sql.GET, (*key, now))
+            link.is_looking = False
         if row is not None and self.records_reads:
             self._note_read(key, now)
         return row

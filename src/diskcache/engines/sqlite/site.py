@@ -21,6 +21,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
@@ -30,12 +31,15 @@ from diskcache.clock import Clock
 from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite.errors import directory_error
 from diskcache.engines.sqlite.gate import Gate
+from diskcache.errors import LockedError
 
 if TYPE_CHECKING:
     from diskcache.engines.sqlite.connection import Link
 
 GATE: Final = "gate.lock"
 USERS: Final = "users.lock"
+LONGEST_CLOSING: Final = 60.0
+"""Seconds to wait for the last process that had the directory open to close it."""
 
 _sites: dict[str, Site] = {}
 """The current site of each directory."""
@@ -102,7 +106,7 @@ class Site:
             self.gate.close()
             return
         self._open_locks(clock)
-        kind = host.filesystem_type(os.path.realpath(directory))
+        kind = host.filesystem_type(directory, os.stat(directory).st_dev)
         if host.is_network_filesystem(kind):
             self.is_shared_memory_safe = False
             self.off["control"] = f"{kind} is a network file system"
@@ -113,10 +117,21 @@ class Site:
             self.gate = Gate(self._gate_descriptor, clock)
             self._identity = _identity(os.fstat(self._gate_descriptor))
             self._users = _open_lock(self.directory, USERS, self.mode)
-            host.lock(self._users, shared=True, block=True)
+            self._join()
         except BaseException:
             self._close()
             raise
+
+    def _join(self) -> None:
+        """Become one of the users, when nobody is just removing the log as the last one."""
+        deadline = time.monotonic() + LONGEST_CLOSING
+        while not host.lock(self._users, shared=True):
+            if time.monotonic() > deadline:
+                raise LockedError(
+                    f"cache {self.directory!r} is being closed by a process that does not come to"
+                    f" an end: stop the process that holds {USERS}"
+                )
+            time.sleep(0.001)
 
     def is_current(self) -> bool:
         """Tell whether the directory at this path is still the one that was opened."""

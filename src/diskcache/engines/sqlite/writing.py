@@ -43,10 +43,10 @@ def put(
     con = link.con
     con.set_last_insert_rowid(0)
     if expire_time is None and tag is None and culler.is_simple:
-        link.execute(sql.UPSERT_SIMPLE, (*key, now, mode, value, _random_bits(40)))
+        link.run(sql.UPSERT_SIMPLE, (*key, now, mode, value, _random_bits(40)))
     else:
         row = (*key, mode, value, expire_time, tag, now)
-        link.execute(sql.UPSERT, _full_row(culler, row))
+        link.run(sql.UPSERT, _full_row(culler, row))
         if expire_time is not None:
             _note_expiry(link, expire_time)
     rowid = con.last_insert_rowid()
