@@ -16,7 +16,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT
 from diskcache.engines.sqlite.culling import forget
-from diskcache.files import OWN_NAME, RESERVED, TEMPORARY, is_safe
+from diskcache.files import LOCKS, OWN_NAME, RESERVED, TEMPORARY, is_safe
 
 T = TypeVar("T")
 
@@ -118,8 +118,7 @@ def _files_have_rows(link: Link, fix: bool) -> Iterator[Finding]:
             continue
         if relative == ".":
             files = [name for name in files if name not in RESERVED]
-            if TEMPORARY in folders:
-                folders.remove(TEMPORARY)
+            folders[:] = [name for name in folders if name not in RESERVED]
         for name in sorted(files):
             yield from _check_file(link, name if relative == "." else f"{relative}/{name}", fix)
     yield from _check_folders(link, directory, fix)
@@ -137,8 +136,9 @@ def _check_folders(link: Link, directory: str, fix: bool) -> Iterator[Finding]:
     doomed = {os.path.join(directory, name) for name in link.doomed}
     empty: set[str] = set()
     emptied: set[str] = set()
+    kept = {directory, *(os.path.join(directory, name) for name in (TEMPORARY, LOCKS))}
     for folder, folders, files in os.walk(directory, topdown=False):
-        if folder in (directory, os.path.join(directory, TEMPORARY)):
+        if folder in kept:
             continue
         inside = [os.path.join(folder, name) for name in (*folders, *files)]
         if all(path in empty for path in inside):

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
-from diskcache.engines.sqlite.control import BYTES, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
+from diskcache.engines.sqlite.control import BYTES, COUNT, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
 from diskcache.entry import GUARD, EncodedKey
 from diskcache.policy import Policy, Rank, find_policy
 
@@ -31,6 +31,9 @@ RANK_BATCH: Final = 1000
 
 FLUSH_READS: Final = 32
 """Reads that are worth writing down with the next write."""
+
+SLACK: Final = 256
+"""Fraction of the size limit that may be freed beyond what is needed."""
 
 VICTIMS: Final = 100
 """Victims looked up at a time."""
@@ -234,12 +237,16 @@ class Culler:
         half = limit / 2
         if volume >= half:
             self._rank_more(link)
-        room = (half if volume < half else limit) - volume
+        self._mark(link, volume, limit)
+        return bool(volume >= limit)
+
+    def _mark(self, link: Link, volume: float, limit: float) -> None:
+        """Note how much may be written before the volume has to be measured again."""
         control = link.site.control
         if control is not None:
+            room = (limit / 2 if volume < limit / 2 else limit) - volume
             self._measure_at = int(control.words[WRITTEN] + link.written + min(room, 2**62))
             self._measured_for = limit
-        return bool(volume >= limit)
 
     def volume(self, link: Link) -> int:
         """Return the bytes of pages in use and of value files."""
@@ -304,25 +311,43 @@ class Culler:
         Ends as soon as the volume is small enough.
         """
         self.flush_reads(link)
+        pages = link.execute("PRAGMA page_count").get
+        volume = self._volume_of(link, pages)
         bound = self._settings["size_limit"] + over
-        removed = 0
-        if self.volume(link) <= bound:
+        if volume <= bound:
             return 0
         self._rank_more(link)
-        self._measure_at = None
-        while removed < limit:
-            rows = self._victims(link, now, min(limit - removed, VICTIMS), spared)
+        # Within this loop pages only become free, so their number need not be asked for again.
+        target = bound - self._slack(link, volume, bound)
+        removed = 0
+        while removed < limit and volume > target:
             found = 0
-            for rowid, file, size, _, _, mode in rows:
+            for row in self._victims(link, now, min(limit - removed, VICTIMS), spared):
+                rowid, file, size, _, _, mode = row
                 if rowid != spared and not mode & GUARD:
                     forget(link, rowid, file, size)
                     found += 1
-                    if self.volume(link) <= bound:
-                        return removed + found
+                    volume = self._volume_of(link, pages)
+                    if volume <= target:
+                        break
             if not found:
                 break
             removed += found
+        self._mark(link, volume, self._settings["size_limit"])
         return removed
+
+    def _slack(self, link: Link, volume: float, bound: float) -> float:
+        """Return how far below the limit to go: a 256th of it where that is an entry or more.
+
+        Victims are then removed a few at a time, which touches fewer pages than one by one.
+        """
+        entries = count(link)
+        slack = bound / SLACK
+        return slack if entries and slack * entries >= volume else 0
+
+    def _volume_of(self, link: Link, pages: int) -> int:
+        free: int = link.execute("PRAGMA freelist_count").get
+        return (pages - free) * link.page_size + file_bytes(link)
 
     def _victims(self, link: Link, now: float, limit: int, spared: int) -> Any:
         policy = self.policy
@@ -348,6 +373,14 @@ def pages_in_use(link: Link) -> int:
     execute = link.execute
     pages = execute("PRAGMA page_count").get - execute("PRAGMA freelist_count").get
     return int(pages) * link.page_size
+
+
+def count(link: Link) -> int:
+    """Return the number of entries, this transaction included."""
+    control = link.site.control
+    if control is None or not control.is_clean:
+        return int(link.execute(sql.COUNT).get)
+    return control.words[COUNT] + link.rows
 
 
 def file_bytes(link: Link) -> int:

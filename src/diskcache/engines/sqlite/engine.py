@@ -12,8 +12,8 @@ from diskcache.engines.base import Batch, Capabilities, Finding, Put, SkipEntry,
 from diskcache.engines.sqlite import alone, checking, listing, opening, queues, removal, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
-from diskcache.engines.sqlite.control import COUNT, HITS, MISSES
-from diskcache.engines.sqlite.culling import file_bytes, footprint, pages_in_use
+from diskcache.engines.sqlite.control import HITS, MISSES
+from diskcache.engines.sqlite.culling import count, file_bytes, footprint, pages_in_use
 from diskcache.engines.sqlite.errors import read_only, translate
 from diskcache.engines.sqlite.session import Session
 from diskcache.entry import (
@@ -468,10 +468,7 @@ def _last_rowid(link: Link) -> int | None:
 
 
 def _count(link: Link) -> int:
-    control = link.site.control
-    if control is None or not control.is_clean or link.is_broken:
-        return int(link.execute(sql.COUNT).get)
-    return control.words[COUNT] + (link.rows if link.depth else 0)
+    return int(link.execute(sql.COUNT).get) if link.is_broken else count(link)
 
 
 def _volume(link: Link) -> Volume:
