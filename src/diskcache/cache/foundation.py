@@ -45,7 +45,8 @@ PATIENCE: Final = 60.0
 LOOKS: Final = 1000
 """How often an entry is looked up again because its value file vanished under the reader.
 
-Each time a writer has replaced it; ten in a row do happen where readers outnumber processors."""
+Each time a writer has replaced it: ten in a row do happen where readers outnumber processors.
+"""
 
 
 class Setting(Generic[T]):
