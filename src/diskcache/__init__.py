@@ -60,8 +60,10 @@ if TYPE_CHECKING:
         UntrustedPickleError,
         UntrustedPickleWarning,
     )
+    from diskcache.jsondisk import JSONDisk
     from diskcache.policy import EVICTION_POLICY
     from diskcache.sentinels import ENOVAL, UNKNOWN
+    from diskcache.serializers import json_serializer
     from diskcache.settings import DEFAULT_SETTINGS
 
 __title__ = "diskcache"
@@ -117,11 +119,15 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "UnsafeSQLiteError",
     "UntrustedPickleError",
     "UntrustedPickleWarning",
+    # jsondisk
+    "JSONDisk",
     # policy
     "EVICTION_POLICY",
     # sentinels
     "ENOVAL",
     "UNKNOWN",
+    # serializers
+    "json_serializer",
     # settings
     "DEFAULT_SETTINGS",
 ]
@@ -130,9 +136,11 @@ _HOME: Final = {
     "Cache": "cache",
     "CacheInfo": "cache",
     "Disk": "disk",
+    "JSONDisk": "jsondisk",
     "EVICTION_POLICY": "policy",
     "ENOVAL": "sentinels",
     "UNKNOWN": "sentinels",
+    "json_serializer": "serializers",
     "DEFAULT_SETTINGS": "settings",
 }
 """Modules of the public names that are not errors or warnings."""

@@ -29,6 +29,7 @@ VERSION_5 = {
     "ENOVAL",
     "EVICTION_POLICY",
     "EmptyDirWarning",
+    "JSONDisk",
     "Timeout",
     "UNKNOWN",
     "UnknownFileWarning",

@@ -41,6 +41,8 @@ class Cache(UpkeepMethods):
             unsafe directories.
         mode: Permissions of a directory that is made; those of files follow.
         clock: Where time comes from.
+        serializer: How values are written, instead of by a disk of one's own: `json_serializer`,
+            an object with `dumps` and `loads`, or a pair of such functions.
         **settings: See the attributes; they are kept in the directory for every later object.
             Unknown ones become attributes, with a warning.
 

@@ -320,7 +320,7 @@ class EntryMethods(Foundation):
         wait = self._wait(retry)
         encoded = self._encode_key(key)
         expire_time = None if expire is None else now + expire
-        if self._has_own_store:
+        if self._has_own_numbers:
             return self._incr_through_store(key, delta, default, expire, tag, wait)
         try:
             return self._engine.incr(encoded, delta, default, expire_time, tag, now, wait)

@@ -15,8 +15,8 @@ from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.codecs.base import MODE_DATA
 from diskcache.codecs.plain import loads
 from diskcache.codecs.signing import Keyring, Signer
-from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING, ValueCodec
-from diskcache.disk import Disk, as_native
+from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING
+from diskcache.disk import Disk, as_native, writer_name
 from diskcache.engines.base import Engine
 from diskcache.engines.sqlite import open_engine
 from diskcache.entry import EncodedKey, Payload, Row
@@ -33,6 +33,8 @@ from diskcache.errors import (
 from diskcache.files import ValueFiles
 from diskcache.policy import find_policy
 from diskcache.sentinels import ENOVAL, UNKNOWN
+from diskcache.serializers import checked as checked_serializer
+from diskcache.serializers import is_foreign, make_codec, name_of
 
 T = TypeVar("T")
 log: Final = logging.getLogger("diskcache")
@@ -126,15 +128,17 @@ class Foundation:
         strict: bool = False,
         mode: int = 0o700,
         clock: Clock = SYSTEM_CLOCK,
+        serializer: Any = None,
         **settings: Any,
     ) -> None:
-        if not _is_disk_class(disk):
-            raise SettingError(f"disk must be Disk or a subclass of it: got {disk!r}")
+        self._serializer = _checked_serializer(disk, serializer)
         self._directory = expanded(directory)
         self._timeout = timeout
         self._options: dict[str, Any] = {"pickle": pickle, "readonly": readonly, "strict": strict}
         if clock is not SYSTEM_CLOCK:
             self._options["clock"] = clock
+        if serializer is not None:
+            self._options["serializer"] = self._serializer
         self._strict = strict
         self._clock = clock
         self._now = clock.time
@@ -150,6 +154,7 @@ class Foundation:
         find_policy(self._settings["eviction_policy"])
         self._engine, files = self._open_engine(mode, readonly, pragmas)
         self._settle(given)
+        self._check_writer(disk)
         self._attach_disk(disk, disk_options, pickle, secret, files)
 
     # -- Construction --
@@ -265,6 +270,22 @@ class Foundation:
             )
             self._settings["eviction_policy"] = fallback
 
+    def _check_writer(self, disk: type[Disk]) -> None:
+        """Mark a cache without entries as written by this disk or serializer.
+
+        Raises:
+            SettingError: There are entries, and another one wrote them.
+        """
+        name = name_of(self._serializer) or writer_name(disk)
+        found = self._engine.mark("disk") or ""
+        if found != name and not (self._options["readonly"] or self._engine.count()):
+            found = self._engine.claim("disk", name, PATIENCE, if_empty=True) or ""
+        if found != name and self._engine.count():
+            raise SettingError(
+                f"cache {self._directory!r} was written with {_named(found)}: got {_named(name)};"
+                " pass the same one, or choose another directory"
+            )
+
     def _attach_disk(
         self,
         disk: type[Disk],
@@ -273,7 +294,8 @@ class Foundation:
         secret: bytes | Sequence[bytes] | None,
         files: ValueFiles,
     ) -> None:
-        codec = ValueCodec(
+        codec = make_codec(
+            self._serializer,
             pickle=pickle,
             signer=Signer(Keyring(secret, directory=self._directory), self._engine.cache_id),
             protocol=self._settings["disk_pickle_protocol"],
@@ -295,6 +317,7 @@ class Foundation:
         self._encode_key: Callable[[Any], EncodedKey] = (
             self._encode_key_by_disk if has_own_keys else cast("Any", codec.encode_key)
         )
+        self._has_own_numbers = disk.store is not Disk.store or is_foreign(self._serializer)
         self._has_own_store = disk.store is not Disk.store or disk.filename is not Disk.filename
         self._is_plain = disk.fetch is Disk.fetch and not self._has_own_store
         self._unpack: Callable[[Row, bool, EncodedKey], Any] = (
@@ -442,8 +465,19 @@ def checked_setting(name: str, value: Any) -> Any:
     return checked
 
 
-def _is_disk_class(disk: object) -> bool:
-    return isinstance(disk, type) and issubclass(disk, Disk)
+def _checked_serializer(disk: object, serializer: Any) -> Any:
+    if not (isinstance(disk, type) and issubclass(disk, Disk)):
+        raise SettingError(f"disk must be Disk or a subclass of it: got {disk!r}")
+    if serializer is not None and disk is not Disk:
+        raise SettingError(
+            f"serializer and disk both say how values are stored: got {serializer!r} and {disk!r};"
+            " pass one of them"
+        )
+    return checked_serializer(serializer)
+
+
+def _named(writer: object) -> str:
+    return f"the disk or serializer {writer!r}" if writer else "the default ones"
 
 
 def is_lost(exc: OSError) -> bool:

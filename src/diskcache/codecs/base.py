@@ -26,6 +26,18 @@ MODE_PICKLE: Final = 4
 MODE_DATA: Final = 5
 """The value is plain data in the encoding that `plain` specifies."""
 
+MODE_JSON: Final = 6
+"""The value is JSON text; in a file, in UTF-8."""
+
+MODE_USER: Final = 7
+"""The value is bytes that a serializer of the user made."""
+
+MODE_USERTEXT: Final = 8
+"""The value is text that a serializer of the user made; in a file, in UTF-8."""
+
+ZLIB: Final = 1 << 4
+"""Added to a mode whose bytes are compressed by zlib."""
+
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 

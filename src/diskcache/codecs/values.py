@@ -9,6 +9,7 @@ A key that is not plain is stored as 0x01..., a signed pickle, or as 0x02 and a 
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Any, Final
 from diskcache.codecs import keys, plain
 from diskcache.codecs.base import (
     MODE_DATA,
+    MODE_JSON,
     MODE_PICKLE,
     MODE_RAW,
     Native,
@@ -140,6 +142,8 @@ class ValueCodec:
             return plain.loads(_as_bytes(data))
         if mode == MODE_PICKLE:
             return self._unpickle("value", key, _as_bytes(data))
+        if mode == MODE_JSON:
+            return load_json(data)
         raise CodecError(f"cannot decode value: unknown mode {mode!r}")
 
     # -- Keys --
@@ -221,6 +225,18 @@ class ValueCodec:
         else:
             payload = self._signer.verify(role, _bound(key), data)
         return _load(payload)
+
+
+def load_json(text: Any) -> Any:
+    """Return what JSON text stands for.
+
+    Raises:
+        CodecError: It is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise CodecError(f"cannot decode JSON text: {exc}") from exc
 
 
 def _bound(key: bytes | EncodedKey) -> bytes:

@@ -321,6 +321,18 @@ class Engine(Protocol):
         """Return `stored_settings` and `has_tag_index`, as of when this thread connected."""
         ...
 
+    def mark(self, name: str) -> DbValue:
+        """Return what the cache is marked with under *name*; None if with nothing."""
+        ...
+
+    def claim(self, name: str, value: DbValue, wait: float | None, *, if_empty: bool) -> DbValue:
+        """Mark the cache with *value*, once; return what it is marked with then.
+
+        A mark that is there stays; with *if_empty* any mark stays, and none is made, unless the
+        cache has no entries.
+        """
+        ...
+
     def stored_settings(self) -> dict[str, Any]:
         """Return the settings kept with the cache, as found: unchecked."""
         ...

@@ -413,6 +413,14 @@ class SqliteEngine(Session):
         if "eviction_policy" in settings:
             self._culler.restart(link, settings["eviction_policy"])
 
+    def mark(self, name: str) -> DbValue:
+        """Return what the cache is marked with."""
+        return self._query(_mark, name)
+
+    def claim(self, name: str, value: DbValue, wait: float | None, *, if_empty: bool) -> DbValue:
+        """Mark the cache, unless something forbids it; return the mark."""
+        return self._write(wait, _claim, name, value, if_empty)
+
     def run_pragma(self, name: str, value: Any) -> None:
         """Run a pragma on this thread's connection, now."""
         try:
@@ -483,6 +491,21 @@ def _hits_and_misses(link: Link) -> tuple[int, int]:
     else:
         hits, misses = control.words[HITS], control.words[MISSES]
     return hits + link.site.hits, misses + link.site.misses
+
+
+def _mark(link: Link, name: str) -> DbValue:
+    value: DbValue = link.execute(sql.STATE, (name,)).get
+    return value
+
+
+def _claim(link: Link, name: str, value: DbValue, if_empty: bool) -> DbValue:
+    found = _mark(link, name)
+    is_free = link.execute(sql.LAST_ROWID).get is None if if_empty else found is None
+    if not is_free or found == value:
+        return found
+    link.execute(sql.STORE, (name, value, "state"))
+    link.has_changes = True
+    return value
 
 
 def _settings(link: Link) -> dict[str, Any]:

@@ -19,8 +19,9 @@ Table Settings, one row per name:
     key     name
     value   native value
     kind    'setting' (section 2.1 of the settings, believed only if in range), 'state' (kept by
-            the engine: cache_id, the ranking of entries), 'statistics' (hits and misses, where
-            there is no control file), or 'policy' (s3-fifo's state row)
+            the engine: cache_id, the marks disk and shards, the ranking of entries),
+            'statistics' (hits and misses, where there is no control file), or 'policy' (s3-fifo's
+            state row)
 
 Three columns, where version 5 has two: a version-5 process that opens the directory fails at its
 first statement and changes nothing.
@@ -38,7 +39,7 @@ Table Cache, one row per entry:
     size          length of the value file in bytes, 0 without one
     mode          how the value is encoded: low four bits 1 native, 2 bytes in a file, 3 UTF-8 text
                   in a file, 4 pickle (see codecs/signing.py), 5 plain data (see codecs/plain.py),
-                  6 JSON text, 7 a serializer of the user's; bits 4 and 5 how it is
+                  6 JSON text, 7 bytes and 8 text of a user's serializer; bits 4 and 5 how it is
                   compressed: 0 not, 1 zlib, 2 zstd; bit 6 is set for a lock or guard of the
                   library's own, which is never evicted or culled
     file          relative name of the value file, NULL if the value is in the row. Version 5
