@@ -15,6 +15,8 @@ from typing import Final
 import apsw
 
 from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.gate import GateClosed
+from diskcache.errors import Timeout
 
 SOFT: Final = 4 * 2**20
 """Bytes of log from which it is copied."""
@@ -24,6 +26,8 @@ STEP: Final = 2**19
 """Bytes of log between two copies while it cannot start over."""
 READERS_WAIT: Final = 50
 """Milliseconds that a writer waits for readers."""
+WRITERS_WAIT: Final = 0.05
+"""Seconds that it waits for other writers before: its own write is done, and must not be late."""
 BACK_OFF: Final = 1.0
 """Seconds until readers are waited for again."""
 
@@ -37,7 +41,7 @@ class Checkpointer:
 
     def bounds(self, size_limit: float) -> tuple[float, float]:
         """Return the soft and the hard bound for a cache of this size limit, in bytes."""
-        return min(SOFT, max(size_limit / 16, 2**17)), min(HARD, max(size_limit / 4, 2**18))
+        return min(SOFT, max(size_limit / 6, 2**18)), min(HARD, max(size_limit / 4, 2**19))
 
     def after_commit(self, link: Link, size_limit: float) -> None:
         """Copy the log if it is long. Call it without the gate."""
@@ -59,13 +63,18 @@ class Checkpointer:
         if clock.monotonic() < self._blocked_until:
             return
         gate = link.site.gate
-        gate.acquire(None)
-        link.con.set_busy_timeout(READERS_WAIT)
         try:
+            gate.acquire(WRITERS_WAIT, self)
+            link.con.set_busy_timeout(READERS_WAIT)
             link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
             self._next = 0
+        except (GateClosed, Timeout):
+            pass  # Whoever writes next sees to it.
         except apsw.Error:
             self._blocked_until = clock.monotonic() + BACK_OFF
         finally:
-            link.con.set_busy_timeout(0)
-            gate.release()
+            try:
+                with suppress(apsw.Error):
+                    link.con.set_busy_timeout(0)
+            finally:
+                gate.release(self)
