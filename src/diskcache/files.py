@@ -256,10 +256,21 @@ class ValueFiles:
             folders, last = _split(name)
             with self._folder(folders) as folder:
                 os.unlink(folder.path(last), dir_fd=folder.fd)
-            while folders and folders != [TEMPORARY]:
+            if folders != [TEMPORARY]:
+                self._prune(folders)
+
+    def _prune(self, folders: list[str]) -> None:
+        """Remove a folder, and those around it, while they are empty."""
+        with suppress(OSError):
+            while folders:
                 *folders, last = folders
                 with self._folder(folders) as folder:
                     os.rmdir(folder.path(last), dir_fd=folder.fd)
+
+    def prune(self, folder: str | None = None) -> None:
+        """Remove a folder of value files if it is empty; without a name, the outer ones."""
+        for name in _folders(self._directory) if folder is None else [folder]:
+            self._prune(name.split("/"))
 
     # -- Listing --
 

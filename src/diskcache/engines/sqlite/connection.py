@@ -355,8 +355,9 @@ class Link:
         Nothing else is going on, so a file that no row names is such a one. Folders are searched
         in order of their names for a bounded time; the next writer goes on where this one stopped.
         """
+        folders = sorted(self.files.folders())
         deadline = monotonic() + SWEEP_TIME
-        for folder in sorted(self.files.folders()):
+        for folder in folders:
             number = int(folder.replace("/", ""), 16) + 1
             if number < words[FILES]:
                 continue
@@ -366,6 +367,8 @@ class Link:
             for name in list(self.files.listed_in(folder)):
                 if self.execute(sql.NAMES_FILE, (name,)).get is None:
                     self.files.remove(name)
+            self.files.prune(folder)
+        self.files.prune()
         words[FILES] = self.sweep_from = 0
 
     def commit(self) -> None:

@@ -44,6 +44,7 @@ import mmap
 import os
 import secrets
 import time
+from contextlib import suppress
 from typing import Final
 
 from diskcache import host
@@ -137,8 +138,11 @@ def create(directory: str, cache_id: bytes, mode: int, *, is_new: bool = False) 
     if not is_new:
         time.sleep(2 * LEASE)
     path = os.path.join(directory, NAME)
-    temporary = f"{path}.{secrets.token_hex(8)}"
+    temporary = f"{path}.new"
     try:
+        # Nobody else is making one now, so this is what a dead maker left.
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         descriptor = host.open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     except OSError:
         return None

@@ -240,7 +240,8 @@ def _create(place: Place, here: site.Site) -> None:
     here.gate.acquire(LONGEST_OPENING)
     directory = place.directory
     path = os.path.join(directory, DATABASE)
-    temporary = os.path.join(directory, f"{DATABASE}.{secrets.token_hex(8)}.new")
+    # With the gate in hand nobody else makes one, so a file of this name is that of a dead maker.
+    temporary = os.path.join(directory, f"{DATABASE}.new")
     try:
         if os.path.exists(path):
             return
@@ -248,6 +249,7 @@ def _create(place: Place, here: site.Site) -> None:
             os.mkdir(os.path.join(directory, TEMPORARY), place.mode)
             os.chmod(os.path.join(directory, TEMPORARY), place.mode)
         cache_id = secrets.token_bytes(16)
+        _remove_database(temporary)
         _build(temporary, place, cache_id)
         os.chmod(temporary, place.mode & 0o666)
         if here.is_shared_memory_safe:
@@ -256,10 +258,14 @@ def _create(place: Place, here: site.Site) -> None:
     except OSError as exc:
         raise directory_error(exc.errno or 0, directory) from exc
     finally:
-        for name in (temporary, temporary + "-journal", temporary + "-wal", temporary + "-shm"):
-            with suppress(OSError):
-                os.unlink(name)
+        _remove_database(temporary)
         here.gate.release()
+
+
+def _remove_database(path: str) -> None:
+    for name in (path, path + "-journal", path + "-wal", path + "-shm"):
+        with suppress(OSError):
+            os.unlink(name)
 
 
 def _build(path: str, place: Place, cache_id: bytes) -> None:

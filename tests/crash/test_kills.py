@@ -1,0 +1,206 @@
+"""A process that is killed at any moment takes nothing with it that it had finished.
+
+Property: after SIGKILL of one or several processes, at a named step or at any time, what an
+operation had returned for is there with its exact value; the one operation that was under way
+happened or did not, as a whole; the next open works, the next write takes less than a second;
+after it `check` finds nothing and the totals are those of a recount.
+
+What stays behind: a value file that was published but not named, or no longer named, is removed
+by the next write; one that was still being written stays in `tmp/` until `check(fix=True)`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diskcache import Cache
+from tests.crash import faults, story
+from tests.support.clock import ManualClock
+from tests.support.leaks import assert_tidy, value_files
+
+KILLS = int(os.environ.get("DISKCACHE_TEST_KILLS", "60"))
+"""Roughly how many processes are killed; set it higher for a long run."""
+
+LIMIT = 20.0
+"""Seconds after which a child is taken for hung."""
+
+
+class Child:
+    """A forked process that tells a story, and what it said of it."""
+
+    def __init__(self, directory: Path, operations: Any, prepare: Any = lambda: None) -> None:
+        self._report, sender = os.pipe()
+        self.told, operations = itertools.tee(operations)
+        self.pid = os.fork()
+        if self.pid == 0:
+            with contextlib.suppress(BaseException):
+                story.child(str(directory), operations, sender, prepare)
+            os._exit(1)
+        os.close(sender)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> bytes:
+        """Wait for the end of the process and return what it reported."""
+        deadline = time.monotonic() + LIMIT
+        while (ended := os.waitpid(self.pid, os.WNOHANG))[0] == 0:
+            if time.monotonic() > deadline:
+                self.kill()
+                os.waitpid(self.pid, 0)
+                pytest.fail(f"a process hangs after {LIMIT} s")
+            time.sleep(0.001)
+        chunks = iter(lambda: os.read(self._report, 65536), b"")
+        report = b"".join(chunks)
+        os.close(self._report)
+
+        assert os.WIFSIGNALED(ended[1]), "a process failed before it was killed"
+        return report
+
+    def outcomes(self, state: story.State) -> list[story.State]:
+        """Return what may be left: without and with the operation that was under way."""
+        report = self.wait()
+        for operation in itertools.islice(self.told, report.count(b"e")):
+            state = story.after(state, operation)
+        if report.endswith(b"b"):
+            return [state, story.after(state, next(self.told))]
+        return [state]
+
+
+def recovered(directory: Path) -> story.State:
+    """Open the directory and return what is in it, after all the checks that a user could do."""
+    began = time.monotonic()
+    with Cache(directory, timeout=1) as cache:
+        found = {key: cache[key] for key in list(cache)}
+        cache["after"] = "the crash"
+
+        assert time.monotonic() - began < 1
+        assert cache.pop("after") == "the crash"
+        assert [str(finding.message) for finding in cache.check()] == []
+        assert len(cache) == len(found) == sum(1 for _ in cache.iterkeys())
+        cache.volume()
+        assert cache.size == sum(path.stat().st_size for path in value_files(directory))
+        assert {key: cache[key] for key in found} == found
+    return found
+
+
+def assert_sweeps(directory: Path) -> None:
+    """Fail if a repair does not remove what lies in `tmp/`."""
+    with Cache(directory, clock=ManualClock(time.time() + 120)) as cache:
+        assert cache.check(fix=True) == []
+    assert_tidy(directory)
+
+
+def own(state: story.State, name: str) -> story.State:
+    return {key: value for key, value in state.items() if str(key).startswith(name)}
+
+
+@pytest.mark.parametrize("point", faults.NAMED)
+def test_kill_at_a_named_step_loses_nothing(directory, point):
+    """Crash after crash in one directory, each a few steps later than the last."""
+    state: story.State = {}
+    rounds = max(KILLS // 10, 1)
+    for number in range(rounds):
+        arm = functools.partial(faults.NAMED[point], 1 + 2 * number)
+        child = Child(directory, story.operations("a", number), arm)
+        allowed = child.outcomes(state)
+        state = recovered(directory)
+
+        assert state in allowed
+    assert_sweeps(directory)
+
+
+@pytest.mark.parametrize("seed", range(max(KILLS // 20, 1)))
+def test_kill_of_some_of_several_processes_at_any_time_loses_nothing(directory, seed):
+    """Three write; one after the other is killed while the rest go on."""
+    dice = random.Random(seed)
+    names = "abc"
+    state: story.State = {}
+    for number in range(2):
+        children = {
+            name: Child(directory, story.operations(name, seed * 10 + number)) for name in names
+        }
+        time.sleep(dice.uniform(0.02, 0.2))
+        allowed = {}
+        for name, child in children.items():
+            child.kill()
+            allowed[name] = child.outcomes(own(state, name))
+            time.sleep(dice.uniform(0, 0.05))
+        state = recovered(directory)
+
+        for name in names:
+            assert own(state, name) in allowed[name]
+    assert_sweeps(directory)
+
+
+@pytest.mark.parametrize("point", ["in_clear", "behind_clear"])
+@pytest.mark.parametrize("countdown", [1, 2, 4])
+def test_kill_in_clear_leaves_whole_entries(directory, point, countdown):
+    with Cache(directory) as cache:
+        before = {f"k{number}": story.value_of(number, number % 2 == 0) for number in range(20)}
+        cache.set_many(before)
+        last = list(cache)[5 * (countdown - (point == "in_clear")) :]
+    child = Child(directory, iter([("clear",)]), lambda: getattr(faults, point)(countdown))
+    child.wait()
+
+    assert recovered(directory) == {key: before[key] for key in last}
+    assert_sweeps(directory)
+
+
+def test_kill_inside_a_transaction_undoes_all_of_it(directory):
+    with Cache(directory) as cache:
+        cache["kept"] = b"k" * story.LARGE
+        cache["small"] = 1
+
+    def stop_inside() -> None:
+        with Cache(directory) as cache, cache.transact():
+            cache["kept"] = b"r" * story.LARGE
+            cache["new"] = b"n" * story.LARGE
+            cache.pop("small")
+            cache.clear()
+            cache["other"] = 1
+            assert len(cache) == 1
+            story.die()
+
+    Child(directory, iter([]), stop_inside).wait()
+
+    assert recovered(directory) == {"kept": b"k" * story.LARGE, "small": 1}
+    assert_sweeps(directory)
+
+
+@pytest.mark.parametrize("countdown", range(1, 1 + 3 * max(KILLS // 12, 1), 2))
+def test_kill_while_the_cache_is_made_leaves_a_cache_or_nothing(directory, countdown):
+    operations = [("set", "a", 1), ("set", "b", b"b" * story.LARGE)]
+    endless = itertools.chain(operations, story.operations("c", countdown))
+    child = Child(directory, endless, lambda: faults.in_creation(countdown))
+    allowed = child.outcomes({})
+    state = recovered(directory)
+
+    assert state in allowed
+    assert not list(directory.glob("*.new*"))
+
+
+@pytest.mark.parametrize("seed", range(max(KILLS // 15, 1)))
+def test_kill_of_one_of_several_that_make_the_cache_disturbs_none(directory, seed):
+    """One dies at some step of the making; the others go on and are killed later."""
+    doomed = Child(directory, story.operations("a", seed), lambda: faults.in_creation(2 + 3 * seed))
+    others = {name: Child(directory, story.operations(name, seed)) for name in "bc"}
+    allowed = {"a": doomed.outcomes({})}
+    time.sleep(0.1)
+    for name, child in others.items():
+        child.kill()
+        allowed[name] = child.outcomes({})
+    state = recovered(directory)
+
+    for name, states in allowed.items():
+        assert own(state, name) in states
