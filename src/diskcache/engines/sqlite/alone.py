@@ -10,8 +10,9 @@ Otherwise, and after any error, nothing is done, and the caller takes the long w
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -30,6 +31,8 @@ from diskcache.engines.sqlite.control import (
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.entry import DbValue, EncodedKey, Tag
+
+T = TypeVar("T")
 
 _random_bits: Final = random.Random().getrandbits
 INT64_MAX: Final = 2**63 - 1
@@ -50,6 +53,24 @@ def _duties(link: Link) -> memoryview[int] | None:
     return words
 
 
+def _with_gate(link: Link, wait: float | None, step: Callable[..., T], *args: Any) -> T | None:
+    """Run *step* with the gate in hand and the words of the control file; None if it may not."""
+    gate = link.site.gate
+    try:
+        try:
+            gate.acquire(wait, link)
+            words = _duties(link)
+            return None if words is None else step(link, words, *args)
+        finally:
+            gate.release(link)
+    except GateClosed:
+        return None
+    except BaseException:
+        # A signal handler may have raised just before the release.
+        gate.release(link)
+        raise
+
+
 def put(
     link: Link,
     culler: Culler,
@@ -62,42 +83,48 @@ def put(
     wait: float | None,
 ) -> bool:
     """Store an entry without a file; false if that needs the long way."""
-    gate = link.site.gate
-    try:
-        gate.acquire(wait)
-    except GateClosed:
+    stored = _with_gate(link, wait, _put, culler, key, mode, value, expire_time, tag, now)
+    return stored is not None and stored
+
+
+def _put(
+    link: Link,
+    words: memoryview[int],
+    culler: Culler,
+    key: EncodedKey,
+    mode: int,
+    value: DbValue,
+    expire_time: float | None,
+    tag: Tag,
+    now: float,
+) -> bool:
+    if words[STATE] != culler.state or not culler.is_simple:
         return False
+    written = words[WRITTEN] + footprint(key[0], value)
+    is_expired = expire_time is not None and expire_time < now
+    if is_expired or culler.must_look(written, words[NEXT_EXPIRY], now):
+        return False
+    statement = sql.UPSERT_SIMPLE
+    values: tuple[Any, ...] = (*key, now, mode, value, _random_bits(40))
+    if expire_time is not None or tag is not None:
+        statement = sql.UPSERT
+        values = (*values[:3], expire_time, None, tag, *values[3:], None)
+        _note_expiry(words, expire_time)
+    con = link.con
+    con.set_last_insert_rowid(0)
+    began = words[BEGIN] = (words[BEGIN] + 1) & MASK
     try:
-        words = _duties(link)
-        if words is None or words[STATE] != culler.state or not culler.is_simple:
-            return False
-        written = words[WRITTEN] + footprint(key[0], value)
-        is_expired = expire_time is not None and expire_time < now
-        if is_expired or culler.must_look(written, words[NEXT_EXPIRY], now):
-            return False
-        statement = sql.UPSERT_SIMPLE
-        values: tuple[Any, ...] = (*key, now, mode, value, _random_bits(40))
-        if expire_time is not None or tag is not None:
-            statement = sql.UPSERT
-            values = (*values[:3], expire_time, None, tag, *values[3:], None)
-            _note_expiry(words, expire_time)
-        con = link.con
-        con.set_last_insert_rowid(0)
-        began = words[BEGIN] = (words[BEGIN] + 1) & MASK
-        try:
-            link.run(statement, values)
-        except apsw.Error:
-            words[END] = began
-            return False
-        if con.last_insert_rowid():
-            words[COUNT] += 1
-        elif not con.changes():
-            words[END] = began
-            return False
-        words[WRITTEN] = written & MASK
+        link.run(statement, values)
+    except apsw.Error:
         words[END] = began
-    finally:
-        gate.release()
+        return False
+    if con.last_insert_rowid():
+        words[COUNT] += 1
+    elif not con.changes():
+        words[END] = began
+        return False
+    words[WRITTEN] = written & MASK
+    words[END] = began
     return True
 
 
@@ -108,28 +135,21 @@ def _note_expiry(words: memoryview[int], expire_time: float | None) -> None:
 
 def delete(link: Link, key: EncodedKey, now: float, wait: float | None) -> bool:
     """Remove a live entry without a file; false if there is none, or it needs the long way."""
-    gate = link.site.gate
+    return bool(_with_gate(link, wait, _delete, (*key, now)))
+
+
+def _delete(link: Link, words: memoryview[int], values: tuple[Any, ...]) -> int:
+    began = words[BEGIN] = (words[BEGIN] + 1) & MASK
     try:
-        gate.acquire(wait)
-    except GateClosed:
-        return False
-    try:
-        words = _duties(link)
-        if words is None:
-            return False
-        began = words[BEGIN] = (words[BEGIN] + 1) & MASK
-        try:
-            link.run(sql.DELETE_SIMPLE, (*key, now))
-        except apsw.Error:
-            words[END] = began
-            return False
-        changed = link.con.changes()
-        if changed:
-            words[COUNT] -= 1
+        link.run(sql.DELETE_SIMPLE, values)
+    except apsw.Error:
         words[END] = began
-    finally:
-        gate.release()
-    return changed > 0
+        return 0
+    changed = link.con.changes()
+    if changed:
+        words[COUNT] -= 1
+    words[END] = began
+    return changed
 
 
 def incr(
@@ -144,22 +164,14 @@ def incr(
     if not culler.is_simple or type(delta) is not int or not -(2**62) < delta < 2**62:
         return None
     low, high = -INT64_MAX - min(delta, 0), INT64_MAX - max(delta, 0)
-    values = (delta, now, *key, low, high, now)
-    gate = link.site.gate
+    return _with_gate(link, wait, _incr, (delta, now, *key, low, high, now))
+
+
+def _incr(link: Link, words: memoryview[int], values: tuple[Any, ...]) -> Any:
+    began = words[BEGIN] = (words[BEGIN] + 1) & MASK
     try:
-        gate.acquire(wait)
-    except GateClosed:
-        return None
-    try:
-        words = _duties(link)
-        if words is None:
-            return None
-        began = words[BEGIN] = (words[BEGIN] + 1) & MASK
-        try:
-            total = link.execute(sql.ADD_SIMPLE, values).get
-        except apsw.Error:
-            total = None
-        words[END] = began
-    finally:
-        gate.release()
+        total = link.execute(sql.ADD_SIMPLE, values).get
+    except apsw.Error:
+        total = None
+    words[END] = began
     return total

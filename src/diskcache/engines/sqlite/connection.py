@@ -194,6 +194,7 @@ class Link:
         "is_broken",
         "is_closed",
         "is_looking",
+        "is_uncertain",
         "log_pages",
         "look_up",
         "page_size",
@@ -228,6 +229,9 @@ class Link:
         """Runs a point read, while *is_looking* is set: the cursor is made once, and a signal
         handler that reads in between must not take it over."""
         self.is_looking = False
+        self.is_uncertain = False
+        """Whether a step was left in the middle and the transaction goes on: totals and files are
+        looked up when it ends."""
         self.site = site
         self.cache_id = cache_id
         self.files = files
@@ -260,6 +264,7 @@ class Link:
         self.expiry_exact: int | None = None
         """Earliest expiry of all, where it was looked up."""
         self.has_changes = False
+        self.is_uncertain = False
         if self.published or self.doomed:
             self.published.clear()
             self.doomed.clear()
@@ -279,10 +284,12 @@ class Link:
             Timeout: The gate, or the database, was not free within *wait* seconds.
         """
         site = self.site
-        site.gate.acquire(wait)
         try:
+            site.gate.acquire(wait, self)
             if self.is_closed:
                 raise GateClosed
+            if self.has_changes or self.con.in_transaction:
+                self._undo()  # An interrupt came in the middle of an earlier end.
             try:
                 self.run("BEGIN IMMEDIATE")
             except apsw.BusyError:
@@ -294,11 +301,10 @@ class Link:
                 words = control.words
                 if words[BEGIN] != words[END] or words[FILES]:
                     self._meet_control()
+            self.depth = 1
         except BaseException:
-            self._undo()
-            site.gate.release()
+            self.rollback()
             raise
-        self.depth = 1
 
     def _begin_patiently(self, wait: float | None) -> None:
         """Wait for a program that holds the database without knowing of the gate."""
@@ -375,10 +381,14 @@ class Link:
         """Make the transaction visible, act on its consequences, and let the next writer in."""
         site = self.site
         control = site.control
-        self.depth = 0
         try:
             if control is None or not self.has_changes:
                 self.run("COMMIT")
+            elif self.is_uncertain:
+                # The next writer finds the totals unfinished, and counts.
+                control.words[BEGIN] = (control.words[BEGIN] + 1) & MASK
+                self.run("COMMIT")
+                self._remove_unnamed()
             else:
                 words = control.words
                 began = (words[BEGIN] + 1) & MASK
@@ -389,11 +399,11 @@ class Link:
             if self.doomed or self.published:
                 self._finish_files(control)
             self._reset()
+            self.depth = 0
+            site.gate.release(self)
         except BaseException:
-            self._undo()
+            self.rollback()
             raise
-        finally:
-            site.gate.release()
 
     def _add_totals(self, words: memoryview[int]) -> None:
         if self.rows:
@@ -414,25 +424,40 @@ class Link:
             control.words[FILES] = self.sweep_from
 
     def rollback(self) -> None:
-        """Undo the transaction and let the next writer in."""
+        """Undo the transaction, unless it is committed, and let the next writer in.
+
+        May be repeated, and does nothing without a transaction.
+        """
         self.depth = 0
         self.is_broken = False
         try:
             self._undo()
         finally:
-            self.site.gate.release()
+            self.site.gate.release(self)
 
     def _undo(self) -> None:
-        """Roll back and remove what was published; the gate is still held."""
         with suppress(apsw.Error):
             if self.con.in_transaction:
                 self.execute("ROLLBACK")
-        for name in self.published:
-            self.files.remove(name)
-        control = self.site.control
-        if control is not None and (self.published or self.doomed):
-            control.words[FILES] = self.sweep_from
+        if self.published or self.doomed:
+            self._remove_unnamed()
         self._reset()
+
+    def _remove_unnamed(self) -> None:
+        """Remove the files of a transaction that no row names; the gate is still held.
+
+        What that is depends on whether an interrupt came before or after the commit, and only the
+        table knows. If it cannot be asked, the next writer searches.
+        """
+        control = self.site.control
+        with suppress(apsw.Error):
+            for name in (*self.published, *self.doomed):
+                if self.execute(sql.NAMES_FILE, (name,)).get is None:
+                    self.files.remove(name)
+            self.published.clear()
+            self.doomed.clear()
+            if control is not None:
+                control.words[FILES] = self.sweep_from
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -452,6 +477,12 @@ class Link:
                 del self.published[files[0] :], self.doomed[files[1] :]
             raise
         self.execute("RELEASE step")
+
+    def renew_cursors(self) -> None:
+        """Give up cursors that may be in the middle of a statement."""
+        self.run = self.con.cursor().execute
+        self.look_up = self.con.cursor().execute
+        self.is_looking = False
 
     # -- Files --
 
@@ -474,6 +505,15 @@ class Link:
                 return
             self.rollback()
         self.is_closed = True
+        try:
+            self._close(site)
+        except BaseException:
+            # A signal handler raised: nobody would come back to close it.
+            self.con.close(True)
+            site.remove(self)
+            raise
+
+    def _close(self, site: Site) -> None:
         try:
             # A directory that was removed and made again has another log of the same name.
             if not self.con.readonly("main") and site.is_current() and site.is_last(self):

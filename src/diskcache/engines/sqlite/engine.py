@@ -71,6 +71,10 @@ class SqliteEngine(Session):
                 row = link.look_up(sql.GET, (*key, now)).get
             except apsw.Error:
                 row = self._read(link, sql.GET, (*key, now))
+            except BaseException:
+                # A signal handler raised: an unfinished read would keep an old state in sight.
+                link.renew_cursors()
+                raise
             link.is_looking = False
         if row is not None and self.records_reads:
             self._note_read(key, now)
@@ -461,9 +465,9 @@ class SqliteEngine(Session):
 def _get_all(link: Link, keys: Sequence[EncodedKey], now: float) -> list[Row | None]:
     """Read many rows in one transaction, so that they are of one moment."""
     begun = not link.con.in_transaction
-    if begun:
-        link.execute("BEGIN")
     try:
+        if begun:
+            link.execute("BEGIN")
         return [link.execute(sql.GET, (*key, now)).get for key in keys]
     finally:
         if begun and link.con.in_transaction:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from threading import get_ident
 from typing import Final
 
@@ -31,51 +32,70 @@ class Gate:
 
     A file lock alone would not do: it belongs to the descriptor, so two threads would both have
     it.
+
+    A signal handler may raise after any call, also in the middle of these methods. So whoever
+    takes the gate does it inside a `try` that ends in `release` whatever happens, and `release`
+    gives back just what its *holder* got hold of: all, a part, or nothing.
     """
 
-    __slots__ = ("_clock", "_descriptor", "_is_retired", "_owner", "_threads")
+    __slots__ = ("_clock", "_descriptor", "_holder", "_is_retired", "_owner", "_threads")
 
     def __init__(self, descriptor: int, clock: Clock) -> None:
         self._descriptor = descriptor
         self._clock = clock
-        self._threads = threading.Lock()
+        # Only the thread that has it can give it back: `release` may safely try.
+        self._threads = threading.RLock()
         self._owner: int | None = None
+        self._holder: object = None
         self._is_retired = False
 
-    def acquire(self, wait: float | None) -> None:
+    def acquire(self, wait: float | None, holder: object) -> None:
         """Take the gate, waiting up to *wait* seconds for it; None waits without limit.
+
+        Args:
+            wait: Seconds.
+            holder: Whoever takes it; passed to `release`.
 
         Raises:
             GateError: This thread has it already.
             GateClosed: Another thread closed it meanwhile.
             Timeout: It was not free in time.
         """
-        if not self._threads.acquire(False):
-            self._queue(wait)
+        me = get_ident()
+        if self._owner == me:
+            raise GateError(
+                "this thread is inside a transaction on the same directory through another"
+                " object: use one object for both, or leave the transaction first"
+            )
         try:
+            if not self._threads.acquire(False):
+                self._queue(wait)
+            self._owner, self._holder = me, holder
             if self._is_retired:
                 raise GateClosed
-            flock(self._descriptor, EXCLUSIVE_NOW)
-        except BlockingIOError:
             try:
+                flock(self._descriptor, EXCLUSIVE_NOW)
+            except BlockingIOError:
                 self._await(wait)
-            except BaseException:
-                self._leave()
-                raise
         except BaseException:
-            self._leave()
+            self.release(holder)
             raise
-        self._owner = get_ident()
 
-    def release(self) -> None:
-        """Give the gate back."""
-        self._owner = None
-        try:
-            flock(self._descriptor, UNLOCK)
-        finally:
-            self._threads.release()
-            if self._is_retired:
-                self._dispose()
+    def release(self, holder: object) -> None:
+        """Give back what *holder* has of the gate, if anything; may be repeated."""
+        if self._holder is holder:
+            try:
+                if self._descriptor >= 0:
+                    flock(self._descriptor, UNLOCK)
+            finally:
+                self._owner = self._holder = None
+                self._threads.release()
+                if self._is_retired:
+                    self._dispose()
+        elif self._holder is None:
+            # An interrupt may have come before the holder was noted.
+            with suppress(RuntimeError):
+                self._threads.release()
 
     def close(self) -> None:
         """Close the descriptor, or have it closed by the thread that is using it.
@@ -87,16 +107,11 @@ class Gate:
         self._dispose()
 
     def _dispose(self) -> None:
-        if self._threads.acquire(False):
+        if self._owner != get_ident() and self._threads.acquire(False):
             descriptor, self._descriptor = self._descriptor, -1
             self._threads.release()
             if descriptor >= 0:
                 os.close(descriptor)
-
-    def _leave(self) -> None:
-        self._threads.release()
-        if self._is_retired:
-            self._dispose()
 
     @property
     def is_mine(self) -> bool:
@@ -104,11 +119,6 @@ class Gate:
         return self._owner == get_ident()
 
     def _queue(self, wait: float | None) -> None:
-        if self.is_mine:
-            raise GateError(
-                "this thread is inside a transaction on the same directory through another"
-                " object: use one object for both, or leave the transaction first"
-            )
         if wait is not None and wait <= 0:
             raise Timeout
         limit = -1 if wait is None else min(wait, threading.TIMEOUT_MAX)

@@ -96,7 +96,7 @@ def open_link(place: Place, *, create: bool) -> Link:
             _refuse_strangers(directory)
         if not os.path.isdir(directory):
             raise directory_error(errno.ENOENT, directory)
-        with site.registry:
+        with site.registry.lock:
             here = site.enter(directory, place.clock, place.mode)
             try:
                 if not os.path.exists(path):
@@ -237,12 +237,12 @@ def _is_pragma_value(value: object) -> bool:
 
 def _create(place: Place, here: site.Site) -> None:
     """Make the database under another name and move it into place, so that none is half made."""
-    here.gate.acquire(LONGEST_OPENING)
     directory = place.directory
     path = os.path.join(directory, DATABASE)
     # With the gate in hand nobody else makes one, so a file of this name is that of a dead maker.
     temporary = os.path.join(directory, f"{DATABASE}.new")
     try:
+        here.gate.acquire(LONGEST_OPENING, here)
         if os.path.exists(path):
             return
         with suppress(FileExistsError):
@@ -258,8 +258,11 @@ def _create(place: Place, here: site.Site) -> None:
     except OSError as exc:
         raise directory_error(exc.errno or 0, directory) from exc
     finally:
-        _remove_database(temporary)
-        here.gate.release()
+        try:
+            if here.gate.is_mine:
+                _remove_database(temporary)
+        finally:
+            here.gate.release(here)
 
 
 def _remove_database(path: str) -> None:

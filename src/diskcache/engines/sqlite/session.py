@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ContextDecorator, suppress
 from os import getpid
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -116,8 +116,8 @@ class Session:
 
     def _connect(self, create: bool = False) -> Link:
         link = opening.open_link(self._place, create=create)
-        self._links.add(link)
         self._local.link = link
+        self._links.add(link)
         self._local.lease = Lease(link)
         return link
 
@@ -173,16 +173,15 @@ class Session:
             gate = link.site.gate
             if link.is_closed:
                 continue
-            with suppress(DiskCacheError):
+            with suppress(DiskCacheError, GateClosed):
                 # With the gate in hand, no other thread of this process is in a transaction.
-                if not self.is_readonly:
-                    gate.acquire(0)
                 try:
+                    if not self.is_readonly:
+                        gate.acquire(0, gate)
                     if not link.depth:
                         link.close()
                 finally:
-                    if not self.is_readonly:
-                        gate.release()
+                    gate.release(gate)
 
     # -- Running steps --
 
@@ -214,15 +213,14 @@ class Session:
             if link.puts:
                 self._store_pending(link)
             return self._inside(link, step, args)
-        link = self._begin(link, wait)
         try:
+            link = self._begin(link, wait)
             result = step(link, *args)
+            link.commit()
         except BaseException as exc:
-            link.rollback()
-            if isinstance(exc, (apsw.Error, OSError)):
-                raise self._translated(exc) from exc
+            self._give_up(exc)
             raise
-        self._end(link)
+        self._tend_log(link)
         return result
 
     def _begin(self, link: Link, wait: float | None) -> Link:
@@ -235,8 +233,6 @@ class Session:
             except (DirectoryReplaced, GateClosed, apsw.ConnectionClosedError):
                 self._drop()
                 link = self._connect()
-            except apsw.Error as exc:
-                raise translate(exc, self.directory) from exc
         else:
             link.begin(wait)
         here = link.site
@@ -244,19 +240,25 @@ class Session:
             _save_statistics(link)
         return link
 
+    def _give_up(self, exc: BaseException) -> None:
+        """Roll this thread's transaction back, and raise what *exc* means if it is foreign.
+
+        Nothing may come between the beginning of a transaction and the `try` that ends in this: a
+        signal handler may raise after any call.
+        """
+        link = self._local.link
+        if link is not None:
+            link.rollback()
+        told = self._translated(exc)
+        if told is not exc:
+            raise told from exc
+
     def _reborn(self) -> Link:
         """Connect anew in a child that was forked without telling the interpreter."""
         if self.is_readonly:
             raise read_only(self.directory)
         site.after_fork_in_child()
         return self._connect()
-
-    def _end(self, link: Link) -> None:
-        try:
-            link.commit()
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
-        self._tend_log(link)
 
     def _tend_log(self, link: Link) -> None:
         """Keep the write-ahead log short. Call it without the gate."""
@@ -271,7 +273,11 @@ class Session:
         except (apsw.Error, OSError) as exc:
             # A full disk, or an interrupt, rolls all of the transaction back.
             link.is_broken = not link.con.in_transaction
+            link.is_uncertain = True
             raise self._translated(exc) from exc
+        except BaseException:
+            link.is_uncertain = True
+            raise
 
     def _translated(self, exc: BaseException) -> BaseException:
         if isinstance(exc, apsw.Error):
@@ -285,38 +291,45 @@ class Session:
         link = self._local.link
         return link is not None and link.depth > 0
 
-    @contextmanager
-    def transaction(self, wait: float | None) -> Iterator[None]:
-        """Run this thread's operations in the block together or not at all."""
-        link = self._link()
-        if link.depth:
-            with _nested(link):
-                yield
-            return
-        link = self._begin(link, wait)
-        try:
-            yield
-        except BaseException:
-            # A forked child that leaves the block must not end its parent's transaction.
-            if link.pid == getpid() and link.depth:
-                link.rollback()
-            raise
-        if link.pid == getpid():
-            self._finish(link)
+    def transaction(self, wait: float | None) -> Transaction:
+        """Return a context in which this thread's operations happen together or not at all."""
+        return Transaction(self, wait)
 
-    def _finish(self, link: Link) -> None:
-        """Commit a transaction of several operations."""
-        if not link.depth:
-            raise transaction_lost(self.directory)
+    def enter(self, wait: float | None) -> tuple[Link, int]:
+        """Begin a transaction, or go one level deeper; return the level there was."""
+        link = self._link()
+        depth = link.depth
+        if depth:
+            link.depth = depth + 1
+            return link, depth
         try:
-            if link.is_broken:
+            return self._begin(link, wait), 0
+        except BaseException as exc:
+            self._give_up(exc)
+            raise
+
+    def leave(self, link: Link, depth: int, *, failed: bool) -> None:
+        """Go back to a level; at the outermost one, commit or roll back."""
+        try:
+            if depth:
+                # It is 0 if the cache was closed in the block.
+                link.depth = depth if link.depth else 0
+                return
+            if failed:
+                if link.depth:
+                    link.rollback()
+                return
+            if not link.depth or link.is_broken:
                 raise transaction_lost(self.directory)
             if link.puts:
                 self._store_pending(link)
-        except BaseException:
-            link.rollback()
+            link.commit()
+        except BaseException as exc:
+            told = self._translated(exc)
+            if told is not exc:
+                raise told from exc
             raise
-        self._end(link)
+        self._tend_log(link)
 
     def _flush(self, wait: float = 0) -> None:
         """Write down reads and statistics, if nobody else is writing for longer than *wait*."""
@@ -326,15 +339,43 @@ class Session:
                 self._write(wait, self._culler.flush_reads)
 
 
-@contextmanager
-def _nested(link: Link) -> Iterator[None]:
-    link.depth += 1
-    try:
-        yield
-    finally:
-        # It is 0 if the cache was closed in the block.
-        if link.depth > 1:
-            link.depth -= 1
+class Transaction(ContextDecorator, AbstractContextManager[None]):
+    """What `Session.transaction` returns: used once in a `with`, or to decorate a function.
+
+    It is no generator, because a signal handler that raises in the machinery of one would leave
+    the transaction open for as long as the traceback lives.
+    """
+
+    __slots__ = ("_depth", "_link", "_session", "_wait")
+
+    def __init__(self, session: Session, wait: float | None) -> None:
+        self._session = session
+        self._wait = wait
+        self._link: Link | None = None
+        self._depth = 0
+
+    def _recreate_cm(self) -> Transaction:
+        return Transaction(self._session, self._wait)
+
+    def __enter__(self) -> None:
+        self._link, self._depth = self._session.enter(self._wait)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        link = self._link
+        try:
+            # A forked child that leaves the block must not end its parent's transaction.
+            if link is not None and link.pid == getpid():
+                self._session.leave(link, self._depth, failed=kind is not None)
+        except BaseException:
+            if link is not None and link.depth and not self._depth:
+                link.rollback()
+            raise
+
+    def __del__(self) -> None:
+        # A signal handler raised before `__exit__` could begin.
+        link = self._link
+        if link is not None and link.depth and link.pid == getpid() and link.site.gate.is_mine:
+            self._session.leave(link, self._depth, failed=True)
 
 
 def _state_of(directory: str) -> tuple[object, ...]:

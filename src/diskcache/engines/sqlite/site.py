@@ -49,20 +49,18 @@ _parked: list[object] = []
 
 
 class Registry:
-    """The lock under which sites and connections are opened and closed."""
+    """The lock under which sites and connections are opened and closed.
+
+    It is used by `with registry.lock`, never through a method of this class: no signal handler
+    can raise between the taking of a lock by `with` and the beginning of the block.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def renew(self) -> None:
         """Make another lock: a thread that is not in this process may hold the old one."""
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
+        self.lock = threading.RLock()
 
 
 registry: Final = Registry()
@@ -167,12 +165,12 @@ class Site:
 
     def add(self, link: Link) -> None:
         """Take note of an open connection."""
-        with registry:
+        with registry.lock:
             self.links.add(link)
 
     def leave(self) -> None:
         """Close the site if opening a connection failed and there is no other."""
-        with registry:
+        with registry.lock:
             if not self.links:
                 self._close()
 
@@ -181,20 +179,20 @@ class Site:
 
         Processes that want to open the directory wait until `remove` is called.
         """
-        with registry:
+        with registry.lock:
             self._is_alone = self.links == {link} and host.lock(self._users)
             return self._is_alone
 
     def stay(self) -> None:
         """Let other processes open the directory again."""
-        with registry:
+        with registry.lock:
             if self._is_alone:
                 self._is_alone = False
                 host.lock(self._users, shared=True, block=True)
 
     def remove(self, link: Link) -> None:
         """Take note of a closed connection; the last one of this process closes the site."""
-        with registry:
+        with registry.lock:
             self.links.discard(link)
             if not self.links:
                 self._close()
@@ -238,7 +236,7 @@ def _open_lock(directory: str, name: str, mode: int) -> int:
 
 def enter(directory: str, clock: Clock, mode: int) -> Site:
     """Return the site of a directory, opening it if this process has not."""
-    with registry:
+    with registry.lock:
         site = _sites.get(directory)
         if site is None or site.pid != os.getpid() or not site.is_current():
             site = _sites[directory] = Site(directory, clock, mode)
@@ -268,7 +266,7 @@ def after_fork_in_child() -> None:
 
 def close_all() -> None:
     """Close every connection of this process, rolling back what is unfinished."""
-    with registry:
+    with registry.lock:
         for site in list(_open):
             for link in list(site.links):
                 link.close()
