@@ -183,8 +183,8 @@ class ValueFiles:
                 if make:
                     self._make_folder(part, descriptor)
                 inner = os.open(part, host.OPEN_DIRECTORY, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = inner
+                outer, descriptor = descriptor, inner
+                os.close(outer)
             yield Folder(None, descriptor)
         finally:
             os.close(descriptor)
