@@ -28,10 +28,12 @@ BLOCK: Final = 2**22
 """Bytes copied at a time from a stream to a file."""
 
 TEMPORARY: Final = "tmp"
+LOCKS: Final = "locks"
+"""Folder of the processes that hold locks; see `diskcache.recipes.liveness`."""
 OWN_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 SAFE_PART: Final = re.compile(r"(?!\.{1,2}\Z)[^/\\\0]{1,255}")
 RESERVED: Final = frozenset(
-    {"cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal", "control", TEMPORARY}
+    {"cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal", "control", TEMPORARY, LOCKS}
     | {"gate.lock", "users.lock"}
 )
 TRIES: Final = 10
