@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from diskcache.cache import Cache, CacheInfo
+    from diskcache.deque import Deque
     from diskcache.disk import Disk
     from diskcache.errors import (
         CacheCorruptError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         QueueSideError,
         ReadOnlyError,
         SettingError,
+        StringIterableWarning,
         TagTypeError,
         Timeout,
         TooLargeError,
@@ -77,6 +79,8 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     # cache
     "Cache",
     "CacheInfo",
+    # deque
+    "Deque",
     # disk
     "Disk",
     # errors
@@ -108,6 +112,7 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "QueueSideError",
     "ReadOnlyError",
     "SettingError",
+    "StringIterableWarning",
     "TagTypeError",
     "Timeout",
     "TooLargeError",
@@ -135,6 +140,7 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
 _HOME: Final = {
     "Cache": "cache",
     "CacheInfo": "cache",
+    "Deque": "deque",
     "Disk": "disk",
     "JSONDisk": "jsondisk",
     "EVICTION_POLICY": "policy",

@@ -190,6 +190,10 @@ class UnknownSettingWarning(DiskCacheWarning):
     """A keyword is not a setting; it only became an attribute of the object."""
 
 
+class StringIterableWarning(DiskCacheWarning):
+    """A `Deque` was made of the characters of a string that looks like a path."""
+
+
 class UntrustedPickleWarning(DiskCacheWarning):
     """An entry is a pickle without a valid signature and was treated as missing."""
 

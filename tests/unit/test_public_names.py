@@ -25,6 +25,7 @@ WARNINGS = {name for name, value in ERRORS.items() if issubclass(value, Warning)
 VERSION_5 = {
     "Cache",
     "DEFAULT_SETTINGS",
+    "Deque",
     "Disk",
     "ENOVAL",
     "EVICTION_POLICY",

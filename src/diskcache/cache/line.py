@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Final
 
 from diskcache.cache import Cache
@@ -139,8 +139,15 @@ class Line:
 
     def value(self, index: int) -> Any:
         """Return the value at a place, or `ENOVAL` if there is no such place."""
+        access = self._access
+        if index in (0, -1):
+            side = "back" if index else "front"
+            found = self._engine.pull(
+                None, side, access.now(), None, access.load_queued, remove=False
+            )
+            return ENOVAL if found is None else found[1]
         while (listed := self.row(index, values=True)) is not None:
-            value = self._access.load(listed.key, listed.row)
+            value = access.load(listed.key, listed.row)
             if value is not ENOVAL:
                 return value
         return ENOVAL
@@ -190,25 +197,29 @@ class Line:
     # -- Order --
 
     def insert(self, index: int, value: Any, count: int) -> None:
-        """Store a value before a place that is neither the first nor beyond the last.
-
-        The values on the shorter side of it move by one place. Call it in a transaction.
+        """Store a value before a place; the values on the shorter side of it move by one.
 
         Args:
-            index: The place, at least 1.
+            index: The place, 0 or more; one that is not there is the one behind the last.
             value: The value.
-            count: How many entries there are.
+            count: About how many entries there are.
         """
-        if index <= count // 2:
-            side, moving = "front", index
-        else:
-            side, moving = "back", count - index
-        (target,) = self._new_keys(side, 1)
         access = self._access
-        for listed in islice(self.rows(reverse=side == "back", values=True), moving):
-            access.put(target, access.moved(listed, target))
-            target = listed.key
-        access.put(target, access.pack(value, target))
+        with self._engine.transaction(None):
+            place = self.row(index)
+            if place is None:
+                self.push(value, "back")
+                return
+            is_back = index > count // 2
+            (target,) = self._new_keys("back" if is_back else "front", 1)
+            for listed in self.rows(reverse=is_back, values=True):
+                if not is_back and listed.key == place.key:
+                    break
+                access.put(target, access.moved(listed, target))
+                target = listed.key
+                if listed.key == place.key:
+                    break
+            access.put(target, access.pack(value, target))
 
     def rotate(self, steps: int) -> None:
         """Move *steps* entries from the right end to the left, or if negative the other way."""
@@ -226,11 +237,11 @@ class Line:
         """Exchange the first value with the last, the second with the last but one, and so on."""
         with self._engine.transaction(None):
             pairs = zip(self.rows(values=True), self.rows(reverse=True, values=True), strict=False)
-            for left, right in pairs:
-                if left.key[0] >= right.key[0]:  # type: ignore[operator]
-                    return
-                keys = iter([right.key, left.key])
-                self._access.put_all(self._moves([left, right], keys))
+            halves = takewhile(lambda pair: pair[0].key < pair[1].key, pairs)
+            while batch := list(islice(halves, PAGE)):
+                rows = [listed for pair in batch for listed in pair]
+                keys = [listed.key for left, right in batch for listed in (right, left)]
+                self._access.put_all(self._moves(rows, iter(keys)))
 
     def _moves(
         self, rows: Iterable[Listed], keys: Iterator[EncodedKey]

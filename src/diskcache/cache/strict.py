@@ -10,8 +10,18 @@ from diskcache.cache.foundation import LOOKS, is_lost
 from diskcache.codecs.base import MODE_PICKLE, MODE_RAW
 from diskcache.disk import Disk
 from diskcache.engines.base import Engine, Put, SkipEntry
-from diskcache.entry import EXPIRE_TIME, FILE, IDENT, MODE, VALUE
-from diskcache.entry import EncodedKey, Listed, Order, Payload, Row
+from diskcache.entry import (
+    EXPIRE_TIME,
+    FILE,
+    IDENT,
+    MODE,
+    VALUE,
+    EncodedKey,
+    Listed,
+    Order,
+    Payload,
+    Row,
+)
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
 from diskcache.sentinels import ENOVAL
 

@@ -1,0 +1,7 @@
+"""The module of version 5 in which `Deque` and `Index` were found."""
+
+from __future__ import annotations
+
+from diskcache.deque import Deque
+
+__all__ = ["Deque"]
