@@ -35,6 +35,9 @@ from diskcache.files import TEMPORARY, ValueFiles
 LONGEST_OPENING: Final = 60.0
 """Seconds that opening waits for another process that is making the same cache."""
 
+DEAD_AFTER: Final = 60.0
+"""Seconds after which a file being written may belong to a writer that died."""
+
 PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
 OWN_PRAGMAS: Final = {"auto_vacuum", "page_size", "journal_mode", "mmap_size", "cache_spill"}
 READ_ONLY: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
@@ -121,6 +124,8 @@ def _refuse_strangers(directory: str) -> None:
 
 
 def _open(place: Place, here: site.Site) -> Link:
+    if not here.links:
+        place.files.sweep_temporary(place.clock.time() - DEAD_AFTER)
     connection = connect(place.directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
