@@ -136,6 +136,8 @@ def loads(data: bytes) -> Any:
     """
     try:
         shape = data[0]
+        if 0x90 <= shape <= 0x9F:
+            return tuple(_unpackb(data, ext_hook=decode_ext))
         if shape >= 0x80:
             value = _unpackb(data, ext_hook=decode_ext)
             return tuple(value) if type(value) is list and shape not in _EXT_MARKS else value
