@@ -203,6 +203,7 @@ class Link:
         "puts",
         "rows",
         "run",
+        "serial",
         "site",
         "size",
         "sweep_from",
@@ -238,6 +239,8 @@ class Link:
         self.clock = clock
         self.pid = os.getpid()
         self.depth = 0
+        self.serial = 0
+        """Number of the transaction."""
         self.is_broken = False
         self.is_closed = False
         self.log_pages = 0
@@ -301,6 +304,7 @@ class Link:
                 words = control.words
                 if words[BEGIN] != words[END] or words[FILES]:
                     self._meet_control()
+            self.serial += 1
             self.depth = 1
         except BaseException:
             self.rollback()

@@ -249,9 +249,17 @@ class Session:
         link = self._local.link
         if link is not None:
             link.rollback()
+        self._tell(exc)
+
+    def _tell(self, exc: BaseException) -> None:
+        """Raise what *exc* means if it is foreign."""
         told = self._translated(exc)
-        if told is not exc:
-            raise told from exc
+        try:
+            if told is not exc:
+                raise told from exc
+        finally:
+            # An error that its own traceback refers to would keep what it met alive.
+            del told, exc
 
     def _reborn(self) -> Link:
         """Connect anew in a child that was forked without telling the interpreter."""
@@ -325,9 +333,7 @@ class Session:
                 self._store_pending(link)
             link.commit()
         except BaseException as exc:
-            told = self._translated(exc)
-            if told is not exc:
-                raise told from exc
+            self._tell(exc)
             raise
         self._tend_log(link)
 
@@ -346,22 +352,22 @@ class Transaction(ContextDecorator, AbstractContextManager[None]):
     the transaction open for as long as the traceback lives.
     """
 
-    __slots__ = ("_depth", "_link", "_session", "_wait")
+    _link: Link | None = None
+    _depth = _serial = 0
 
     def __init__(self, session: Session, wait: float | None) -> None:
         self._session = session
         self._wait = wait
-        self._link: Link | None = None
-        self._depth = 0
 
     def _recreate_cm(self) -> Transaction:
         return Transaction(self._session, self._wait)
 
     def __enter__(self) -> None:
-        self._link, self._depth = self._session.enter(self._wait)
+        link, self._depth = self._session.enter(self._wait)
+        self._link, self._serial = link, link.serial
 
     def __exit__(self, kind: object, *_: object) -> None:
-        link = self._link
+        link, self._link = self._link, None
         try:
             # A forked child that leaves the block must not end its parent's transaction.
             if link is not None and link.pid == getpid():
@@ -374,7 +380,9 @@ class Transaction(ContextDecorator, AbstractContextManager[None]):
     def __del__(self) -> None:
         # A signal handler raised before `__exit__` could begin.
         link = self._link
-        if link is not None and link.depth and link.pid == getpid() and link.site.gate.is_mine:
+        if link is None or not link.depth or link.serial != self._serial:
+            return
+        if link.pid == getpid() and link.site.gate.is_mine:
             self._session.leave(link, self._depth, failed=True)
 
 
