@@ -21,11 +21,17 @@ QUEUE_END: Final = 10**QUEUE_DIGITS - 1
 def full_name(func: Callable[..., Any]) -> str:
     """Return the module and qualified name of a function: the base of its memoize keys.
 
+    Raises:
+        TypeError: It has none, as a `functools.partial`.
+
     Example:
         >>> full_name(full_name)
         'diskcache.keys.full_name'
     """
-    return func.__module__ + "." + func.__qualname__
+    try:
+        return func.__module__ + "." + func.__qualname__
+    except AttributeError:
+        raise TypeError(f"{func!r} has no name to start a key with: pass name=") from None
 
 
 def args_to_key(
