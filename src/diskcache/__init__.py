@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         GateError,
         InsecureDirectoryWarning,
         IntegerRangeError,
+        KeyInUseError,
         LockedError,
+        LockReleaseError,
         MissingExtraError,
         NetworkFilesystemWarning,
         NewerFormatError,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         QueueFullError,
         QueueKeyError,
         QueueSideError,
+        RateLimitError,
         ReadOnlyError,
         SettingError,
         StringIterableWarning,
@@ -64,6 +67,16 @@ if TYPE_CHECKING:
     )
     from diskcache.jsondisk import JSONDisk
     from diskcache.policy import EVICTION_POLICY
+    from diskcache.recipes import (
+        Averager,
+        BoundedSemaphore,
+        Lock,
+        RLock,
+        Semaphore,
+        barrier,
+        memoize_stampede,
+        throttle,
+    )
     from diskcache.sentinels import ENOVAL, UNKNOWN
     from diskcache.serializers import json_serializer
     from diskcache.settings import DEFAULT_SETTINGS
@@ -100,6 +113,8 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "GateError",
     "InsecureDirectoryWarning",
     "IntegerRangeError",
+    "KeyInUseError",
+    "LockReleaseError",
     "LockedError",
     "MissingExtraError",
     "NetworkFilesystemWarning",
@@ -110,6 +125,7 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "QueueFullError",
     "QueueKeyError",
     "QueueSideError",
+    "RateLimitError",
     "ReadOnlyError",
     "SettingError",
     "StringIterableWarning",
@@ -128,6 +144,15 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "JSONDisk",
     # policy
     "EVICTION_POLICY",
+    # recipes
+    "Averager",
+    "BoundedSemaphore",
+    "Lock",
+    "RLock",
+    "Semaphore",
+    "barrier",
+    "memoize_stampede",
+    "throttle",
     # sentinels
     "ENOVAL",
     "UNKNOWN",
@@ -144,6 +169,14 @@ _HOME: Final = {
     "Disk": "disk",
     "JSONDisk": "jsondisk",
     "EVICTION_POLICY": "policy",
+    "Averager": "recipes",
+    "BoundedSemaphore": "recipes",
+    "Lock": "recipes",
+    "RLock": "recipes",
+    "Semaphore": "recipes",
+    "barrier": "recipes",
+    "memoize_stampede": "recipes",
+    "throttle": "recipes",
     "ENOVAL": "sentinels",
     "UNKNOWN": "sentinels",
     "json_serializer": "serializers",

@@ -141,7 +141,12 @@ class Disk:
         return mode, None, staged
 
     def unpack_through_fetch(self, row: Row, read: bool, key: EncodedKey) -> Any:
-        """Decode a stored value by the `fetch` of a subclass."""
+        """Decode a stored value by the `fetch` of a subclass.
+
+        What the library keeps for itself did not pass through `store`, and is none of its business.
+        """
+        if row[0] & GUARD:
+            return Disk.unpack(self, row, read, key)
         context = self._context
         context.key, context.row = key, row
         try:

@@ -163,6 +163,26 @@ class TransactionError(DiskCacheError, sqlite3.OperationalError):
     """The transaction is gone: it was rolled back by an error inside it, or closed."""
 
 
+class LockReleaseError(DiskCacheError, RuntimeError, AssertionError):
+    """A lock was released by somebody who does not hold it."""
+
+
+class RateLimitError(DiskCacheError, RuntimeError):
+    """A throttled function was called too often, and was told not to wait.
+
+    Attributes:
+        retry_after: Seconds after which a call will be let through, if nobody else calls.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class KeyInUseError(DiskCacheError, ValueError):
+    """The key of a lock, or of another recipe, is that of an entry of another kind."""
+
+
 class LockedError(DiskCacheError, sqlite3.OperationalError):
     """Another program holds a lock on the database that this library does not take part in."""
 

@@ -23,6 +23,8 @@ ERRORS = {
 WARNINGS = {name for name, value in ERRORS.items() if issubclass(value, Warning)}
 
 VERSION_5 = {
+    "Averager",
+    "BoundedSemaphore",
     "Cache",
     "DEFAULT_SETTINGS",
     "Deque",
@@ -31,9 +33,14 @@ VERSION_5 = {
     "EVICTION_POLICY",
     "EmptyDirWarning",
     "JSONDisk",
+    "Lock",
+    "RLock",
     "Timeout",
     "UNKNOWN",
     "UnknownFileWarning",
+    "barrier",
+    "memoize_stampede",
+    "throttle",
 }
 """The names of version 5 that are here already."""
 
@@ -45,11 +52,14 @@ CAUGHT_AS = {
     "DirectoryNotADirectoryError": (NotADirectoryError, sqlite3.OperationalError),
     "DirectoryPermissionError": (PermissionError, sqlite3.OperationalError),
     "IntegerRangeError": OverflowError,
+    "KeyInUseError": ValueError,
+    "LockReleaseError": (RuntimeError, AssertionError),
     "MissingExtraError": ImportError,
     "NotPlainError": TypeError,
     "PickleKeyError": pickle.PicklingError,
     "QueueFullError": sqlite3.IntegrityError,
     "QueueKeyError": ValueError,
+    "RateLimitError": RuntimeError,
     "ReadOnlyError": (PermissionError, sqlite3.OperationalError),
     "SettingError": ValueError,
     "TagTypeError": (TypeError, sqlite3.ProgrammingError),
@@ -152,6 +162,7 @@ def test_cache_full_error_has_the_errno_of_a_full_disk():
         errors.UnknownPolicyError("unknown eviction policy 'x'"),
         errors.UntrustedPickleError("no", "bad-tag"),
         errors.CacheFullError("full"),
+        errors.RateLimitError("slow down", 2.5),
         errors.ReadOnlyError("no"),
         errors.DirectoryPermissionError(13, "no", "/x"),
     ],

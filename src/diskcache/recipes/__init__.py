@@ -7,10 +7,10 @@ argument, and keeps its state in one entry of it.
 from __future__ import annotations
 
 from diskcache.recipes.averager import Averager
-from diskcache.recipes.barrier import barrier
+from diskcache.recipes.barriers import barrier
 from diskcache.recipes.locks import BoundedSemaphore, Lock, RLock, Semaphore
 from diskcache.recipes.stampede import memoize_stampede
-from diskcache.recipes.throttle import throttle
+from diskcache.recipes.throttling import throttle
 
 __all__ = [
     "Averager",

@@ -35,6 +35,16 @@ class CacheLike(Protocol):
         """The object that serializes keys and values."""
         ...
 
+    def get(self, key: Any, default: Any = ..., *, expire_time: bool, retry: bool) -> Any:
+        """Return the value of *key*, with its expire_time if asked."""
+        ...
+
+    def set(
+        self, key: Any, value: Any, expire: float | None = ..., *, tag: Tag = ..., retry: bool = ...
+    ) -> bool:
+        """Store *value* under *key*."""
+        ...
+
     def transact(self, retry: bool = ...) -> AbstractContextManager[None]:
         """Return a context in which operations happen together or not at all."""
         ...
@@ -70,7 +80,7 @@ class Cell:
     @property
     def directory(self) -> str:
         """Absolute path of the directory that the entry is in."""
-        return self._cache._files.directory
+        return self._cache._files._directory
 
     @property
     def clock(self) -> Clock:

@@ -20,6 +20,8 @@ from diskcache.files import LOCKS, OWN_NAME, RESERVED, TEMPORARY, is_safe
 
 T = TypeVar("T")
 
+OWN_FOLDERS: Final = (TEMPORARY, LOCKS)
+"""Folders that come and go by rules of their own."""
 OWN_FOLDER: Final = re.compile(r"[0-9a-f]{2}(?:[/\\][0-9a-f]{2})?")
 
 ROWS_WITH_FILES: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE file IS NOT NULL"
@@ -118,7 +120,7 @@ def _files_have_rows(link: Link, fix: bool) -> Iterator[Finding]:
             continue
         if relative == ".":
             files = [name for name in files if name not in RESERVED]
-            folders[:] = [name for name in folders if name not in RESERVED]
+            folders[:] = [name for name in folders if name not in OWN_FOLDERS]
         for name in sorted(files):
             yield from _check_file(link, name if relative == "." else f"{relative}/{name}", fix)
     yield from _check_folders(link, directory, fix)
@@ -136,7 +138,7 @@ def _check_folders(link: Link, directory: str, fix: bool) -> Iterator[Finding]:
     doomed = {os.path.join(directory, name) for name in link.doomed}
     empty: set[str] = set()
     emptied: set[str] = set()
-    kept = {directory, *(os.path.join(directory, name) for name in (TEMPORARY, LOCKS))}
+    kept = {directory, *(os.path.join(directory, name) for name in OWN_FOLDERS)}
     for folder, folders, files in os.walk(directory, topdown=False):
         if folder in kept:
             continue

@@ -1,0 +1,207 @@
+"""A memoizing decorator that computes results anew before they expire, in the background.
+
+The decision follows A. Vattani, F. Chierichetti and K. Lowenstein, "Optimal Probabilistic Cache
+Stampede Prevention", VLDB 2015: the nearer the expiry, and the longer the function takes, the
+likelier is a call to be the one that starts the computation.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import random
+import threading
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from diskcache.clock import Clock
+from diskcache.entry import Tag
+from diskcache.errors import Timeout
+from diskcache.memoizing import Memoized, check_name, key_maker
+from diskcache.recipes.rows import CacheLike, Cell
+from diskcache.sentinels import ENOVAL
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+COMPUTATIONS: Final = 8
+"""Computations that a process has in the background at a time; calls beyond start none."""
+
+
+def memoize_stampede(
+    cache: CacheLike,
+    expire: float | None,
+    name: str | None = None,
+    typed: bool = False,
+    tag: Tag = None,
+    beta: float = 1,
+    ignore: Collection[int | str] = (),
+) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+    """Return a decorator that caches results and renews them early, so that no call waits.
+
+    A call that finds a result returns it. Near the expiry, one of the calls also starts a thread
+    that computes it anew; of all threads and processes one at a time does. A call that finds no
+    result computes it: where many may at once, put a `barrier` around the function. An error in
+    the background goes to `threading.excepthook`, and the result stays until it expires. The
+    interpreter waits at its exit for what is being computed.
+
+    Cost: of a hit, a `get`; of a miss, the call and a `set`.
+
+    Args:
+        cache: Where the results are.
+        expire: Seconds until a result expires; None means never, and never early.
+        name: Starts the keys; None for the full name of the function.
+        typed: Keep arguments of different types apart.
+        tag: Label for `evict`.
+        beta: More than 1 renews earlier, less than 1 later, 0 never early.
+        ignore: Positions and names of arguments that do not matter.
+
+    Raises:
+        TypeError: *name* is a function: a decorator was used without its parentheses.
+
+    Example:
+        >>> from diskcache import memoize_stampede
+        >>> @memoize_stampede(cache, expire=60)
+        ... def landing_page(language):
+        ...     return f'Welcome ({language})'
+        >>> landing_page('en'), landing_page('en')
+        ('Welcome (en)', 'Welcome (en)')
+        >>> landing_page.__cache_key__('en') in cache
+        True
+    """
+    check_name(name)
+
+    def decorator(func: Callable[P, R]) -> Memoized[P, R]:
+        cache_key = key_maker(func, name=name, typed=typed, ignore=ignore)
+        results = _Results(cache, expire, tag, beta, func)
+
+        @functools.wraps(func)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            key = cache_key(args, kwargs)
+            compute = functools.partial(func, *args, **kwargs)
+            result = results.get(key, compute)
+            return cast("R", results.renew(key, compute) if result is ENOVAL else result)
+
+        def key_of(*args: P.args, **kwargs: P.kwargs) -> tuple[Any, ...]:
+            return cache_key(args, kwargs)
+
+        wrapper.__cache_key__ = key_of  # type: ignore[attr-defined]
+        return cast("Memoized[P, R]", wrapper)
+
+    return decorator
+
+
+class _Results:
+    """Pairs of a result and the seconds that it took, under the keys of calls."""
+
+    def __init__(
+        self,
+        cache: CacheLike,
+        expire: float | None,
+        tag: Tag,
+        beta: float,
+        func: Callable[..., Any],
+    ) -> None:
+        self._cache = cache
+        self._expire = expire
+        self._tag = tag
+        self._beta = beta
+        self._name = getattr(func, "__qualname__", "function")
+        self._clock: Clock = Cell(cache, self._name).clock
+
+    def get(self, key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
+        """Return the result, or `ENOVAL`; start to renew it if it is time."""
+        pair, expire_time = self._cache.get(key, ENOVAL, expire_time=True, retry=True)
+        match pair:
+            # A Disk of the user may give a list for a tuple.
+            case (result, int() | float() as delta):
+                if expire_time is not None and not self._is_early(expire_time, delta):
+                    self._renew_behind(key, delta, compute)
+                return result
+        return ENOVAL
+
+    def _is_early(self, expire_time: float, delta: float) -> bool:
+        """Draw whether it is too early to renew."""
+        left = expire_time - self._clock.time()
+        # 1 - random() is never 0, which has no logarithm.
+        return -delta * self._beta * math.log(1 - random.random()) < left
+
+    def renew(self, key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
+        """Compute a result, store it, and return it."""
+        start = self._clock.monotonic()
+        result = compute()
+        delta = self._clock.monotonic() - start
+        if self._expire is None or self._expire > 0:
+            self._cache.set(key, (result, delta), expire=self._expire, tag=self._tag, retry=True)
+        return result
+
+    def _renew_behind(self, key: tuple[Any, ...], delta: float, compute: Callable[[], Any]) -> None:
+        """Renew a result in the background, unless somebody does already."""
+        guard = Cell(self._cache, (*key, ENOVAL))
+        entry = Cell(self._cache, key)
+
+        def work() -> None:
+            try:
+                self.renew(key, compute)
+            finally:
+                guard.disconnect()
+                entry.disconnect()
+
+        def may_start() -> bool:
+            # A hit waits for nobody: whoever finds the write lock taken leaves it to the next call.
+            with suppress(Timeout):
+                return guard.change(lambda value: (None, value is ENOVAL), 0, expire=delta)
+            return False
+
+        _background.start(work, may_start, f"renewing {self._name}")
+
+
+class _Background:
+    """A bounded number of threads that the interpreter waits for at its exit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget the threads of the parent, in a forked child."""
+        self._slots = threading.BoundedSemaphore(self._limit)
+
+    def start(self, work: Callable[[], None], may_start: Callable[[], bool], name: str) -> bool:
+        """Run *work* in a thread if there is room and *may_start* says so; tell whether."""
+        slots = self._slots
+        # Once the main thread has ended, nobody would wait for another one.
+        if not threading.main_thread().is_alive() or not slots.acquire(blocking=False):
+            return False
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                slots.release()
+
+        started = False
+        try:
+            if may_start():
+                started = _started(threading.Thread(target=run, name=name, daemon=False))
+        finally:
+            if not started:
+                slots.release()
+        return started
+
+
+def _started(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:
+        # No thread can be had: the result is renewed by a later call, or when it is gone.
+        return False
+    return True
+
+
+_background: Final = _Background(COMPUTATIONS)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_background.renew)

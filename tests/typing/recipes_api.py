@@ -1,0 +1,87 @@
+"""What type checkers know about recipes and memoized functions. Checked, never run."""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+from diskcache import (
+    Averager,
+    BoundedSemaphore,
+    Cache,
+    Lock,
+    RLock,
+    Semaphore,
+    barrier,
+    memoize_stampede,
+    throttle,
+)
+
+
+def locks(cache: Cache) -> None:
+    for lock in (
+        Lock(cache, "k", expire=5, tag="t"),
+        RLock(cache, ("k", 1)),
+        BoundedSemaphore(cache, "k", value=3),
+        Semaphore(cache, "k", 0),
+    ):
+        assert_type(lock.acquire(), int)
+        assert_type(lock.acquire(blocking=True, timeout=0.5), int)
+        assert_type(lock.locked(), bool)
+        lock.release()
+        with lock as nothing:
+            assert_type(nothing, None)
+    BoundedSemaphore(cache, "k").release(2)
+    Lock({}, "k")  # type: ignore[arg-type]
+
+
+def averager(cache: Cache) -> None:
+    numbers = Averager(cache, "k", expire=5)
+    numbers.add(1)
+    assert_type(numbers.get(), float | None)
+    assert_type(numbers.pop(), float | None)
+
+
+def decorators(cache: Cache) -> None:
+    @barrier(cache, Lock, expire=5)
+    def one(number: int) -> str:
+        return str(number)
+
+    @throttle(cache, count=2, seconds=1, blocking=False)
+    def two(number: int) -> str:
+        return str(number)
+
+    @memoize_stampede(cache, expire=60, beta=0.5)
+    def three(number: int, *, label: str = "") -> str:
+        return label * number
+
+    assert_type(one(1), str)
+    assert_type(two(1), str)
+    assert_type(three(1, label="x"), str)
+    assert_type(three.__cache_key__(1), tuple[Any, ...])
+    one("x")  # type: ignore[arg-type]
+    two("x")  # type: ignore[arg-type]
+    three("x")  # type: ignore[arg-type]
+
+
+CACHE = Cache()
+
+
+class Shop:
+    @CACHE.memoize(ignore={"self"})
+    def price(self, article: str, amount: int = 1) -> float:
+        return len(article) * float(amount)
+
+    @staticmethod
+    @CACHE.memoize()
+    def tax(amount: float) -> float:
+        return amount * 0.2
+
+
+def methods(shop: Shop) -> None:
+    assert_type(shop.price("x", 2), float)
+    assert_type(shop.price("x", amount=2), float)
+    assert_type(Shop.price(shop, "x"), float)
+    assert_type(Shop.price.__cache_key__(shop, "x"), tuple[Any, ...])
+    assert_type(Shop.tax(1.0), float)
+    shop.price(1)  # type: ignore[arg-type]
+    shop.price()  # type: ignore[call-arg]
