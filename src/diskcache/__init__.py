@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         UntrustedPickleError,
         UntrustedPickleWarning,
     )
+    from diskcache.index import Index
     from diskcache.jsondisk import JSONDisk
     from diskcache.policy import EVICTION_POLICY
     from diskcache.recipes import (
@@ -140,6 +141,8 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "UnsafeSQLiteError",
     "UntrustedPickleError",
     "UntrustedPickleWarning",
+    # index
+    "Index",
     # jsondisk
     "JSONDisk",
     # policy
@@ -166,6 +169,7 @@ _HOME: Final = {
     "Cache": "cache",
     "CacheInfo": "cache",
     "Deque": "deque",
+    "Index": "index",
     "Disk": "disk",
     "JSONDisk": "jsondisk",
     "EVICTION_POLICY": "policy",

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from diskcache.deque import Deque
+from diskcache.index import Index
 
-__all__ = ["Deque"]
+__all__ = ["Deque", "Index"]

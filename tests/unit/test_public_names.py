@@ -32,6 +32,7 @@ VERSION_5 = {
     "ENOVAL",
     "EVICTION_POLICY",
     "EmptyDirWarning",
+    "Index",
     "JSONDisk",
     "Lock",
     "RLock",
