@@ -163,8 +163,11 @@ class TransactionError(DiskCacheError, sqlite3.OperationalError):
     """The transaction is gone: it was rolled back by an error inside it, or closed."""
 
 
-class LockReleaseError(DiskCacheError, RuntimeError, AssertionError):
-    """A lock was released by somebody who does not hold it."""
+class LockReleaseError(DiskCacheError, RuntimeError, AssertionError, ValueError):
+    """A lock was released by somebody who does not hold it.
+
+    The standard library raises RuntimeError for a lock and ValueError for a semaphore.
+    """
 
 
 class RateLimitError(DiskCacheError, RuntimeError):

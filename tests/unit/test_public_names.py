@@ -54,7 +54,7 @@ CAUGHT_AS = {
     "DirectoryPermissionError": (PermissionError, sqlite3.OperationalError),
     "IntegerRangeError": OverflowError,
     "KeyInUseError": ValueError,
-    "LockReleaseError": (RuntimeError, AssertionError),
+    "LockReleaseError": (RuntimeError, AssertionError, ValueError),
     "MissingExtraError": ImportError,
     "NotPlainError": TypeError,
     "PickleKeyError": pickle.PicklingError,

@@ -154,12 +154,18 @@ def test_acquire_refuses_what_threading_refuses(cache, kind, args, message):
 
 
 @each_kind
+def test_acquire_refuses_a_timeout_that_no_lock_can_wait_for(cache, kind):
+    with pytest.raises(OverflowError, match="timeout must be at most"):
+        kind(cache, "k").acquire(timeout=1e100)
+
+
+@each_kind
 def test_acquire_takes_none_for_no_timeout(cache, kind):
     assert kind(cache, "k").acquire(timeout=None) >= 1
 
 
 @pytest.mark.parametrize("kind", [Lock, RLock, BoundedSemaphore])
-@pytest.mark.parametrize("error", [RuntimeError, AssertionError, LockReleaseError])
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, ValueError])
 def test_release_of_a_free_lock_is_an_error(cache, kind, error):
     with pytest.raises(error, match="not held here"):
         kind(cache, "k").release()
@@ -701,3 +707,30 @@ def test_number_after_a_boot_is_above_what_a_power_failure_may_have_lost(cache, 
     monkeypatch.setattr(liveness.host, "boot_id", lambda: 99)
 
     assert lock.acquire() == 2**32 > first
+
+
+# -- Several caches behind one face ------------------------------------------------------------
+
+
+class Sharded:
+    """As much of a sharded cache as locks use."""
+
+    def __init__(self, shards):
+        self._shards = shards
+        self.disk = shards[0].disk
+
+
+@each_kind
+def test_lock_is_in_the_shard_of_its_key(make_cache, tmp_path, kind):
+    shards = [make_cache(tmp_path / str(number)) for number in range(3)]
+    held = [kind(Sharded(shards), number) for number in range(6)]
+    for lock in held:
+        lock.acquire()
+
+    assert [sorted(shard) for shard in shards] == [[0, 3], [1, 4], [2, 5]]
+    assert all(kind(Sharded(shards), float(number)).locked() for number in range(6))
+
+    for lock in held:
+        lock.release()
+
+    assert [len(shard) for shard in shards] == [0, 0, 0]

@@ -132,6 +132,7 @@ class _Shared:
 
         Raises:
             ValueError: *timeout* is negative, or given although *blocking* is false.
+            OverflowError: *timeout* is beyond `threading.TIMEOUT_MAX`.
             GateError: The lock is taken, and this thread is inside a transaction of the cache, so
                 that nobody could give it back.
             KeyInUseError: The key is that of an entry that is not a lock.
@@ -474,6 +475,8 @@ def _limit(blocking: bool, timeout: float | None) -> float | None:
         return 0
     if timeout < 0 and timeout != -1:
         raise ValueError(f"timeout must be a number of seconds, 0 or more, or -1: got {timeout!r}")
+    if timeout > threading.TIMEOUT_MAX:
+        raise OverflowError(f"timeout must be at most {threading.TIMEOUT_MAX} seconds")
     return None if timeout == -1 else timeout
 
 
