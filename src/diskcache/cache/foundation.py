@@ -490,4 +490,9 @@ def expanded(directory: str | bytes | os.PathLike[str] | None) -> str:
     if directory is None:
         return tempfile.mkdtemp(prefix="diskcache-")
     text = os.fsdecode(directory) if isinstance(directory, (bytes, os.PathLike)) else str(directory)
+    if not text:
+        raise SettingError(
+            "directory must not be empty: pass a path, '.' for the working directory, or None for"
+            " a new temporary directory"
+        )
     return os.path.expandvars(os.path.expanduser(text))

@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 OWN_FOLDERS: Final = (TEMPORARY, LOCKS)
 """Folders that come and go by rules of their own."""
+LEFTOVER: Final = re.compile(r"(?:cache\.db|control)\.new(?:-journal|-wal|-shm)?")
+"""What a process that was killed while it made a cache may leave."""
+
 OWN_FOLDER: Final = re.compile(r"[0-9a-f]{2}(?:[/\\][0-9a-f]{2})?")
 
 ROWS_WITH_FILES: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE file IS NOT NULL"
@@ -112,36 +115,44 @@ def _files_have_rows(link: Link, fix: bool) -> Iterator[Finding]:
     A folder that holds a cache of its own is left alone. Only files with names of ours are
     removed: what a user put here stays.
     """
-    directory = link.site.directory
-    for folder, folders, files in os.walk(directory, topdown=True):
-        relative = os.path.relpath(folder, directory).replace(os.sep, "/")
-        if relative != "." and "cache.db" in files:
-            folders.clear()
-            continue
-        if relative == ".":
-            files = [name for name in files if name not in RESERVED]
-            folders[:] = [name for name in folders if name not in OWN_FOLDERS]
+    walked = list(_walk(link.site.directory))
+    for folder, _, files in walked:
+        relative = os.path.relpath(folder, link.site.directory).replace(os.sep, "/")
         for name in sorted(files):
             yield from _check_file(link, name if relative == "." else f"{relative}/{name}", fix)
-    yield from _check_folders(link, directory, fix)
+    yield from _check_folders(link, walked, fix)
+
+
+def _walk(directory: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield folders, the folders in them and the files in them, but for what is known."""
+    for folder, folders, files in os.walk(directory, topdown=True):
+        if folder == directory:
+            files = [name for name in files if name not in RESERVED]
+            folders[:] = [name for name in folders if name not in OWN_FOLDERS]
+        elif "cache.db" in files:
+            folders.clear()
+            # It is not empty; what is in it is the business of that cache.
+            yield folder, ["cache.db"], []
+            continue
+        yield folder, list(folders), files
 
 
 def _check_file(link: Link, name: str, fix: bool) -> Iterator[Finding]:
     if link.execute(sql.NAMES_FILE, (name,)).get is not None:
         return
     yield Finding("file", f"unknown file: {os.path.join(link.site.directory, name)}")
-    if fix and OWN_NAME.fullmatch(name):
+    if fix and (OWN_NAME.fullmatch(name) or LEFTOVER.fullmatch(name)):
         link.doomed.append(name)
 
 
-def _check_folders(link: Link, directory: str, fix: bool) -> Iterator[Finding]:
+def _check_folders(
+    link: Link, walked: list[tuple[str, list[str], list[str]]], fix: bool
+) -> Iterator[Finding]:
+    directory = link.site.directory
     doomed = {os.path.join(directory, name) for name in link.doomed}
     empty: set[str] = set()
     emptied: set[str] = set()
-    kept = {directory, *(os.path.join(directory, name) for name in OWN_FOLDERS)}
-    for folder, folders, files in os.walk(directory, topdown=False):
-        if folder in kept:
-            continue
+    for folder, folders, files in reversed(walked[1:]):
         inside = [os.path.join(folder, name) for name in (*folders, *files)]
         if all(path in empty for path in inside):
             yield Finding("directory", f"empty directory: {folder}")
@@ -164,7 +175,7 @@ def _values_are_sound(link: Link, fix: bool) -> Iterator[Finding]:
 def _totals_are_exact(link: Link, fix: bool) -> Iterator[Finding]:
     """The totals of the control file are those of the rows."""
     control = link.site.control
-    if control is None:
+    if control is None or not control.is_clean:
         return
     # What this transaction repaired is not in the words yet, but is in the rows.
     for name, word, statement, delta in (

@@ -131,9 +131,6 @@ def _open(place: Place, here: site.Site) -> Link:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = _read(connection, place.directory)
         configure(connection, place, rules.believed(found.settings)[0])
-        if place.settings["sqlite_journal_mode"].lower() == "wal":
-            # Without a log, readers and writers stop each other, and wait.
-            connection.set_busy_timeout(0)
     except BaseException:
         connection.close()
         raise
@@ -188,11 +185,14 @@ def _connect_to_look(directory: str) -> apsw.Connection:
 
 def _refuse_odd_files(path: str) -> None:
     """Refuse what is no regular file: to open a pipe would hang, a link leads elsewhere."""
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise CacheFormatError(
-                f"{path!r} is not a regular file: choose another directory, or remove it"
-            )
+    try:
+        is_regular = stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return  # Opening it will tell why.
+    if not is_regular:
+        raise CacheFormatError(
+            f"{path!r} is not a regular file: choose another directory, or remove it"
+        )
 
 
 def configure(
@@ -217,6 +217,8 @@ def configure(
         execute(f"PRAGMA journal_mode = {journal}").fetchall()
     if journal == "wal":
         persist_log(connection, True)
+    # Without a log, readers and writers stop each other, and wait.
+    connection.set_busy_timeout(0 if journal == "wal" else int(LONGEST_OPENING * 1000))
     for name, value in sorted(place.pragmas.items()):
         run_pragma(connection, name, value)
 
