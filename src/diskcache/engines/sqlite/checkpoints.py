@@ -64,7 +64,7 @@ class Checkpointer:
             return
         gate = link.site.gate
         try:
-            gate.acquire(WRITERS_WAIT, self)
+            gate.acquire(WRITERS_WAIT, link)
             link.con.set_busy_timeout(READERS_WAIT)
             link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
             self._next = 0
@@ -77,4 +77,4 @@ class Checkpointer:
                 with suppress(apsw.Error):
                     link.con.set_busy_timeout(0)
             finally:
-                gate.release(self)
+                gate.release(link)

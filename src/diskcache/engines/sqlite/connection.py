@@ -231,8 +231,8 @@ class Link:
         handler that reads in between must not take it over."""
         self.is_looking = False
         self.is_uncertain = False
-        """Whether a step was left in the middle and the transaction goes on: totals and files are
-        looked up when it ends."""
+        """Whether a step was left in the middle and the transaction goes on: then nobody knows its
+        totals and files without looking."""
         self.site = site
         self.cache_id = cache_id
         self.files = files
@@ -389,10 +389,12 @@ class Link:
             if control is None or not self.has_changes:
                 self.run("COMMIT")
             elif self.is_uncertain:
-                # The next writer finds the totals unfinished, and counts.
+                # The next writer finds the totals unfinished, and counts; it finds the files.
                 control.words[BEGIN] = (control.words[BEGIN] + 1) & MASK
+                control.words[FILES] = 1
                 self.run("COMMIT")
-                self._remove_unnamed()
+                self.published.clear()
+                self.doomed.clear()
             else:
                 words = control.words
                 began = (words[BEGIN] + 1) & MASK

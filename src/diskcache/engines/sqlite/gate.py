@@ -54,7 +54,7 @@ class Gate:
 
         Args:
             wait: Seconds.
-            holder: Whoever takes it; passed to `release`.
+            holder: Whoever takes it, an object that no other thread passes; see `release`.
 
         Raises:
             GateError: This thread has it already.

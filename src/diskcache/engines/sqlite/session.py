@@ -169,6 +169,7 @@ class Session:
             self._close_idle()
 
     def _close_idle(self) -> None:
+        me = object()
         for link in list(self._links):
             gate = link.site.gate
             if link.is_closed:
@@ -177,11 +178,11 @@ class Session:
                 # With the gate in hand, no other thread of this process is in a transaction.
                 try:
                     if not self.is_readonly:
-                        gate.acquire(0, gate)
+                        gate.acquire(0, me)
                     if not link.depth:
                         link.close()
                 finally:
-                    gate.release(gate)
+                    gate.release(me)
 
     # -- Running steps --
 
@@ -278,6 +279,9 @@ class Session:
             raise transaction_lost(self.directory)
         try:
             return step(link, *args)
+        except (DiskCacheError, KeyError, TypeError, ValueError, OverflowError):
+            # Steps refuse before they change anything.
+            raise
         except (apsw.Error, OSError) as exc:
             # A full disk, or an interrupt, rolls all of the transaction back.
             link.is_broken = not link.con.in_transaction

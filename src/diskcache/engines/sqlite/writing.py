@@ -192,8 +192,9 @@ def _store_slowly(
     mode, value, staged = payload
     if staged is not None:
         link.note_files()
-        link.files.publish(staged)
+        # Noted before it is there: a signal handler may raise in between.
         link.published.append(staged.name)
+        link.files.publish(staged)
     file, size, checksum = (
         (None, 0, None) if staged is None else (staged.name, staged.size, staged.checksum)
     )
@@ -211,9 +212,9 @@ def _store_slowly(
         else:
             rowid = found[0]
             link.execute(sql.REPLACE, (*times, *shared, *tail, rowid))
-    except BaseException:
+    except (TypeError, ValueError, OverflowError):
         if staged is not None:
-            # Inside a longer transaction that goes on, nobody else would remove it.
+            # Refused, not interrupted: a longer transaction goes on without the file.
             link.published.remove(staged.name)
             link.files.remove(staged.name)
         raise
