@@ -60,7 +60,7 @@ def _split(name: str) -> tuple[list[str], str]:
     """
     parts = name.split("/")
     if not all(map(SAFE_PART.fullmatch, parts)):
-        raise OSError(errno.EACCES, "name leads outside the cache directory", name)
+        raise OSError(errno.EINVAL, "name leads outside the cache directory", name)
     return parts[:-1], parts[-1]
 
 
@@ -144,7 +144,7 @@ class ValueFiles:
             return
         folders, last = _split(staged.name)
         if not is_safe(staged.name):
-            raise OSError(errno.EACCES, "not the name of a value file", staged.name)
+            raise OSError(errno.EINVAL, "not the name of a value file", staged.name)
         from_folders, temporary = _split(staged.temporary)
         for attempt in range(TRIES):
             try:
@@ -239,7 +239,7 @@ class ValueFiles:
     def _open(self, name: str) -> int:
         folders, last = _split(name)
         if not is_safe(name):
-            raise OSError(errno.EACCES, "not the name of a value file", name)
+            raise OSError(errno.EINVAL, "not the name of a value file", name)
         # O_NONBLOCK: a planted pipe must not hang the reader; it means nothing for files.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with self._folder(folders) as folder:
