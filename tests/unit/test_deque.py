@@ -35,6 +35,18 @@ class Thing:
         return hash(self.name)
 
 
+class Nosy:
+    """A value that uses a cache while it is loaded."""
+
+    used: Cache
+
+    def __setstate__(self, _state: Any) -> None:
+        Nosy.used.delete("nothing")
+
+    def __getstate__(self) -> tuple[int]:
+        return (1,)
+
+
 class Upside(Disk):
     """A disk of a user, which stores text backwards."""
 
@@ -443,6 +455,13 @@ class TestCaches:
 
         assert list(deque) == ["new"]
         assert deque[0] == deque.peekleft() == deque.popleft() == "new"
+
+    def test_item_may_use_the_cache_while_it_is_loaded(self, deque):
+        Nosy.used = deque.cache
+        deque.append(Nosy())
+
+        assert type(deque.popleft()) is Nosy
+        assert len(deque) == 0
 
     def test_transaction_that_fails_brings_everything_back(self, deque):
         deque.extend([1, 2, 3])

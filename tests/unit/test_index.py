@@ -227,6 +227,22 @@ class TestOneStep:
 
         assert set(got) == {index["key"]}
 
+    def test_setdefault_looks_again_with_the_lock_in_hand(self, index, make_cache, monkeypatch):
+        other, access = Index.fromcache(make_cache()), index._access
+        real, locked = access.get, []
+
+        def get(key: Any) -> Any:
+            value = real(key)
+            if not locked:
+                other[key] = "theirs"
+            locked.append(index.cache._engine.in_transaction())
+            return value
+
+        monkeypatch.setattr(access, "get", get)
+
+        assert index.setdefault("key", "mine") == "theirs"
+        assert locked == [False, True]
+
     def test_transaction_that_fails_brings_everything_back(self, index):
         index.update(a=1, b=2)
         with pytest.raises(RuntimeError), index.transact():

@@ -42,10 +42,10 @@ class Line:
         packed = access.pack_early(value, False)
 
         def pack(key: EncodedKey) -> Payload:
-            return packed or access.pack(value, key)
+            return access.pack(value, key)
 
         try:
-            self._engine.push(None, side, pack, None, None, access.now(), None)
+            self._engine.push(None, side, packed or pack, None, None, access.now(), None)
         except BaseException:
             access.discard(packed)
             raise

@@ -62,10 +62,12 @@ class QueueMethods(EntryMethods):
         packed = self._pack_early(value, read)
 
         def pack(key: EncodedKey) -> Payload:
-            return packed or self._pack(value, read, key)
+            return self._pack(value, read, key)
 
         try:
-            return self._engine.push(prefix, side, pack, expire_time, tag, now, self._wait(retry))
+            return self._engine.push(
+                prefix, side, packed or pack, expire_time, tag, now, self._wait(retry)
+            )
         except BaseException:
             self._discard(packed)
             raise

@@ -195,7 +195,7 @@ class Engine(Protocol):
         self,
         prefix: str | None,
         side: str,
-        pack: Callable[[EncodedKey], Payload],
+        pack: Callable[[EncodedKey], Payload] | Payload,
         expire_time: float | None,
         tag: Tag,
         now: float,
@@ -203,7 +203,7 @@ class Engine(Protocol):
     ) -> int | str:
         """Store an entry beyond the last (`'back'`) or first (`'front'`) key; return its key.
 
-        *pack* is called with the key once it is known, and makes the value.
+        *pack* is the value, or called with the key once it is known, and makes the value.
 
         Raises:
             QueueFullError: No number is left on that side.

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
+from diskcache.engines.base import SkipEntry
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import (
@@ -30,12 +31,17 @@ from diskcache.engines.sqlite.control import (
 )
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint
 from diskcache.engines.sqlite.gate import GateClosed
-from diskcache.entry import DbValue, EncodedKey, Tag
+from diskcache.engines.sqlite.queues import next_key
+from diskcache.entry import MODE, DbValue, EncodedKey, Payload, Row, Tag
+from diskcache.errors import DiskCacheError
+from diskcache.keys import queue_bounds
 
 T = TypeVar("T")
 
 _random_bits: Final = random.Random().getrandbits
 INT64_MAX: Final = 2**63 - 1
+PICKLE: Final = 4
+"""Mode of values whose loading runs code of users, which may use the cache."""
 
 
 def _duties(link: Link) -> memoryview[int] | None:
@@ -150,6 +156,88 @@ def _delete(link: Link, words: memoryview[int], values: tuple[Any, ...]) -> int:
         words[COUNT] -= 1
     words[END] = began
     return changed
+
+
+def push(
+    link: Link,
+    culler: Culler,
+    prefix: str | None,
+    side: str,
+    payload: Payload,
+    now: float,
+    wait: float | None,
+) -> Any:
+    """Store an entry beyond an end of a queue; None if that needs the long way."""
+    return _with_gate(link, wait, _push, culler, prefix, side, payload, now)
+
+
+def _push(
+    link: Link,
+    words: memoryview[int],
+    culler: Culler,
+    prefix: str | None,
+    side: str,
+    payload: Payload,
+    now: float,
+) -> Any:
+    statement = sql.QUEUE_LAST if side == "back" else sql.QUEUE_FIRST
+    try:
+        key = next_key(prefix, side, link.run(statement, queue_bounds(prefix)).get)
+    except (apsw.Error, DiskCacheError):
+        # Raised again on the long way; from here it would keep the control file mapped.
+        return None
+    mode, value, _ = payload
+    is_stored = _put(link, words, culler, (key, 1), mode, value, None, None, now)
+    return key if is_stored else None
+
+
+def pull(
+    link: Link,
+    prefix: str | None,
+    side: str,
+    now: float,
+    wait: float | None,
+    load: Callable[[EncodedKey, Row], T],
+) -> tuple[tuple[EncodedKey, T] | None] | None:
+    """Take the entry at an end of a queue; None if that needs the long way.
+
+    What was taken, or None if the queue is empty, is in a tuple.
+    """
+    return _with_gate(link, wait, _pull, prefix, side, now, load)
+
+
+def _pull(
+    link: Link,
+    words: memoryview[int],
+    prefix: str | None,
+    side: str,
+    now: float,
+    load: Callable[[EncodedKey, Row], T],
+) -> tuple[tuple[EncodedKey, T] | None] | None:
+    statement = sql.PULL_LAST if side == "back" else sql.PULL_FIRST
+    try:
+        found = link.run(statement, queue_bounds(prefix)).get
+    except apsw.Error:
+        return None
+    if found is None:
+        return (None,)
+    key, row = found[:2], found[2:]
+    is_expired = row[5] is not None and row[5] < now
+    if is_expired or row[2] is not None or row[MODE] == PICKLE:
+        return None
+    try:
+        result = load(key, row)
+    except (SkipEntry, DiskCacheError):
+        return None
+    began = words[BEGIN] = (words[BEGIN] + 1) & MASK
+    try:
+        link.run(sql.DELETE_ROW, (row[8],))
+    except apsw.Error:
+        words[END] = began
+        return None
+    words[COUNT] -= 1
+    words[END] = began
+    return ((key, result),)
 
 
 def incr(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeGuard, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar, cast
 
 import apsw
 
@@ -272,16 +272,24 @@ class SqliteEngine(Session):
         self,
         prefix: str | None,
         side: str,
-        pack: Callable[[EncodedKey], Payload],
+        pack: Callable[[EncodedKey], Payload] | Payload,
         expire_time: float | None,
         tag: Tag,
         now: float,
         wait: float | None,
     ) -> int | str:
         """Store an entry beyond an end of a queue; return its key."""
-        args = (self._culler, prefix, side, pack, expire_time, tag, now)
-        key: int | str = self._write(wait, queues.push, *args)
-        return key
+        link, culler = self._local.link, self._culler
+        is_plain = isinstance(pack, tuple) and pack[2] is None
+        key: int | str | None
+        if is_plain and expire_time is None and tag is None and self._is_ready(link):
+            key = alone.push(link, culler, prefix, side, cast("Payload", pack), now, wait)
+            if key is not None:
+                self._tend_log(link)
+                return key
+        args = (culler, prefix, side, pack, expire_time, tag, now)
+        key = self._write(wait, queues.push, *args)
+        return cast("int | str", key)
 
     def pull(
         self,
@@ -298,6 +306,12 @@ class SqliteEngine(Session):
             statement = sql.PULL_LAST if side == "back" else sql.PULL_FIRST
             with suppress(SkipEntry):
                 return self._glance(statement, queue_bounds(prefix), now, load)
+        link = self._local.link
+        if remove and self._is_ready(link):
+            taken = alone.pull(link, prefix, side, now, wait, load)
+            if taken is not None:
+                self._tend_log(link)
+                return taken[0]
         return self._write(wait, queues.pull, prefix, side, now, load, remove)
 
     def edge(

@@ -22,7 +22,7 @@ def push(
     culler: Culler,
     prefix: str | None,
     side: str,
-    pack: Callable[[EncodedKey], Payload],
+    pack: Callable[[EncodedKey], Payload] | Payload,
     expire_time: float | None,
     tag: Tag,
     now: float,
@@ -30,13 +30,20 @@ def push(
     """Store an entry beyond the end of a queue."""
     statement = sql.QUEUE_LAST if side == "back" else sql.QUEUE_FIRST
     last = link.execute(statement, queue_bounds(prefix)).get
-    key = _next_key(prefix, side, last)
+    key = next_key(prefix, side, last)
     encoded = (key, 1)
-    put(link, culler, encoded, pack(encoded), expire_time, tag, now)
+    payload = pack if isinstance(pack, tuple) else pack(encoded)
+    put(link, culler, encoded, payload, expire_time, tag, now)
     return key
 
 
-def _next_key(prefix: str | None, side: str, last: Any) -> Any:
+def next_key(prefix: str | None, side: str, last: Any) -> Any:
+    """Return the key beyond *last*, the one at the end of a queue, or None.
+
+    Raises:
+        QueueKeyError: It does not end in a number.
+        QueueFullError: No number is left.
+    """
     if last is None:
         return queue_key(prefix, QUEUE_START)
     number: Any = queue_number(prefix, last)
