@@ -310,6 +310,8 @@ class Culler:
 
         Ends as soon as the volume is small enough.
         """
+        if self.policy.rank is Rank.NONE:
+            return 0  # Entries may still have the ranks of an earlier policy.
         self.flush_reads(link)
         pages = link.execute("PRAGMA page_count").get
         volume = self._volume_of(link, pages)
