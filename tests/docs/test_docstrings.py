@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import tempfile
 
 import pytest
 
@@ -38,6 +39,7 @@ EXAMPLES = examples()
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
 def test_example_prints_what_it_shows(example, cache, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     report = []
     runner = doctest.DocTestRunner(verbose=False, optionflags=FLAGS)
     example.globs = {**example.globs, "cache": cache}

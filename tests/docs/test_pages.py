@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import re
 import sys
+import tempfile
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,7 @@ def run_block(block: Block, namespace: dict[str, object], name: str) -> None:
 def module(monkeypatch, tmp_path):
     """A module for the code of a page, so that what it defines can be pickled."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     made = types.ModuleType("page_of_the_documentation")
     monkeypatch.setitem(sys.modules, made.__name__, made)
     return made

@@ -6,6 +6,7 @@ import collections
 import copy
 import math
 import pickle
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,6 +56,12 @@ class Upside(Disk):
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         return super().fetch(mode, filename, value, read)[::-1]
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep directories that nobody named where the test can be cleaned up."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture

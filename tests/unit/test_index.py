@@ -52,6 +52,12 @@ class Upside(Disk):
         return super().fetch(mode, filename, value, read)[::-1]
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep directories that nobody named where the test can be cleaned up."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 @pytest.fixture
 def index(make_cache: Callable[..., Cache]) -> Index:
     return Index.fromcache(make_cache(eviction_policy="none"))
@@ -485,8 +491,7 @@ def mapping_tests() -> list[str]:
 
 class TestPythonsOwnTestsOfMappings:
     @pytest.fixture(autouse=True)
-    def closed(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    def closed(self):
         yield
         while Tracked.made:
             Tracked.made.pop().close()
