@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -113,13 +114,24 @@ def _received(receiver: multiprocessing.connection.Connection, deadline: float) 
 def run_script(
     text: str, *arguments: object, limit: float = 30
 ) -> subprocess.CompletedProcess[str]:
-    """Run *text* in a new interpreter, which can import the tests; return what became of it."""
+    """Run *text* in a new interpreter, which can import the tests; return what became of it.
+
+    It is over when every process that has its output has ended. After *limit* all are killed.
+    """
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", text, *map(str, arguments)],
-        capture_output=True,
+    command = [sys.executable, "-W", "ignore", "-c", text, *map(str, arguments)]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=limit,
-        check=False,
         env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
     )
+    try:
+        output, errors = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, errors = process.communicate()
+        raise AssertionError(f"a script hangs after {limit} s: {errors}") from None
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import suppress
 from threading import get_ident
 from typing import Final
@@ -21,6 +22,8 @@ from diskcache.host import EXCLUSIVE_NOW, UNLOCK, flock
 FIRST_NAP: Final = 0.0001
 """Seconds between two looks at a gate that another process holds, at first."""
 LONGEST_NAP: Final = 0.0005
+GIVING_WAY: Final = 0.05
+"""Seconds for which a writer lets a fork go first."""
 
 
 class GateClosed(Exception):  # noqa: N818 - it is a signal, not an error
@@ -37,6 +40,9 @@ class Gate:
     takes the gate does it inside a `try` that ends in `release` whatever happens, and `release`
     gives back just what its *holder* got hold of: all, a part, or nothing.
     """
+
+    fork_is_pending = False
+    """Whether a thread wants to fork, and waits until no other one writes."""
 
     __slots__ = ("_clock", "_descriptor", "_holder", "_is_retired", "_owner", "_threads")
 
@@ -62,6 +68,8 @@ class Gate:
             Timeout: It was not free in time.
         """
         me = get_ident()
+        if Gate.fork_is_pending:
+            _give_way()
         if self._owner == me:
             raise GateError(
                 "this thread is inside a transaction on the same directory through another"
@@ -96,6 +104,14 @@ class Gate:
             # An interrupt may have come before the holder was noted.
             with suppress(RuntimeError):
                 self._threads.release()
+
+    def pause(self) -> bool:
+        """Keep other threads of this process from the gate, if it is free; tell whether it was."""
+        return self._threads.acquire(False)
+
+    def resume(self) -> None:
+        """Let the other threads through again. Call it in the thread that called `pause`."""
+        self._threads.release()
 
     def close(self) -> None:
         """Close the descriptor, or have it closed by the thread that is using it.
@@ -138,3 +154,10 @@ class Gate:
                 return
             nap = min(nap * 1.5, LONGEST_NAP)
         raise Timeout
+
+
+def _give_way() -> None:
+    """Wait for a fork, but not for long: it may wait for this thread in another directory."""
+    deadline = time.monotonic() + GIVING_WAY
+    while Gate.fork_is_pending and time.monotonic() < deadline:
+        time.sleep(LONGEST_NAP)

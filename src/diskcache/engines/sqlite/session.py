@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from diskcache.clock import Clock
-from diskcache.engines.sqlite import opening, site, writing
+from diskcache.engines.sqlite import forking, opening, site, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
 from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
@@ -217,6 +217,9 @@ class Session:
         try:
             link = self._begin(link, wait)
             result = step(link, *args)
+            if link.puts:
+                # What the step called may have written something: user code, as a value is loaded.
+                self._store_pending(link)
             link.commit()
         except BaseException as exc:
             self._give_up(exc)
@@ -266,7 +269,7 @@ class Session:
         """Connect anew in a child that was forked without telling the interpreter."""
         if self.is_readonly:
             raise read_only(self.directory)
-        site.after_fork_in_child()
+        forking.after_in_child()
         return self._connect()
 
     def _tend_log(self, link: Link) -> None:

@@ -11,9 +11,9 @@ connection and gets the lock for itself alone is the last of all: its connection
 write-ahead log. The others leave the log in place, so that no process ever deletes it under
 another one that lost its locks because somebody opened and closed the database file.
 
-*Fork.* A child must not touch an inherited connection, not even to close it: that would undo
-locks, or pages, of its parent. It parks them for the rest of its life, closes its copies of the
-lock descriptors (which keeps the parent's locks; unlocking would not), and connects anew.
+*Fork.* See forking.py. What a child still inherits it parks for the rest of its life; it closes its
+copies of the lock descriptors (which keeps the parent's locks; unlocking would not), and connects
+anew.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ _sites: dict[str, Site] = {}
 _open: set[Site] = set()
 """Every site with connections, those of removed directories and of readers included."""
 _parked: list[object] = []
+_uncounted: dict[str, tuple[int, int]] = {}
+"""Hits and misses of sites that were closed before they could be written down."""
 
 
 class Registry:
@@ -202,6 +204,8 @@ class Site:
 
     def _close(self) -> None:
         _open.discard(self)
+        if self.hits or self.misses:
+            _uncounted[self.directory] = (self.hits, self.misses)
         if _sites.get(self.directory) is self:
             del _sites[self.directory]
         # Threads may be looking at the mapping: the last one to let go of it unmaps it.
@@ -240,6 +244,7 @@ def enter(directory: str, clock: Clock, mode: int) -> Site:
         site = _sites.get(directory)
         if site is None or site.pid != os.getpid() or not site.is_current():
             site = _sites[directory] = Site(directory, clock, mode)
+            site.hits, site.misses = _uncounted.pop(directory, (0, 0))
         return site
 
 
@@ -254,14 +259,20 @@ def remember(engine: Forgetful) -> None:
 
 
 def after_fork_in_child() -> None:
-    """Park all that was inherited. Called by the interpreter in every forked child."""
+    """Park all that was inherited."""
     registry.renew()
     for site in list(_open):
         site.park()
     _open.clear()
     _sites.clear()
+    _uncounted.clear()
     for engine in list(_forgetful):
         engine.forget()
+
+
+def opened() -> list[Site]:
+    """Return every site with connections."""
+    return list(_open)
 
 
 def close_all() -> None:
@@ -272,6 +283,4 @@ def close_all() -> None:
                 link.close()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=after_fork_in_child)
 atexit.register(close_all)
