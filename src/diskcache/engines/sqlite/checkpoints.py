@@ -3,8 +3,9 @@
 A log is copied without stopping anybody (PASSIVE) once it is long enough. It starts over by
 itself when everything is copied and no reader uses it; where readers follow one another without a
 gap it never would, so beyond the hard bound a writer waits a moment for them (RESTART) before
-it writes. A reader that stopped in the middle would make every write wait, so after a failure the
-next attempt is a second away.
+it writes. A reader that stopped in the middle would make every write wait: nothing more is copied
+then from one attempt to the next, and after a failure the next attempt is a second away. Readers
+that do go on let more and more be copied, and are waited for again soon.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ READERS_WAIT: Final = 50
 """Milliseconds that a writer waits for readers."""
 WRITERS_WAIT: Final = 0.05
 """Seconds that it waits for other writers before: its own write is done, and must not be late."""
+STUCK: Final = 0.2
+"""Seconds without anything copied after which a reader has stopped."""
 BACK_OFF: Final = 1.0
-"""Seconds until readers are waited for again."""
+"""Seconds until readers that stopped in the middle are waited for again."""
 
 
 class Checkpointer:
@@ -38,6 +41,10 @@ class Checkpointer:
     def __init__(self) -> None:
         self._next = 0
         self._blocked_until = 0.0
+        self._copied = 0
+        """Pages of log that were copied when it was tried last."""
+        self._moved_at = 0.0
+        """When that number last changed."""
 
     def bounds(self, size_limit: float) -> tuple[float, float]:
         """Return the soft and the hard bound for a cache of this size limit, in bytes."""
@@ -53,14 +60,16 @@ class Checkpointer:
         if length < max(soft, self._next):
             return
         with suppress(apsw.Error):
-            link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            _, copied = link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if copied != self._copied:
+                self._copied, self._moved_at = copied, link.clock.monotonic()
         self._next = int(length + STEP)
         if length >= hard:
             self._restart(link)
 
     def _restart(self, link: Link) -> None:
-        clock = link.clock
-        if clock.monotonic() < self._blocked_until:
+        now = link.clock.monotonic()
+        if now < self._blocked_until:
             return
         gate = link.site.gate
         try:
@@ -71,7 +80,8 @@ class Checkpointer:
         except (GateClosed, Timeout):
             pass  # Whoever writes next sees to it.
         except apsw.Error:
-            self._blocked_until = clock.monotonic() + BACK_OFF
+            if now - self._moved_at > STUCK:
+                self._blocked_until = now + BACK_OFF
         finally:
             try:
                 with suppress(apsw.Error):

@@ -232,35 +232,43 @@ class SqliteEngine(Session):
 
     def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
         """Store all of *puts* or none."""
-        plain: list[writing.PlainRow] = []
-        with_files: list[Put] = []
-        for put in puts:
-            key, payload, expire_time, tag = put
-            if self.is_too_large(payload):
-                self._place.files.discard(payload[2])
-            elif payload[2] is not None:
-                with_files.append(put)
-            else:
-                plain.append((*key, payload[0], payload[1], expire_time, tag, now))
+        steps: list[list[writing.PlainRow] | Put] = []
+        rows: list[writing.PlainRow] = []
+        stored = 0
+        checked: Tag = None
+        kept = list(puts)
         try:
-            for tag in {put[3] for put in with_files} | {row[5] for row in plain}:
-                writing.check_tag(tag)
-            self._write(wait, self._put_all, plain, with_files, now)
+            for put in kept:
+                key, payload, expire_time, tag = put
+                if tag is not checked:
+                    writing.check_tag(tag)
+                    checked = tag
+                if self.is_too_large(payload):
+                    self._place.files.discard(payload[2])
+                    continue
+                stored += 1
+                if payload[2] is None:
+                    rows.append((*key, payload[0], payload[1], expire_time, tag, now))
+                else:
+                    # Entries are stored in their order: one key may come twice.
+                    steps += [rows, put]
+                    rows = []
+            self._write(wait, self._put_all, [*steps, rows], now)
         except BaseException:
-            for put in with_files:
+            for put in kept:
                 self._place.files.discard(put[1][2])
             raise
-        return len(plain) + len(with_files)
+        return stored
 
-    def _put_all(
-        self, link: Link, plain: list[writing.PlainRow], with_files: list[Put], now: float
-    ) -> None:
+    def _put_all(self, link: Link, steps: list[list[writing.PlainRow] | Put], now: float) -> None:
         culler = self._culler
         with link.savepoint():
-            for batch in _batches(plain, self._settings["size_limit"]):
-                writing.put_batch(link, culler, batch, now)
-            for key, payload, expire_time, tag in with_files:
-                writing.put(link, culler, key, payload, expire_time, tag, now)
+            for step in steps:
+                if isinstance(step, list):
+                    for batch in _batches(step, self._settings["size_limit"]):
+                        writing.put_batch(link, culler, batch, now)
+                else:
+                    writing.put(link, culler, *step, now)
 
     def delete_many(self, keys: Iterable[EncodedKey], now: float, wait: float | None) -> int:
         """Remove the live entries of *keys* in one step."""
