@@ -41,7 +41,7 @@ class Checkpointer:
     def __init__(self) -> None:
         self._next = 0
         self._blocked_until = 0.0
-        self._copied = 0
+        self._copied = -1
         """Pages of log that were copied when it was tried last."""
         self._moved_at = 0.0
         """When that number last changed."""

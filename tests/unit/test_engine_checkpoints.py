@@ -1,0 +1,85 @@
+"""When a writer waits for readers, so that the write-ahead log can start over."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import apsw
+import pytest
+
+from diskcache.engines.sqlite.checkpoints import HARD, STEP, Checkpointer
+
+PAGE = 2048
+
+
+class Log:
+    """The log of a cache, as a checkpointer sees it: a reader keeps it from starting over."""
+
+    def __init__(self, clock):
+        self.page_size = PAGE
+        self.log_pages = HARD // PAGE
+        self.clock = clock
+        self.con = self
+        self.site = SimpleNamespace(gate=self)
+        self.copied = 0
+        self.attempts = 0
+
+    def wal_checkpoint(self, mode):
+        if mode == apsw.SQLITE_CHECKPOINT_RESTART:
+            self.attempts += 1
+            raise apsw.BusyError
+        return self.log_pages, self.copied
+
+    def grow(self):
+        self.log_pages += STEP // PAGE
+
+    def set_busy_timeout(self, milliseconds):
+        pass
+
+    def acquire(self, wait, holder):
+        pass
+
+    def release(self, holder):
+        pass
+
+
+@pytest.fixture
+def log(clock):
+    return Log(clock)
+
+
+def test_readers_that_go_on_are_waited_for_at_every_step(log, clock):
+    checkpointer = Checkpointer()
+    for number in range(5):
+        log.copied = number * 10
+        checkpointer.after_commit(log, 2**30)
+        clock.advance(0.15)
+        log.grow()
+
+    assert log.attempts == 5
+
+
+def test_a_reader_that_stopped_is_waited_for_once_a_second(log, clock):
+    checkpointer = Checkpointer()
+    checkpointer.after_commit(log, 2**30)
+    clock.advance(0.3)
+    for _ in range(5):
+        log.grow()
+        checkpointer.after_commit(log, 2**30)
+        clock.advance(0.1)
+
+    assert log.attempts == 2
+
+    clock.advance(1)
+    log.grow()
+    checkpointer.after_commit(log, 2**30)
+
+    assert log.attempts == 3
+
+
+def test_a_log_that_did_not_grow_is_left_alone(log):
+    checkpointer = Checkpointer()
+    checkpointer.after_commit(log, 2**30)
+    checkpointer.after_commit(log, 2**30)
+
+    assert log.attempts == 1
