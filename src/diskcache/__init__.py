@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         UntrustedPickleError,
         UntrustedPickleWarning,
     )
+    from diskcache.fanout import FanoutCache, FanoutInfo
     from diskcache.index import Index
     from diskcache.jsondisk import JSONDisk
     from diskcache.policy import EVICTION_POLICY
@@ -141,6 +142,9 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "UnsafeSQLiteError",
     "UntrustedPickleError",
     "UntrustedPickleWarning",
+    # fanout
+    "FanoutCache",
+    "FanoutInfo",
     # index
     "Index",
     # jsondisk
@@ -171,6 +175,8 @@ _HOME: Final = {
     "Deque": "deque",
     "Index": "index",
     "Disk": "disk",
+    "FanoutCache": "fanout",
+    "FanoutInfo": "fanout",
     "JSONDisk": "jsondisk",
     "EVICTION_POLICY": "policy",
     "Averager": "recipes",

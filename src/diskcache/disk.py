@@ -15,7 +15,8 @@ from diskcache.codecs.keys import shard_hash
 from diskcache.codecs.signing import Keyring, Signer
 from diskcache.codecs.values import ValueCodec
 from diskcache.entry import GUARD, DbValue, EncodedKey, Payload, Row, Staged
-from diskcache.files import ValueFiles, new_name
+from diskcache.errors import SettingError
+from diskcache.files import ValueFiles, is_safe, new_name
 from diskcache.sentinels import UNKNOWN
 
 _NATIVE = frozenset({str, bytes, int, float})
@@ -92,7 +93,21 @@ class Disk:
     def _file_name(self, value: Any) -> str | None:
         if type(self).filename is Disk.filename:
             return None
-        return self.filename(self._context.user_key, value)[0].replace(os.sep, "/")
+        return self._confined(self.filename(self._context.user_key, value)[0])
+
+    def _confined(self, name: str) -> str:
+        """Return a name that a subclass chose, with slashes.
+
+        Raises:
+            SettingError: It leads outside the directory, or is one that the library uses.
+        """
+        slashed = name.replace(os.sep, "/")
+        if not is_safe(slashed):
+            raise SettingError(
+                f"{type(self).__name__} must name files inside the cache directory, and not as the"
+                f" library names its own: got {name!r}"
+            )
+        return slashed
 
     def unpack(self, row: Row, read: bool, key: EncodedKey) -> Any:
         """Decode a stored value, or with *read* open its file.
@@ -134,7 +149,7 @@ class Disk:
             context.key, context.user_key, context.staged = _NOWHERE, UNKNOWN, None
         if name is None:
             return mode, as_native(data), None
-        name = name.replace(os.sep, "/")
+        name = self._confined(name)
         if staged is None or staged.name != name:
             size = os.path.getsize(os.path.join(self._directory, name))
             staged = Staged(name, None, size, None)

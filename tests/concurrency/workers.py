@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from diskcache import Cache
+from diskcache import Cache, FanoutCache
 
 LARGE = 40_000
 
@@ -77,3 +77,13 @@ def use_given(cache: Cache, name: int) -> dict[int, Any]:
         cache.incr("total")
     cache[name] = b"x" * LARGE
     return {key: len(cache[key]) for key in (name, "parent")}
+
+
+def store_fanned_out(directory: Path, name: int, small: int, large: int) -> int:
+    """Store entries in a `FanoutCache`; return how many writes were refused."""
+    with FanoutCache(directory) as cache:
+        for number in range(small):
+            assert cache.set((name, number), number) is True
+        for number in range(large):
+            assert cache.set((name, "large", number), bytes([number]) * LARGE) is True
+        return cache.info().refused

@@ -36,10 +36,19 @@ def examples():
 EXAMPLES = examples()
 
 
+@pytest.fixture
+def fanout(directory):
+    """What `cache` is in the examples of `FanoutCache`."""
+    with diskcache.FanoutCache(directory) as cache:
+        yield cache
+
+
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
-def test_example_prints_what_it_shows(example, cache, monkeypatch, tmp_path):
+def test_example_prints_what_it_shows(example, request, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    is_fanout = example.name.startswith("diskcache.fanout")
+    cache = request.getfixturevalue("fanout" if is_fanout else "cache")
     report = []
     runner = doctest.DocTestRunner(verbose=False, optionflags=FLAGS)
     example.globs = {**example.globs, "cache": cache}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 
@@ -28,3 +29,14 @@ SQLITE = Variant(
     make_sqlite,
     frozenset({"culling", "durable", "files", "ordered", "settings", "transactions"}),
 )
+
+
+def make_fanout(directory: Any, shards: int = 3, **keywords: Any) -> Any:
+    """Make a `FanoutCache` of few shards."""
+    from diskcache import FanoutCache
+
+    return FanoutCache(directory, shards, **keywords)
+
+
+FANOUT = Variant(make_fanout, SQLITE.capabilities)
+ONE_SHARD = Variant(partial(make_fanout, shards=1), SQLITE.capabilities)

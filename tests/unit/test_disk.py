@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from diskcache import UNKNOWN, Cache, CodecError, Disk, JSONDisk
+from diskcache import UNKNOWN, Cache, CodecError, Disk, JSONDisk, SettingError
 from diskcache.codecs.base import MODE_BINARY, MODE_JSON, MODE_PICKLE, MODE_RAW, MODE_TEXT, ZLIB
 from tests.support.leaks import value_files
 
@@ -90,10 +90,10 @@ class FlatDisk(Disk):
 
 
 class EscapingDisk(Disk):
-    """Names a file outside the directory."""
+    """Names files as its keys are named."""
 
     def filename(self, key=UNKNOWN, value=UNKNOWN):
-        return "../outside.bin", os.path.join(self._directory, "../outside.bin")
+        return key, os.path.join(self._directory, key)
 
 
 class OwnFileDisk(Disk):
@@ -234,13 +234,14 @@ def test_own_names_of_files_are_used(make_cache, directory):
     assert not (directory / "file-k.bin").exists()
 
 
-def test_own_names_of_files_lead_nowhere_else(make_cache, directory):
+@pytest.mark.parametrize("name", ["../outside.bin", "/outside.bin", "a/../../x", "cache.db", ""])
+def test_own_names_of_files_lead_nowhere_else(make_cache, directory, name):
     cache = make_cache(disk=EscapingDisk)
 
-    with pytest.raises(OSError, match="outside"):
-        cache["k"] = b"x" * 50_000
-    assert not (directory.parent / "outside.bin").exists()
-    assert "k" not in cache
+    with pytest.raises(SettingError, match="EscapingDisk must name files inside"):
+        cache[name] = b"x" * 50_000
+    assert os.listdir(directory.parent) == [directory.name]
+    assert len(cache) == 0
 
 
 def test_files_that_a_disk_writes_itself_are_found_and_removed(make_cache):

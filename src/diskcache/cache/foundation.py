@@ -187,11 +187,10 @@ class Foundation:
             )
         # Upper-case names are options of Django that every backend is given.
         if not name.isupper():
-            warnings.warn(
+            self._warn(
                 f"{name} is not a setting: it becomes an attribute and has no other effect;"
                 f" settings are {', '.join(sorted(rules.SPECS))}",
                 UnknownSettingWarning,
-                stacklevel=5,
             )
         vars(self)[name] = value
 
@@ -222,7 +221,11 @@ class Foundation:
             )
             if self._strict:
                 raise SettingError(message)
-            warnings.warn(message, InsecureDirectoryWarning, stacklevel=5)
+            self._warn(message, InsecureDirectoryWarning)
+
+    def _warn(self, message: str, category: type[Warning]) -> None:
+        """Warn whoever is constructing the cache."""
+        warnings.warn(message, category, stacklevel=5)
 
     def _settle(self, given: dict[str, Any]) -> None:
         """Work out settings (defaults, then stored, then given) and store what is new."""
@@ -303,7 +306,7 @@ class Foundation:
         )
         if codec.pickle_mode == "unsafe":
             message = UNSAFE_WARNING.format(label=self._directory)
-            warnings.warn(message, UnsafePickleWarning, stacklevel=5)
+            self._warn(message, UnsafePickleWarning)
         self._codec, self._files = codec, files
         self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encode
         options = {

@@ -77,6 +77,25 @@ class Finding(NamedTuple):
     message: str
 
 
+class Neighbours(Protocol):
+    """The other caches that share one size limit with a cache.
+
+    The limit is judged against the sum. A cache removes its own victims as long as it holds half
+    of its share; below that it asks for room elsewhere.
+    """
+
+    shards: int
+    """How many caches share the limit, this one included."""
+
+    def volume(self) -> int:
+        """Return how many bytes the others hold, roughly."""
+        ...
+
+    def ask_for_room(self) -> None:
+        """Have entries removed from a cache that holds more than its share, soon."""
+        ...
+
+
 class SkipEntry(Exception):  # noqa: N818 - it is a signal, not an error
     """Raised by a *load* function of a queue: the entry is of no use, remove it and go on."""
 
@@ -303,6 +322,17 @@ class Engine(Protocol):
 
     def volume(self) -> Volume:
         """Return what the size limit is compared with."""
+        ...
+
+    def rough_volume(self, slack: float) -> int:
+        """Return the volume as it was when no more than *slack* bytes less had been written.
+
+        Cost: a look at shared memory; a read where more was written.
+        """
+        ...
+
+    def share_limit(self, neighbours: Neighbours) -> None:
+        """Judge the size limit against the volume of this cache and its neighbours together."""
         ...
 
     def hits_and_misses(self) -> tuple[int, int]:

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from diskcache.engines.sqlite.engine import SqliteEngine
 
 
+def make_directory(directory: str, mode: int, readonly: bool) -> int:
+    """Make a directory for caches if it is missing; return the mode that those in it follow.
+
+    Raises:
+        DirectoryError: It cannot be made or used; `errno` says why.
+    """
+    from diskcache.engines.sqlite.opening import prepare_directory
+
+    return prepare_directory(directory, mode, readonly)
+
+
 def open_engine(
     directory: str,
     settings: Mapping[str, Any],

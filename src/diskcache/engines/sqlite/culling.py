@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from diskcache.engines.base import Neighbours
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
@@ -34,6 +35,10 @@ FLUSH_READS: Final = 32
 
 SLACK: Final = 256
 """Fraction of the size limit that may be freed beyond what is needed."""
+SHARE_SLACK: Final = 32
+"""The same for one of several caches under one limit, of its share."""
+SHARE_STEP: Final = 64
+"""Fraction of its share that such a cache writes at least before it measures again."""
 
 VICTIMS: Final = 100
 """Victims looked up at a time."""
@@ -93,6 +98,7 @@ class Culler:
         By key, not by row: a put forgets what was read of the entry that it replaces.
         """
         self._last_read = 0.0
+        self.neighbours: Neighbours | None = None
 
     @property
     def policy(self) -> Policy:
@@ -102,6 +108,16 @@ class Culler:
             self.reads = {}
             self.state = None
         return self._policy
+
+    @property
+    def share(self) -> float:
+        """Bytes that this cache may hold whatever its neighbours do."""
+        limit: float = self._settings["size_limit"]
+        return 0 if self.neighbours is None else limit / self.neighbours.shards
+
+    def _beside(self) -> int:
+        """Return the bytes that count against the size limit but are held elsewhere."""
+        return 0 if self.neighbours is None else self.neighbours.volume()
 
     # -- Reads --
 
@@ -204,7 +220,7 @@ class Culler:
             if not rowid and key is not None:
                 found = link.execute(sql.FIND, key).get
                 rowid = found[0] if found else 0
-            self.remove_victims(link, now, budget, rowid, over=-1)
+            self.remove_victims(link, now, budget, rowid, over=-1, floor=self.share / 2)
 
     def remove_expired(self, link: Link, now: float, limit: int) -> int:
         """Remove up to *limit* expired entries, the longest expired first."""
@@ -233,11 +249,15 @@ class Culler:
     def _is_full(self, link: Link) -> bool:
         """Measure the volume, and note how much may be written before it is measured again."""
         limit = self._settings["size_limit"]
-        volume = self.volume(link)
+        own = self.volume(link)
+        volume = own + self._beside()
         half = limit / 2
         if volume >= half:
             self._rank_more(link)
         self._mark(link, volume, limit)
+        if volume >= limit and self.neighbours is not None and own < self.share / 2:
+            self.neighbours.ask_for_room()
+            return False
         return bool(volume >= limit)
 
     def _mark(self, link: Link, volume: float, limit: float) -> None:
@@ -245,6 +265,10 @@ class Culler:
         control = link.site.control
         if control is not None:
             room = (limit / 2 if volume < limit / 2 else limit) - volume
+            if self.neighbours is not None:
+                # They write too, and measure for themselves.
+                step = self.share / SHARE_STEP if room > 0 else 0
+                room = max(room / self.neighbours.shards, step)
             self._measure_at = int(control.words[WRITTEN] + link.written + min(room, 2**62))
             self._measured_for = limit
 
@@ -304,18 +328,26 @@ class Culler:
     # -- Victims --
 
     def remove_victims(
-        self, link: Link, now: float, limit: int, spared: int, *, over: int = 0
+        self,
+        link: Link,
+        now: float,
+        limit: int,
+        spared: int,
+        *,
+        over: int = 0,
+        floor: float = 0,
     ) -> int:
         """Remove up to *limit* victims while the volume is more than the size limit plus *over*.
 
-        Ends as soon as the volume is small enough.
+        Ends as soon as the volume is small enough, or that of this cache alone is *floor*.
         """
         if self.policy.rank is Rank.NONE:
             return 0  # Entries may still have the ranks of an earlier policy.
         self.flush_reads(link)
         pages = link.execute("PRAGMA page_count").get
+        beside = self._beside()
         volume = self._volume_of(link, pages)
-        bound = self._settings["size_limit"] + over
+        bound = max(self._settings["size_limit"] + over - beside, floor)
         if volume <= bound:
             return 0
         self._rank_more(link)
@@ -335,16 +367,16 @@ class Culler:
             if not found:
                 break
             removed += found
-        self._mark(link, volume, self._settings["size_limit"])
+        self._mark(link, volume + beside, self._settings["size_limit"])
         return removed
 
     def _slack(self, link: Link, volume: float, bound: float) -> float:
-        """Return how far below the limit to go: a 256th of it where that is an entry or more.
+        """Return how far below the limit to go: a fraction of it where that is an entry or more.
 
         Victims are then removed a few at a time, which touches fewer pages than one by one.
         """
         entries = count(link)
-        slack = bound / SLACK
+        slack = bound / SLACK if self.neighbours is None else self.share / SHARE_SLACK
         return slack if entries and slack * entries >= volume else 0
 
     def _volume_of(self, link: Link, pages: int) -> int:

@@ -8,8 +8,25 @@ from typing import Any, Final, TypeGuard, TypeVar, cast
 
 import apsw
 
-from diskcache.engines.base import Batch, Capabilities, Finding, Put, SkipEntry, Volume
-from diskcache.engines.sqlite import alone, checking, listing, opening, queues, removal, writing
+from diskcache.engines.base import (
+    Batch,
+    Capabilities,
+    Finding,
+    Neighbours,
+    Put,
+    SkipEntry,
+    Volume,
+)
+from diskcache.engines.sqlite import (
+    alone,
+    checking,
+    listing,
+    opening,
+    queues,
+    removal,
+    sharing,
+    writing,
+)
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import HITS, MISSES
@@ -402,6 +419,18 @@ class SqliteEngine(Session):
         """Return bytes of pages in use and of value files."""
         return self._query(_volume)
 
+    def rough_volume(self, slack: float) -> int:
+        """Return the volume as it was not long ago."""
+        link = self._local.link
+        if link is not None and not link.is_closed:
+            with suppress(apsw.Error):
+                return self._gauge.read(link, slack)
+        return self._query(self._gauge.read, slack)
+
+    def share_limit(self, neighbours: Neighbours) -> None:
+        """Judge the size limit together with others."""
+        self._culler.neighbours = neighbours
+
     def hits_and_misses(self) -> tuple[int, int]:
         """Return the counts of reads, those of this process not yet written down included."""
         return self._query(_hits_and_misses)
@@ -441,11 +470,11 @@ class SqliteEngine(Session):
 
     def mark(self, name: str) -> DbValue:
         """Return what the cache is marked with."""
-        return self._query(_mark, name)
+        return self._query(sharing.mark, name)
 
     def claim(self, name: str, value: DbValue, wait: float | None, *, if_empty: bool) -> DbValue:
         """Mark the cache, unless something forbids it; return the mark."""
-        return self._write(wait, _claim, name, value, if_empty)
+        return self._write(wait, sharing.claim, name, value, if_empty)
 
     def run_pragma(self, name: str, value: Any) -> None:
         """Run a pragma on this thread's connection, now."""
@@ -517,21 +546,6 @@ def _hits_and_misses(link: Link) -> tuple[int, int]:
     else:
         hits, misses = control.words[HITS], control.words[MISSES]
     return hits + link.site.hits, misses + link.site.misses
-
-
-def _mark(link: Link, name: str) -> DbValue:
-    value: DbValue = link.execute(sql.STATE, (name,)).get
-    return value
-
-
-def _claim(link: Link, name: str, value: DbValue, if_empty: bool) -> DbValue:
-    found = _mark(link, name)
-    is_free = link.execute(sql.LAST_ROWID).get is None if if_empty else found is None
-    if not is_free or found == value:
-        return found
-    link.execute(sql.STORE, (name, value, "state"))
-    link.has_changes = True
-    return value
 
 
 def _settings(link: Link) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def remove(
     if cause is RemovalCause.EXPIRED:
         return _expire(link, now)
     if cause is RemovalCause.CULLED:
-        removed = culler.remove_victims(link, now, CULL_BATCH, -1)
+        removed = culler.remove_victims(link, now, CULL_BATCH, -1, floor=culler.share)
         return Batch(removed, True if removed else None)
     after = -(2**63) if cursor is None else cursor
     if cause is RemovalCause.CLEARED:

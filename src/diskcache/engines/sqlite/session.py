@@ -21,6 +21,7 @@ from diskcache.engines.sqlite.control import HITS, MASK, MISSES
 from diskcache.engines.sqlite.culling import Culler
 from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
 from diskcache.engines.sqlite.gate import GateClosed
+from diskcache.engines.sqlite.sharing import Gauge
 from diskcache.errors import DiskCacheError
 from diskcache.files import ValueFiles
 
@@ -67,6 +68,7 @@ class Session:
         self._seen: tuple[object, ...] = ()
         self._largest: float = float("inf")
         self._puts = 1
+        self._gauge = Gauge()
         self.records_reads = False
         site.remember(self)
 
@@ -275,7 +277,8 @@ class Session:
     def _tend_log(self, link: Link) -> None:
         """Keep the write-ahead log short. Call it without the gate."""
         if link.log_pages > LOG_CHECK:
-            self._checkpointer.after_commit(link, self._settings["size_limit"])
+            limit = self._culler.share or self._settings["size_limit"]
+            self._checkpointer.after_commit(link, limit)
 
     def _inside(self, link: Link, step: Callable[..., T], args: tuple[Any, ...]) -> T:
         if link.is_broken:

@@ -1,0 +1,84 @@
+"""`Shard`: one of the caches behind a `FanoutCache`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from diskcache.cache import Cache
+from diskcache.engines.base import Neighbours
+from diskcache.entry import DbValue, EncodedKey, Order, RemovalCause, Tag
+from diskcache.sentinels import ENOVAL
+
+Rank: TypeAlias = tuple[int, Any, int]
+"""Place of a key in the order of keys: kind, value, raw."""
+
+
+class Shard(Cache):
+    """A cache that knows that it is a part of a larger one.
+
+    Its warnings, which every shard would give, are left to the whole.
+    """
+
+    notices: dict[type[Warning], str] | None = None
+    """Where to leave warnings of the constructor."""
+
+    def _warn(self, message: str, category: type[Warning]) -> None:
+        if self.notices is None:
+            super()._warn(message, category)
+        else:
+            self.notices.setdefault(category, message)
+
+    # -- What the others need --
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords, settings excepted, that make another cache like this one."""
+        return self._options
+
+    def join(self, neighbours: Neighbours) -> None:
+        """Share the size limit with others."""
+        self._engine.share_limit(neighbours)
+
+    def rough_volume(self, slack: float) -> int:
+        """Return the volume as it was when no more than *slack* bytes less was written."""
+        return self._engine.rough_volume(slack)
+
+    def make_room(self) -> None:
+        """Cull one batch, without waiting for the write lock."""
+        self._engine.remove(RemovalCause.CULLED, None, self._now(), 0)
+
+    def mark(self, name: str) -> DbValue:
+        """Return what the shard is marked with."""
+        return self._engine.mark(name)
+
+    def claim(self, name: str, value: DbValue, wait: float) -> DbValue:
+        """Mark the shard if it is not marked yet; return the mark."""
+        return self._engine.claim(name, value, wait, if_empty=False)
+
+    # -- Listing, so that shards can be merged --
+
+    def ranked_keys(self, reverse: bool, prefix: str | None) -> Iterator[tuple[Rank, Any]]:
+        """Yield the keys in their order, each behind its rank."""
+        for entry in self._entries(Order.KEY, reverse=reverse, prefix=prefix):
+            key = self._decode_key(entry.key)
+            if key is not ENOVAL:
+                yield rank(entry.key), key
+
+    def ranked_items(
+        self, prefix: str, tag: Tag, *, values: bool
+    ) -> Iterator[tuple[Rank, tuple[Any, Any]]]:
+        """Yield key and value of live entries in the order of keys, each behind its rank."""
+        for entry in self._live(prefix, tag, values=values):
+            key = self._decode_key(entry.key)
+            value = self._load(entry.key, entry.row) if values and key is not ENOVAL else None
+            if key is not ENOVAL and value is not ENOVAL:
+                yield rank(entry.key), (key, value)
+
+
+def rank(key: EncodedKey) -> Rank:
+    """Return what encoded keys are ordered by: numbers, then text, then bytes."""
+    value, raw = key
+    if isinstance(value, str):
+        return 1, value.encode(), raw
+    return (2 if isinstance(value, bytes) else 0), value, raw
