@@ -11,7 +11,20 @@ import zlib
 
 import pytest
 
-from diskcache import UNKNOWN, Cache, CodecError, Disk, JSONDisk, SettingError
+from diskcache import (
+    UNKNOWN,
+    BoundedSemaphore,
+    Cache,
+    CodecError,
+    Deque,
+    Disk,
+    FanoutCache,
+    Index,
+    JSONDisk,
+    Lock,
+    RLock,
+    SettingError,
+)
 from diskcache.codecs.base import MODE_BINARY, MODE_JSON, MODE_PICKLE, MODE_RAW, MODE_TEXT, ZLIB
 from tests.support.leaks import value_files
 
@@ -424,3 +437,54 @@ def test_json_disk_reads_text_that_is_not_compressed(json_cache):
 def test_damaged_json_is_an_error_of_the_codec(json_cache, data):
     with pytest.raises(CodecError):
         json_cache.disk.fetch(MODE_JSON | ZLIB, None, data, False)
+
+
+# -- Disks with what is built on a cache -------------------------------------------------------
+
+
+@each_disk
+def test_deque_keeps_its_items_by_the_disk(make_cache, keywords):
+    deque = Deque.fromcache(make_cache(**keywords))
+    deque.extend([[1], 2, "x"])
+    deque.appendleft(0)
+    deque.rotate(1)
+
+    assert list(deque) == ["x", 0, [1], 2]
+    assert (deque.pop(), deque.popleft()) == (2, "x")
+
+
+@each_disk
+def test_index_keeps_its_entries_by_the_disk(make_cache, keywords):
+    index = Index.fromcache(make_cache(**keywords), {"a": 1, "b": [2]})
+
+    assert list(index.items()) == [("a", 1), ("b", [2])]
+    assert index.setdefault("c", None) is None
+    assert index.popitem(last=False) == ("a", 1)
+    assert index == {"b": [2], "c": None}
+
+
+@each_disk
+@pytest.mark.parametrize("kind", [Lock, RLock, BoundedSemaphore])
+def test_locks_do_not_mind_the_disk(make_cache, keywords, kind):
+    cache = make_cache(**keywords)
+    with kind(cache, "k"):
+        cache["other"] = [1]
+
+    assert cache["other"] == [1]
+
+
+@each_disk
+def test_shards_and_what_is_inside_have_the_disk(directory, keywords):
+    with FanoutCache(directory, **keywords) as cache:
+        for number in range(20):
+            cache[f"key {number}"] = [number]
+        cache.deque("d").append([1])
+        cache.index("i")["k"] = [2]
+        with RLock(cache, "lock"):
+            assert cache.incr("n") == 1
+
+        assert cache["key 7"] == [7]
+        assert "key 19" in set(cache)
+        assert (cache.deque("d").pop(), cache.index("i")["k"]) == ([1], [2])
+        assert type(cache.index("i").cache.disk) is type(cache.disk)
+        assert cache.check() == []
