@@ -25,7 +25,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
 from diskcache.entry import GUARD, EncodedKey
-from diskcache.policy import Policy, Rank, find_policy
+from diskcache.policy import EVICTION_POLICY, Policy, Rank, find_policy
 
 RANK_BATCH: Final = 1000
 """Older rows ranked by one write; about two milliseconds."""
@@ -163,8 +163,11 @@ class Culler:
             name: link.execute(sql.STATE, (name,)).get
             for name in ("rank_policy", "rank_done", "rank_goal")
         }
-        self._ranked_by = found["rank_policy"]
-        self._done, self._goal = found["rank_done"] or 0, found["rank_goal"] or 0
+        name, done, goal = found.values()
+        # A stranger may have written these: what cannot be is as good as nothing.
+        is_sound = _ranks(name) and isinstance(done, int) and isinstance(goal, int)
+        self._ranked_by = name if is_sound else None
+        self._done, self._goal = (done, goal) if is_sound else (0, 0)
         self.state = state
         self._measure_at = None
         self.is_simple = self._ranked_by is None and self.policy.rank not in (
@@ -393,6 +396,11 @@ class Culler:
             statement = template.format(fields=fields, now=repr(float(now)))
             return link.execute(statement, (limit,)).fetchall()
         return link.execute(sql.VICTIMS, (spared, limit)).fetchall()
+
+
+def _ranks(name: object) -> bool:
+    """Tell whether *name* is that of a policy that orders entries by rank."""
+    return name in EVICTION_POLICY and find_policy(str(name)).rank in _FILL
 
 
 def as_microseconds(moment: float) -> int:
