@@ -171,6 +171,8 @@ class SqliteEngine(Session):
         only: Only | int,
     ) -> bool:
         """Store an entry with a file, or under a condition; or refuse a large one."""
+        if payload[2] is not None:
+            self._look_soon()
         stored = False
         try:
             if not self.is_too_large(payload):
@@ -270,6 +272,8 @@ class SqliteEngine(Session):
                     # Entries are stored in their order: one key may come twice.
                     steps += [rows, put]
                     rows = []
+            if steps:
+                self._look_soon()
             self._write(wait, self._put_all, [*steps, rows], now)
         except BaseException:
             for put in kept:

@@ -159,6 +159,12 @@ class Session:
             self._look_from, self._look_at = now, now + LOOK_EVERY
         return link or self._connect()
 
+    def _look_soon(self) -> None:
+        """Have the next write look at the directory: a file would go astray if it is another."""
+        link = self._local.link
+        if link is not None:
+            link.site.look_at = 0.0
+
     def close(self, *, everywhere: bool = True) -> None:
         """Close this thread's connection, and with *everywhere* those of idle threads."""
         link = self._local.link

@@ -6,6 +6,7 @@ follow after the commit.
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable
 from itertools import groupby
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint, forget
-from diskcache.engines.sqlite.errors import tag_error
+from diskcache.engines.sqlite.errors import directory_error, tag_error
 from diskcache.entry import GUARD, DbValue, EncodedKey, Only, Payload, Row, Tag
 from diskcache.errors import IntegerRangeError
 
@@ -191,6 +192,8 @@ def _store_slowly(
     culler.reads.pop(key, None)
     mode, value, staged = payload
     if staged is not None:
+        if not link.site.is_current():
+            raise directory_error(errno.ENOENT, link.site.directory)
         link.note_files()
         # Noted before it is there: a signal handler may raise in between.
         link.published.append(staged.name)
