@@ -160,6 +160,8 @@ class ValueFiles:
                     )
             except FileNotFoundError:
                 if attempt == TRIES - 1:
+                    # The file went with its directory; another one may be there by now.
+                    self._prune(folders)
                     raise
             else:
                 return

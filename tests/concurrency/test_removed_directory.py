@@ -132,6 +132,29 @@ def test_file_of_a_transaction_in_the_old_directory_does_not_go_astray(directory
     new.close()
 
 
+def test_file_whose_directory_is_replaced_at_the_last_moment_leaves_no_folder(
+    directory, monkeypatch
+):
+    old = filled(directory)
+    publish = type(old._files).publish
+    made = []
+
+    def replace_first(files, staged):
+        if not made:
+            shutil.rmtree(directory)
+            made.append(Cache(directory))
+        publish(files, staged)
+
+    monkeypatch.setattr(type(old._files), "publish", replace_first)
+    with pytest.raises(FileNotFoundError):
+        old["a"] = LARGE
+    old.close()
+    (new,) = made
+
+    assert [str(finding.message) for finding in new.check()] == []
+    new.close()
+
+
 OLD = """
 import contextlib, sys, time
 from diskcache import Cache
@@ -165,7 +188,7 @@ def test_new_cache_is_not_damaged_by_another_process_that_goes_on(directory, tmp
 
             assert [key for key in new if type(key) is int] == list(range(10))
             assert len([key for key in new if type(key) is tuple]) == 14
-            assert new.check() == []
+            assert [str(finding.message) for finding in new.check()] == []
     finally:
         other.kill()
         other.wait()
