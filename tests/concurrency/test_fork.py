@@ -259,7 +259,7 @@ def live_on():
         cache["child", number] = b"x" * 40_000 if number % 5 == 0 else number
         join(in_child(lambda: Cache(directory).set(("grandchild", number), number)))
     cache.close()
-    print("done")
+    print("done", flush=True)
 
 pid = in_child(live_on)
 """

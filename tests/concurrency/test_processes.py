@@ -116,7 +116,7 @@ if sys.argv[2] == "thread":
     entered.wait(20)
 else:
     leave_open()
-print("left")
+print("left", flush=True)
 {"exit": sys.exit, "error": lambda: 1 / 0, "thread": sys.exit, "_exit": lambda: os._exit(0)}[
     sys.argv[2]
 ]()

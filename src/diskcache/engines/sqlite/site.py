@@ -204,7 +204,7 @@ class Site:
 
     def _close(self) -> None:
         _open.discard(self)
-        if self.hits or self.misses:
+        if self._users >= 0 and (self.hits or self.misses):
             _uncounted[self.directory] = (self.hits, self.misses)
         if _sites.get(self.directory) is self:
             del _sites[self.directory]
