@@ -16,7 +16,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint, forget
 from diskcache.engines.sqlite.errors import directory_error, tag_error
-from diskcache.entry import GUARD, DbValue, EncodedKey, Only, Payload, Row, Tag
+from diskcache.entry import GUARD, DbValue, EncodedKey, Only, Payload, Row, Staged, Tag
 from diskcache.errors import IntegerRangeError
 
 T = TypeVar("T")
@@ -192,12 +192,7 @@ def _store_slowly(
     culler.reads.pop(key, None)
     mode, value, staged = payload
     if staged is not None:
-        if not link.site.is_current():
-            raise directory_error(errno.ENOENT, link.site.directory)
-        link.note_files()
-        # Noted before it is there: a signal handler may raise in between.
-        link.published.append(staged.name)
-        link.files.publish(staged)
+        _publish(link, staged)
     file, size, checksum = (
         (None, 0, None) if staged is None else (staged.name, staged.size, staged.checksum)
     )
@@ -229,6 +224,16 @@ def _store_slowly(
     if expire_time is not None:
         _note_expiry(link, expire_time)
     return int(rowid)
+
+
+def _publish(link: Link, staged: Staged) -> None:
+    """Give a value file its name, in the directory that this connection belongs to."""
+    if not link.site.is_current():
+        raise directory_error(errno.ENOENT, link.site.directory)
+    link.note_files()
+    # Noted before it is there: a signal handler may raise in between.
+    link.published.append(staged.name)
+    link.files.publish(staged)
 
 
 def _drop_file(link: Link, old: str, size: int, new: str | None) -> None:
