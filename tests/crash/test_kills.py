@@ -120,6 +120,26 @@ def test_kill_at_a_named_step_loses_nothing(directory, point):
     assert_sweeps(directory)
 
 
+def small_steps(name):
+    """Yield the operations that are one statement each, all of which change the totals."""
+    for number in itertools.count():
+        yield "set", f"{name}{number}", number
+        if number % 3 == 2:
+            yield "delete", f"{name}{number - 1}"
+            yield "push", f"{name}-q", number
+
+
+@pytest.mark.parametrize("point", ["before_commit", "after_commit"])
+@pytest.mark.parametrize("countdown", range(5, 5 + max(KILLS // 10, 1)))
+def test_kill_in_an_operation_of_one_statement_is_noticed(directory, point, countdown):
+    arm = functools.partial(faults.NAMED[point], countdown)
+    child = Child(directory, small_steps("a"), arm)
+    allowed = child.outcomes({})
+
+    assert recovered(directory) in allowed
+    assert_tidy(directory)
+
+
 @pytest.mark.parametrize("seed", range(max(KILLS // 20, 1)))
 def test_kill_of_some_of_several_processes_at_any_time_loses_nothing(directory, seed):
     """Three write; one after the other is killed while the rest go on."""
