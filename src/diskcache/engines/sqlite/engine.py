@@ -272,8 +272,7 @@ class SqliteEngine(Session):
                     # Entries are stored in their order: one key may come twice.
                     steps += [rows, put]
                     rows = []
-            if steps:
-                self._look_soon()
+            self._look_soon()
             self._write(wait, self._put_all, [*steps, rows], now)
         except BaseException:
             for put in kept:
