@@ -7,7 +7,7 @@ import math
 import pytest
 
 from diskcache import Cache
-from diskcache.errors import TransactionError
+from diskcache.errors import TooLargeError, TransactionError
 
 LIMIT = 2 * 2**20
 
@@ -89,3 +89,11 @@ def test_unlimited_caches_take_the_short_way(make_cache, monkeypatch, settings):
     monkeypatch.setattr(writing, "put", None)
     for number in range(10):
         cache[number] = number
+
+
+def test_push_of_a_value_over_the_limit_is_refused(make_cache):
+    cache = make_cache(size_limit=10_000)
+    with pytest.raises(TooLargeError):
+        cache.push("x" * 20_000)
+
+    assert len(cache) == 0

@@ -6,7 +6,7 @@ from typing import Any, Literal, overload
 
 from diskcache.cache.foundation import Foundation
 from diskcache.entry import EXPIRE_TIME, TAG, Only, Row, Tag
-from diskcache.errors import TooLargeError, UntrustedPickleError
+from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
 from diskcache.sentinels import ENOVAL
 
 
@@ -458,7 +458,7 @@ class EntryMethods(Foundation):
 
         try:
             found = self._engine.pop(encoded, self._now(), self._wait(retry), load)
-        except UntrustedPickleError:
+        except (UntrustedPickleError, CodecError):
             if self._strict:
                 raise
             found = None

@@ -405,17 +405,22 @@ class Foundation:
         return ENOVAL
 
     def _load_held(self, key: EncodedKey, row: Row) -> Any:
-        """Return the value of a row inside a write transaction, or `ENOVAL` if it is unusable.
+        """Return the value of a row inside a write transaction, or `ENOVAL` if its file is lost.
 
         Raises:
             UntrustedPickleError: It is a pickle that may not be loaded; the entry is kept.
+            CodecError: It cannot be decoded here, perhaps because a class is missing in this
+                process; the entry is kept, for one that can.
         """
         try:
             return self._unpack(row, False, key)
         except UntrustedPickleError as exc:
             self._count_untrusted(exc)
             raise
-        except (CodecError, OSError):
+        except CodecError:
+            self._count_corrupt()
+            raise
+        except OSError:
             self._count_corrupt()
             return ENOVAL
 

@@ -8,7 +8,7 @@ from diskcache.cache.entries import EntryMethods, shaped
 from diskcache.codecs.base import MODE_PICKLE
 from diskcache.engines.base import SkipEntry
 from diskcache.entry import EncodedKey, Payload, Row, Tag
-from diskcache.errors import QueueSideError
+from diskcache.errors import QueueSideError, TooLargeError
 from diskcache.sentinels import ENOVAL
 
 
@@ -48,6 +48,7 @@ class QueueMethods(EntryMethods):
         Raises:
             QueueFullError: No key is left on that side.
             QueueKeyError: A key of another kind lies in the range of the queue.
+            TooLargeError: The value alone is larger than the size limit.
             Timeout: The write lock was not free in time and *retry* is false.
 
         Example:
@@ -60,6 +61,12 @@ class QueueMethods(EntryMethods):
         now = self._now()
         expire_time = None if expire is None else now + expire
         packed = self._pack_early(value, read)
+        if packed is not None and self._engine.is_too_large(packed):
+            self._discard(packed)
+            raise TooLargeError(
+                f"the value is larger than size_limit, {self._settings['size_limit']} bytes, and"
+                " was not pushed: raise the limit, or push it in parts"
+            )
 
         def pack(key: EncodedKey) -> Payload:
             return self._pack(value, read, key)
@@ -167,6 +174,7 @@ class QueueMethods(EntryMethods):
 
         Raises:
             UntrustedPickleError: The entry may not be loaded; it stays.
+            CodecError: The entry cannot be decoded here; it stays.
             Timeout: The write lock was not free in time and *retry* is false.
 
         Example:
