@@ -39,7 +39,6 @@ DEAD_AFTER: Final = 60.0
 """Seconds after which a file being written may belong to a writer that died."""
 
 PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
-OWN_PRAGMAS: Final = {"auto_vacuum", "page_size", "journal_mode", "mmap_size", "cache_spill"}
 READ_ONLY: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
 
 

@@ -91,8 +91,6 @@ OPTIONAL: Final = {
 }
 """What a database may have besides, by name."""
 
-VERSION_5_TABLES: Final = frozenset({"Settings", "Cache"})
-
 
 def is_known(schema: dict[str, str | None]) -> bool:
     """Tell whether *schema*, SQL by name, is exactly one of the enumerated ones."""

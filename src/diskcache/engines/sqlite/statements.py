@@ -147,7 +147,7 @@ FORGET_RANKING: Final = "DELETE FROM Settings WHERE key LIKE 'rank\\_%' ESCAPE '
 
 # -- Totals --
 
-# Covered by Cache_expire_time and others; SQLite counts over the smallest index that has all rows.
+# Cache_key_raw, the only index that has every row; asked for after a crash, or without totals.
 COUNT: Final = "SELECT count(*) FROM Cache"
 # Cache_file holds both columns, so only rows with files are visited.
 FILE_BYTES: Final = "SELECT coalesce(sum(size), 0) FROM Cache WHERE file IS NOT NULL"
