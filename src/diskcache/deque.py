@@ -534,7 +534,11 @@ class Deque(MutableSequence[Any]):
         self._cache.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), self._cache, self._maxlen)
+        kind = type(self)
+        if kind.__getstate__ is Deque.__getstate__ and kind.__setstate__ is Deque.__setstate__:
+            return _rebuilt, (kind, self._cache, self._maxlen)
+        # A subclass that has a state of its own, as it had in version 5, is made from it.
+        return object.__new__, (kind,), self.__getstate__()
 
     def __getstate__(self) -> tuple[str, float]:
         return self.directory, self._maxlen

@@ -131,6 +131,13 @@ class Foundation:
         serializer: Any = None,
         **settings: Any,
     ) -> None:
+        if restored := vars(self).pop("_restored", None):
+            # A copy is opened as the original was, whatever a subclass passes on.
+            keywords = {"clock": clock, "serializer": serializer, **settings, **restored}
+            Foundation.__init__(
+                self, directory, timeout, disk, secret=secret, mode=mode, **keywords
+            )
+            return
         self._serializer = _checked_serializer(disk, serializer)
         self._directory = expanded(directory)
         self._timeout = timeout

@@ -56,11 +56,11 @@ def home(cache: CacheLike, key: Any) -> Cache:
     Raises:
         TypeError: *cache* is not a `Cache`, nor made of such.
     """
-    shards = getattr(cache, "_shards", None)
-    if isinstance(shards, (list, tuple)) and shards:
-        return cast("Cache", shards[cache.disk.hash(key) % len(shards)])
     if isinstance(cache, Cache):
         return cache
+    shard_of = getattr(cache, "_shard_of", None)
+    if shard_of is not None:
+        return cast("Cache", shard_of(key))
     raise TypeError(f"cache must be a Cache or a FanoutCache: got {cache!r}")
 
 
