@@ -6,6 +6,7 @@ from typing import Any
 
 from diskcache.cache.entries import shaped
 from diskcache.cache.queues import check_queue
+from diskcache.cache.shapes import Shapes, shaped_as
 from diskcache.entry import Tag
 from diskcache.errors import Timeout
 from diskcache.fanout.foundation import FanoutFoundation
@@ -96,6 +97,7 @@ class FanoutEntries(FanoutFoundation):
 
     # -- Reading --
 
+    @shaped_as(Shapes.get)
     def get(
         self,
         key: Any,
@@ -197,6 +199,7 @@ class FanoutEntries(FanoutFoundation):
 
     # -- Removing --
 
+    @shaped_as(Shapes.pop)
     def pop(
         self,
         key: Any,
@@ -280,6 +283,7 @@ class FanoutEntries(FanoutFoundation):
             self._limit.make_room()
         return key
 
+    @shaped_as(Shapes.pull)
     def pull(
         self,
         prefix: str | None = None,
@@ -307,6 +311,7 @@ class FanoutEntries(FanoutFoundation):
         except Timeout as exc:
             return self._refuse(exc, shaped(default, None, expire_time, tag))
 
+    @shaped_as(Shapes.pull)
     def peek(
         self,
         prefix: str | None = None,
@@ -330,6 +335,7 @@ class FanoutEntries(FanoutFoundation):
         except Timeout as exc:
             return self._refuse(exc, shaped(default, None, expire_time, tag))
 
+    @shaped_as(Shapes.peekitem)
     def peekitem(
         self,
         last: bool = True,
