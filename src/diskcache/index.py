@@ -77,7 +77,7 @@ class Index(MutableMapping[Any, Any]):
         self.update(*args, **kwargs)
 
     @classmethod
-    def fromcache(cls, cache: Cache, /, *args: Any, **kwargs: Any) -> Self:
+    def fromcache(cls, cache: Cache, *args: Any, **kwargs: Any) -> Self:
         """Return an index in an open cache, which it uses as it is.
 
         Unless its eviction policy is `'none'`, entries may be culled.
