@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import numbers
 import os
 import tempfile
 import warnings
@@ -140,7 +141,7 @@ class Foundation:
             return
         self._serializer = _checked_serializer(disk, serializer)
         self._directory = expanded(directory)
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._options: dict[str, Any] = {"pickle": pickle, "readonly": readonly, "strict": strict}
         if clock is not SYSTEM_CLOCK:
             self._options["clock"] = clock
@@ -478,6 +479,17 @@ def checked_setting(name: str, value: Any) -> Any:
     if name == "eviction_policy":
         find_policy(str(checked))
     return checked
+
+
+def checked_timeout(timeout: Any) -> float:
+    """Return *timeout* if it is a number of seconds.
+
+    Raises:
+        SettingError: It is not.
+    """
+    if not isinstance(timeout, numbers.Real) or timeout != timeout:  # noqa: PLR0124 - NaN
+        raise SettingError(f"timeout must be a number of seconds: got {timeout!r}")
+    return cast("float", timeout)
 
 
 def _checked_serializer(disk: object, serializer: Any) -> Any:

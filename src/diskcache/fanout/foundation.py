@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from zlib import adler32
 
 from diskcache import settings as rules
-from diskcache.cache.foundation import PATIENCE, expanded
+from diskcache.cache.foundation import PATIENCE, checked_timeout, expanded
 from diskcache.cache.private import missing
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.disk import Disk
@@ -107,7 +107,7 @@ class FanoutFoundation:
             return
         _check_number(shards)
         self._directory = expanded(directory)
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._secret = secret
         self._refused = 0
         self._refusing = threading.Lock()
