@@ -199,7 +199,16 @@ _HOME: Final = {
 """Modules of the public names that are not errors or warnings."""
 
 
+_MODULES: Final = frozenset({"core", "djangocache", "fanout", "persistent", "recipes"})
+"""Modules that `import diskcache` brought in version 5: programs say `diskcache.core.ENOVAL`."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ImportError as exc:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {exc}") from exc
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")

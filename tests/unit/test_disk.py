@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -110,6 +111,59 @@ class PickleRefusingDisk(Disk):
         return super().fetch(mode, filename, value, read)
 
 
+class RowDisk(Disk):
+    """Returns a row itself, by number of the mode; its `fetch` has another name for `read`."""
+
+    def store(self, value, read, key=None):
+        if read:
+            return super().store(value, read, key=key)
+        data = json.dumps(value).encode()
+        return len(data), 1, None, data
+
+    def fetch(self, mode, filename, value, expire):
+        if mode == 1:
+            return json.loads(value.decode())
+        return super().fetch(mode, filename, value, expire)
+
+
+class WrappedDisk(Disk):
+    """Has methods of `Disk` behind a function of its own, and an attribute that they read."""
+
+    _type = "unset"
+
+    def wrapped(method):  # noqa: N805 - it runs while the class is made
+        @functools.wraps(method)
+        def call(self, *args, **kwargs):
+            assert self._type == "unset"
+            return method(self, *args, **kwargs)
+
+        return call
+
+    put, get = wrapped(Disk.put), wrapped(Disk.get)
+    store, fetch = wrapped(Disk.store), wrapped(Disk.fetch)
+
+
+class TextDisk(Disk):
+    """Keys and values are text; its own settings are made before those of `Disk`."""
+
+    def __init__(self, *args, **kwargs):
+        self.encoder = json.JSONEncoder()
+        super().__init__(*args, **kwargs)
+
+    def put(self, key):
+        return super().put(self.encoder.encode(key))
+
+    def get(self, key, raw):
+        return json.loads(super().get(key, raw))
+
+    def store(self, value, read, key=UNKNOWN):
+        return super().store(value if read else self.encoder.encode(value), read, key)
+
+    def fetch(self, mode, filename, value, read):
+        data = super().fetch(mode, filename, value, read)
+        return data if read else json.loads(data)
+
+
 class FlatDisk(Disk):
     """Names files itself, without folders, and writes them itself."""
 
@@ -158,6 +212,9 @@ DISKS = {
     "OptimizingDisk": {"disk": OptimizingDisk},
     "CloudpickleDisk": {"disk": CloudpickleDisk},
     "PickleRefusingDisk": {"disk": PickleRefusingDisk},
+    "RowDisk": {"disk": RowDisk},
+    "WrappedDisk": {"disk": WrappedDisk},
+    "TextDisk": {"disk": TextDisk},
     "PlainBytesDisk": {"disk": PlainBytesDisk},
 }
 VALUES = [1, 2.5, "text", None, True, [1, {"a": "b"}], "x" * 50_000, ["y" * 50_000]]

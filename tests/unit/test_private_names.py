@@ -112,6 +112,14 @@ def test_sql_keeps_no_old_state_in_sight_and_no_lock(filled, make_cache):
     assert filled._sql("SELECT COUNT(*) FROM Cache").fetchone() == (4,)
 
 
+@pytest.mark.parametrize("key", ["a", b"a", 7, (1, "a"), None, 2.5], ids=repr)
+def test_sql_finds_a_key_as_the_disk_puts_it(cache, clock, key):
+    cache[key] = "value"
+    statement = "SELECT store_time, value FROM Cache WHERE key = ? AND raw = ?"
+
+    assert cache._sql(statement, cache._disk.put(key)).fetchall() == [(clock.time(), "value")]
+
+
 @pytest.mark.parametrize(
     "statement",
     """
