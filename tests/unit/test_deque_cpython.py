@@ -64,6 +64,7 @@ TOO_SLOW = {
     "TestBasic.test_delitem",
     "TestBasic.test_gc_doesnt_blowup",
     "TestBasic.test_getitem",
+    "TestBasic.test_imul",
     "TestBasic.test_mul",
     "TestBasic.test_reverse",
     "TestSequence.test_repeat",
