@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import pickle
 import re
@@ -10,13 +11,18 @@ import sqlite3
 import pytest
 
 from diskcache import (
+    ENOVAL,
+    Averager,
+    BoundedSemaphore,
     Cache,
     Deque,
     Disk,
     DiskCacheError,
     FanoutCache,
     Index,
+    Lock,
     PrivateNameError,
+    RLock,
     StatementError,
 )
 from diskcache.cache.private import _CONNECTION_GONE, GONE
@@ -344,3 +350,55 @@ def test_subclass_of_a_deque_or_index_with_a_state_of_its_own_is_copied(director
         index.letter = "mine"
         with again(index) as other:
             assert (dict(other), other.letter) == ({"a": 1}, "mine")
+
+
+# -- Objects that version 5 pickled --------------------------------------------------------------
+
+
+class Pickled:
+    """Is pickled as version 5 pickled an object: its class, and a state."""
+
+    def __init__(self, kind, state):
+        self.reduced = object.__new__, (kind,), state
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def unpickled(kind, state):
+    return pickle.loads(pickle.dumps(Pickled(kind, state)))
+
+
+def test_pickles_of_caches_of_version_5_open_their_directories(directory):
+    with Cache(directory / "c", 5) as cache, FanoutCache(directory / "f", 2, 5) as fanout:
+        cache["k"] = fanout["k"] = 1
+        with (
+            unpickled(Cache, (str(directory / "c"), 7, Disk)) as cache,
+            unpickled(FanoutCache, (str(directory / "f"), 2, 7, Disk)) as fanout,
+        ):
+            assert (cache["k"], fanout["k"], cache.timeout, fanout.timeout) == (1, 1, 7, 7)
+
+
+@pytest.mark.parametrize("kind", [Lock, RLock, BoundedSemaphore, Averager])
+def test_pickles_of_recipes_of_version_5_work(cache, kind):
+    state = {"_cache": cache, "_key": "k", "_expire": 50, "_tag": "t"}
+    if kind is BoundedSemaphore:
+        state["_value"] = 2
+    with Cache(cache.directory) as here:
+        made = unpickled(kind, {**state, "_cache": here})
+        if kind is Averager:
+            made.add(3)
+            assert made.get() == 3
+        else:
+            assert made.acquire() >= 1
+            assert made.locked() is (kind is not BoundedSemaphore)
+            made.release()
+        made._cache.close()
+
+
+def test_markers_that_version_5_pickled_are_the_markers():
+    data = base64.b64decode(
+        "gASVLgAAAAAAAACMDmRpc2tjYWNoZS5jb3JllIwIQ29uc3RhbnSUk5SMBkVOT1ZBTJSFlIWUgZQu"
+    )
+
+    assert pickle.loads(data) is ENOVAL

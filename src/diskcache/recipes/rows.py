@@ -50,6 +50,14 @@ class CacheLike(Protocol):
         ...
 
 
+class Restorable:
+    """A recipe that can be made of what version 5 pickled: its arguments, as private attributes."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        arguments = {name.removeprefix("_"): value for name, value in state.items()}
+        self.__init__(**arguments)  # type: ignore[misc]
+
+
 def home(cache: CacheLike, key: Any) -> Cache:
     """Return the `Cache` that holds the entry of *key*.
 
