@@ -6,16 +6,18 @@ value files; whatever it does not override goes the short way through `pack` and
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from typing import Any, cast
 
-from diskcache.codecs.base import MODE_BINARY, MODE_RAW, MODE_TEXT
+from diskcache.codecs.base import MODE_BINARY, MODE_RAW, MODE_SEALED, MODE_TEXT
 from diskcache.codecs.keys import shard_hash
+from diskcache.codecs.sealing import refuse_unsealed
 from diskcache.codecs.signing import Keyring, Signer
 from diskcache.codecs.values import ValueCodec
-from diskcache.entry import GUARD, DbValue, EncodedKey, Payload, Row, Staged
-from diskcache.errors import SettingError
+from diskcache.entry import DAMAGED, GUARD, DbValue, EncodedKey, Payload, Row, Staged
+from diskcache.errors import CodecError, SettingError
 from diskcache.files import ValueFiles, is_safe, new_name
 from diskcache.sentinels import UNKNOWN
 
@@ -62,7 +64,7 @@ class Disk:
         """Use the codec and the files of a cache. The cache calls this once."""
         self._codec = codec
         self._files = files
-        self._encode = codec.encode
+        self._encode = codec.encode_protected if codec.is_sealing else codec.encode
         self._decode = codec.decode
 
     # -- The way of the library --
@@ -76,12 +78,19 @@ class Disk:
             key: Encoded key of the entry; signatures are bound to it.
         """
         if read and type(value) not in _NATIVE:
-            name = self._file_name(value)
-            return MODE_BINARY, None, self._files.stage_stream(value.read, name)
+            return self._pack_stream(value, key)
         mode, data = self._encode(value, key)
         if isinstance(data, (str, bytes)) and len(data) >= self.min_file_size:
             return self.spill(mode, data, value)
         return mode, data, None
+
+    def _pack_stream(self, stream: Any, key: EncodedKey) -> Payload:
+        """Copy an open file to a temporary one; a signature needs all of it at once."""
+        if self._codec.is_sealing:
+            content = stream.read()
+            mode, data = self._codec.protected(MODE_RAW, content, key)
+            return self.spill(mode, cast("bytes", data), stream)
+        return MODE_BINARY, None, self._files.stage_stream(stream.read, self._file_name(stream))
 
     def spill(self, mode: int, data: str | bytes, value: Any) -> Payload:
         """Write an encoded value to a temporary file."""
@@ -118,7 +127,11 @@ class Disk:
             UntrustedPickleError: It is a pickle that may not be loaded.
         """
         mode, data, file, size, checksum = row[:5]
+        if type(mode) is not int:
+            raise CodecError(f"cannot decode value: unknown mode {mode!r}")
         mode &= ~GUARD
+        if mode == MODE_SEALED or self._codec.is_sealing:
+            return self._unpack_sealed(mode, row, read, key)
         if file is None:
             return data if mode == MODE_RAW else self._decode(mode, cast("Any", data), key)
         if mode == MODE_BINARY:
@@ -127,8 +140,19 @@ class Disk:
             return self._files.read(file, size, checksum)
         content = self._files.read(file, size, checksum)
         if mode == MODE_TEXT:
-            return content.decode("utf-8")
+            return _text(content)
         return self._decode(mode, content, key)
+
+    def _unpack_sealed(self, mode: int, row: Row, read: bool, key: EncodedKey) -> Any:
+        """Decode a signed value; with *read*, content that was read from a file is one again."""
+        if self._codec.is_sealing:
+            refuse_unsealed(mode, self._directory)
+        data, file, size, checksum = row[1:5]
+        if file is not None:
+            data = self._files.read(file, size, checksum)
+        value = self._decode(mode, cast("Any", data), key)
+        is_content = read and file is not None and type(value) is bytes
+        return io.BytesIO(value) if is_content else value
 
     # -- The way of a subclass --
 
@@ -160,7 +184,7 @@ class Disk:
 
         What the library keeps for itself did not pass through `store`, and is none of its business.
         """
-        if row[0] & GUARD:
+        if type(row[0]) is not int or row[0] & GUARD or row[0] == DAMAGED:
             return Disk.unpack(self, row, read, key)
         context = self._context
         context.key, context.row = key, row
@@ -241,6 +265,13 @@ def writer_name(disk: type[Disk]) -> str:
         return ""
     is_ours = disk.__module__.startswith("diskcache.")
     return f"diskcache.{disk.__name__}" if is_ours else disk.__name__
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise CodecError(f"cannot decode text: {exc}") from exc
 
 
 def as_native(value: Any) -> DbValue:

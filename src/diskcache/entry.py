@@ -31,6 +31,9 @@ GUARD: Final = 64
 Such an entry expires, and is removed by name or with all others, but is never evicted or culled.
 """
 
+DAMAGED: Final = 15
+"""Mode of an entry whose columns do not hold what they must; nothing is stored with it."""
+
 MODE: Final = 0
 VALUE: Final = 1
 FILE: Final = 2

@@ -237,7 +237,7 @@ class UnsafePickleWarning(DiskCacheWarning):
 
 
 class InsecureDirectoryWarning(DiskCacheWarning):
-    """Other users can write to the cache directory."""
+    """Others can change the cache directory: by its mode, its owner, or because it is a link."""
 
 
 class NetworkFilesystemWarning(DiskCacheWarning):

@@ -31,11 +31,13 @@ TEMPORARY: Final = "tmp"
 LOCKS: Final = "locks"
 """Folder of the processes that hold locks; see `diskcache.recipes.liveness`."""
 OWN_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
+TEMPORARY_NAME: Final = re.compile(TEMPORARY + r"/[0-9a-f]{32}\.tmp")
 SAFE_PART: Final = re.compile(r"(?!\.{1,2}\Z)[^/\\\0]{1,255}")
 RESERVED: Final = frozenset(
     {"cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal", "control", TEMPORARY, LOCKS}
     | {"gate.lock", "users.lock"}
 )
+DATABASES: Final = frozenset(name for name in RESERVED if name.startswith("cache.db"))
 TRIES: Final = 10
 """Attempts to create a file in a folder that others may remove because it is empty."""
 
@@ -46,10 +48,21 @@ def new_name() -> str:
     return f"{digits[:2]}/{digits[2:4]}/{digits[4:]}.val"
 
 
-def is_safe(name: str) -> bool:
-    """Tell whether a relative name can only lead to a value file inside the directory."""
-    parts = name.split("/")
-    return parts[0] not in RESERVED and all(map(SAFE_PART.fullmatch, parts))
+def is_safe(name: object) -> bool:
+    """Tell whether what a row names can only lead to a value file inside the directory.
+
+    The names of the library's own files are not free in any case: some file systems take
+    `CACHE.DB` for `cache.db`. Nor is a database in a folder: to open it as a file would drop the
+    locks that SQLite holds on it.
+    """
+    if type(name) is not str:
+        return False
+    parts = name.casefold().split("/")
+    return (
+        parts[0] not in RESERVED
+        and DATABASES.isdisjoint(parts)
+        and all(map(SAFE_PART.fullmatch, parts))
+    )
 
 
 def _split(name: str) -> tuple[list[str], str]:
@@ -194,12 +207,7 @@ class ValueFiles:
             os.close(descriptor)
 
     def _make_folder(self, part: str, parent: int) -> None:
-        try:
-            os.mkdir(part, self._folder_mode, dir_fd=parent)
-        except FileExistsError:
-            return
-        # mkdir obeys the umask, which must not decide who may read a cache.
-        os.chmod(part, self._folder_mode, dir_fd=parent)
+        host.make_folder(part, self._folder_mode, parent)
 
     # -- Reading --
 
@@ -249,12 +257,13 @@ class ValueFiles:
 
     # -- Removing --
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: object) -> None:
         """Remove a file and its folders while they are empty; a missing one is no error.
 
-        `tmp/` stays: it would have to be made again for the next file.
+        What is no name of a value file is left alone. `tmp/` stays: it would have to be made
+        again for the next file.
         """
-        if not is_safe(name) and not name.startswith(TEMPORARY + "/"):
+        if type(name) is not str or not (is_safe(name) or TEMPORARY_NAME.fullmatch(name)):
             return
         with suppress(OSError):
             folders, last = _split(name)

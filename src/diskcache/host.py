@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -109,6 +110,8 @@ def open_file(path: str, flags: int, mode: int = 0o600, dir_fd: int | None = Non
     Raises:
         OSError: It cannot be opened, or is not a regular file.
     """
+    # O_NONBLOCK: a planted pipe must not hang who opens it; it means nothing for files.
+    flags |= getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags | OPEN_SAFE, mode, dir_fd=dir_fd)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -119,6 +122,60 @@ def open_file(path: str, flags: int, mode: int = 0o600, dir_fd: int | None = Non
         os.close(descriptor)
         raise
     return descriptor
+
+
+def make_folder(path: str, mode: int, dir_fd: int | None = None) -> bool:
+    """Make a folder of *mode*, irrespective of the umask; tell whether it was not there yet.
+
+    It keeps the set-group-id bit that it inherits, so that what is made in it has its group.
+    """
+    try:
+        os.mkdir(path, mode, dir_fd=dir_fd)
+    except FileExistsError:
+        return False
+    if not HAS_DIR_FD:  # pragma: no cover - other platform
+        os.chmod(path, mode)
+        return True
+    descriptor = os.open(path, OPEN_DIRECTORY, dir_fd=dir_fd)
+    try:
+        os.fchmod(descriptor, mode | (os.fstat(descriptor).st_mode & stat.S_ISGID))
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def make_folders(path: str, mode: int) -> bool:
+    """Make a folder, and those around it that are missing; tell whether it was not there yet."""
+    outer = os.path.dirname(path)
+    if outer and not os.path.isdir(outer):
+        make_folders(outer, mode)
+    return make_folder(path, mode)
+
+
+def dangers(path: str) -> Iterator[str]:
+    """Yield who else can change what is in a directory, as sentences without an end."""
+    try:
+        link = os.lstat(path.rstrip(os.sep) or path)
+        found = os.stat(path)
+    except OSError:
+        return
+    if stat.S_ISLNK(link.st_mode):
+        yield (
+            f"{path!r} is a symbolic link to {os.path.realpath(path)!r}: whoever can replace it"
+            " decides where entries are kept, so open that directory itself"
+        )
+    if not hasattr(os, "geteuid"):  # pragma: no cover - other platform
+        return
+    if found.st_uid not in (os.geteuid(), 0):
+        yield (
+            f"{path!r} belongs to user {found.st_uid}, not to user {os.geteuid()} who runs this"
+            " process: they can delete or replay entries"
+        )
+    if found.st_mode & stat.S_IWOTH:
+        yield (
+            f"{path!r} is writable for other users (mode {stat.S_IMODE(found.st_mode) & 0o777:04o}"
+            "): they can delete or replay entries"
+        )
 
 
 @lru_cache(maxsize=1)

@@ -398,9 +398,9 @@ class Index(MutableMapping[Any, Any]):
             return
         until = None if reverse else last
         for listed in access.listed(Order.INSERTION, reverse=reverse, until=until):
-            value = self._value(listed)
+            key, value = access.decode_key(listed.key), self._value(listed)
             if value is not ENOVAL:
-                yield access.decode_key(listed.key), value
+                yield key, value
 
     def _value(self, listed: Listed) -> Any:
         row = self._engine.get(listed.key, self._access.now())

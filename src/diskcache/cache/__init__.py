@@ -46,6 +46,8 @@ class Cache(UpkeepMethods, PrivateNames):
         clock: Where time comes from.
         serializer: How values are written, instead of by a disk of one's own: `json_serializer`,
             an object with `dumps` and `loads`, or a pair of such functions.
+        authenticate: `'all'` signs every value, not only pickles, and treats one without a
+            signature as one that may not be loaded.
         **settings: See the attributes; they are kept in the directory for every later object.
             Unknown ones become attributes, with a warning.
 

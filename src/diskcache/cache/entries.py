@@ -6,6 +6,7 @@ from typing import Any
 
 from diskcache.cache.foundation import Foundation
 from diskcache.cache.shapes import Shapes, shaped_as
+from diskcache.codecs.base import MODE_RAW
 from diskcache.entry import EXPIRE_TIME, TAG, Only, Row, Tag
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
 from diskcache.sentinels import ENOVAL
@@ -174,7 +175,8 @@ class EntryMethods(Foundation):
         row = self._engine.get(encoded, self._now())
         value: Any = ENOVAL
         if row is not None:
-            value = row[1] if row[0] == 1 and self._is_plain else self._load(encoded, row, read)
+            is_raw = row[0] == MODE_RAW and row[1] is not None and self._is_plain
+            value = row[1] if is_raw else self._load(encoded, row, read)
         if self._settings["statistics"]:
             self._count_read(value)
         if value is ENOVAL:

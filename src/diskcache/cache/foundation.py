@@ -16,7 +16,13 @@ from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.codecs.base import MODE_DATA
 from diskcache.codecs.plain import loads
 from diskcache.codecs.signing import Keyring, Signer
-from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING
+from diskcache.codecs.values import (
+    ALTERED_ERROR,
+    UNSAFE_WARNING,
+    UNSIGNED_WARNING,
+    UNTRUSTED_WARNING,
+    effective_mode,
+)
 from diskcache.disk import Disk, as_native, writer_name
 from diskcache.engines.base import Engine
 from diskcache.engines.sqlite import open_engine
@@ -32,6 +38,7 @@ from diskcache.errors import (
     UntrustedPickleWarning,
 )
 from diskcache.files import ValueFiles
+from diskcache.host import dangers
 from diskcache.policy import find_policy
 from diskcache.sentinels import ENOVAL, UNKNOWN
 from diskcache.serializers import checked as checked_serializer
@@ -44,6 +51,9 @@ _SIZED: Final = frozenset({str, bytes})
 
 PATIENCE: Final = 60.0
 """Seconds that settings wait for the write lock, whatever `timeout` is."""
+
+REPORT_EVERY: Final = 60.0
+"""Seconds between two log messages about altered entries."""
 
 LOOKS: Final = 1000
 """How often an entry is looked up again because its value file vanished under the reader.
@@ -130,6 +140,7 @@ class Foundation:
         mode: int = 0o700,
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
+        authenticate: str = "pickles",
         **settings: Any,
     ) -> None:
         if restored := vars(self).pop("_restored", None):
@@ -147,12 +158,17 @@ class Foundation:
             self._options["clock"] = clock
         if serializer is not None:
             self._options["serializer"] = self._serializer
+        if authenticate != "pickles":
+            self._options["authenticate"] = authenticate
+            _check_disk_of_sealed(disk)
         self._strict = strict
         self._clock = clock
         self._now = clock.time
         self._untrusted = 0
         self._corrupt = 0
         self._has_warned = False
+        self._report_at = float("-inf")
+        self._unreported = 0
         self._measured: dict[str, int] = {}
         given, disk_options, pragmas = self._split(settings)
         # Another object on this directory, by pickling or copying, needs these again.
@@ -205,7 +221,13 @@ class Foundation:
     def _open_engine(
         self, mode: int, readonly: bool, pragmas: dict[str, Any]
     ) -> tuple[Engine, ValueFiles]:
-        engine, files = open_engine(
+        found = insecurities(self._directory, self._options["pickle"])
+        if found:
+            message = " ".join(found)
+            if self._strict:
+                raise SettingError(message)
+            self._warn(message, InsecureDirectoryWarning)
+        return open_engine(
             os.path.realpath(self._directory),
             self._settings,
             self._clock,
@@ -213,23 +235,6 @@ class Foundation:
             readonly=readonly,
             pragmas=pragmas,
         )
-        self._warn_if_insecure()
-        return engine, files
-
-    def _warn_if_insecure(self) -> None:
-        try:
-            found = os.stat(self._directory)
-        except OSError:
-            return
-        if found.st_mode & 0o002:
-            message = (
-                f"{self._directory!r} is writable for other users (mode"
-                f" {found.st_mode & 0o777:04o}): they can delete or replay entries. Code execution"
-                " is prevented by signatures."
-            )
-            if self._strict:
-                raise SettingError(message)
-            self._warn(message, InsecureDirectoryWarning)
 
     def _warn(self, message: str, category: type[Warning]) -> None:
         """Warn whoever is constructing the cache."""
@@ -311,12 +316,15 @@ class Foundation:
             signer=Signer(Keyring(secret, directory=self._directory), self._engine.cache_id),
             protocol=self._settings["disk_pickle_protocol"],
             label=self._directory,
+            authenticate=self._options.get("authenticate", "pickles"),
         )
         if codec.pickle_mode == "unsafe":
             message = UNSAFE_WARNING.format(label=self._directory)
             self._warn(message, UnsafePickleWarning)
         self._codec, self._files = codec, files
-        self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encode
+        self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = (
+            codec.encode_protected if codec.is_sealing else codec.encode
+        )
         options = {
             "min_file_size": self._settings["disk_min_file_size"],
             "pickle_protocol": self._settings["disk_pickle_protocol"],
@@ -328,9 +336,13 @@ class Foundation:
         self._encode_key: Callable[[Any], EncodedKey] = (
             self._encode_key_by_disk if has_own_keys else cast("Any", codec.encode_key)
         )
-        self._has_own_numbers = disk.store is not Disk.store or is_foreign(self._serializer)
+        self._has_own_numbers = (
+            disk.store is not Disk.store or is_foreign(self._serializer) or codec.is_sealing
+        )
         self._has_own_store = disk.store is not Disk.store or disk.filename is not Disk.filename
-        self._is_plain = disk.fetch is Disk.fetch and not self._has_own_store
+        self._is_plain = (
+            disk.fetch is Disk.fetch and not self._has_own_store and not codec.is_sealing
+        )
         self._unpack: Callable[[Row, bool, EncodedKey], Any] = (
             self._disk.unpack if disk.fetch is Disk.fetch else self._disk.unpack_through_fetch
         )
@@ -392,9 +404,9 @@ class Foundation:
         Between reading a row and opening its file, a writer may replace both: the row is then
         read again. An entry whose file is really gone, or damaged, is removed.
         """
-        if row[0] == MODE_DATA and row[2] is None and self._is_plain:
+        if row[0] == MODE_DATA and type(row[1]) is bytes and self._is_plain:
             try:
-                return loads(cast("bytes", row[1]))
+                return loads(row[1])
             except CodecError as exc:
                 return self._refuse(exc)
         seen: Row | None = row
@@ -456,16 +468,41 @@ class Foundation:
         self._corrupt += 1
 
     def _count_untrusted(self, exc: UntrustedPickleError) -> None:
-        self._untrusted += 1
-        if exc.reason == "bad-tag":
-            log.error(ALTERED_ERROR.format(label=self._directory))
+        self._note_untrusted(exc, "treated as missing")
         if not self._has_warned:
             self._has_warned = True
-            message = UNTRUSTED_WARNING.format(count="1 entry", label=self._directory)
+            text = UNSIGNED_WARNING if self._codec.is_sealing else UNTRUSTED_WARNING
+            message = text.format(count="1 entry", label=self._directory)
             warnings.warn(message, UntrustedPickleWarning, stacklevel=5)
+
+    def _note_untrusted(self, exc: UntrustedPickleError, outcome: str) -> None:
+        """Count an entry that may not be loaded, and log one that somebody altered.
+
+        An attacker must not be able to fill the log: the first of every minute is logged.
+        """
+        self._untrusted += 1
+        if exc.reason != "bad-tag":
+            return
+        now = self._clock.monotonic()
+        if now < self._report_at:
+            self._unreported += 1
+            return
+        message = ALTERED_ERROR.format(label=self._directory, outcome=outcome)
+        if self._unreported:
+            message += f" ({self._unreported} more since the last report)"
+        log.error(message)
+        self._report_at, self._unreported = now + REPORT_EVERY, 0
 
     def _wait(self, retry: bool) -> float | None:
         return None if retry else self._timeout
+
+
+def insecurities(directory: str, pickle: str) -> list[str]:
+    """Return who else can change what is in a directory, as sentences; none if it is ours alone."""
+    found = [f"{danger}." for danger in dangers(directory)]
+    if found and effective_mode(pickle) != "unsafe":
+        found.append("Code execution is prevented by signatures.")
+    return found
 
 
 def checked_setting(name: str, value: Any) -> Any:
@@ -501,6 +538,14 @@ def _checked_serializer(disk: object, serializer: Any) -> Any:
             " pass one of them"
         )
     return checked_serializer(serializer)
+
+
+def _check_disk_of_sealed(disk: type[Disk]) -> None:
+    if disk.store is not Disk.store or disk.fetch is not Disk.fetch:
+        raise SettingError(
+            f"authenticate='all' signs what Disk stores: got {disk!r}, which stores in another way;"
+            " use serializer= instead"
+        )
 
 
 def _named(writer: object) -> str:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from diskcache.cache import Cache
 from diskcache.cache.foundation import LOOKS, is_lost
-from diskcache.codecs.base import MODE_PICKLE, MODE_RAW
+from diskcache.codecs.base import MODE_RAW
+from diskcache.codecs.sealing import SIGNED_MODES
 from diskcache.disk import Disk
 from diskcache.engines.base import Engine, Put, SkipEntry
 from diskcache.entry import (
@@ -61,7 +62,7 @@ class StrictAccess:
         for _ in range(LOOKS):
             if seen is None:
                 return ENOVAL
-            if seen[MODE] == MODE_RAW and self.cache._is_plain:
+            if seen[MODE] == MODE_RAW and seen[VALUE] is not None and self.cache._is_plain:
                 return seen[VALUE]
             try:
                 return self.cache._unpack(seen, False, key)
@@ -102,7 +103,7 @@ class StrictAccess:
         name = f"entry {key[0]!r}" if key[1] else "an entry with an encoded key"
         subject = f"{name} of {self.cache.directory!r} cannot be loaded and is kept"
         if isinstance(exc, UntrustedPickleError):
-            self.cache._untrusted += 1
+            self.cache._note_untrusted(exc, "it was kept, and an error raised")
             return UntrustedPickleError(
                 f"{subject}: {exc}; open it with the secret that it was signed with, or remove it"
                 " with del",
@@ -122,7 +123,7 @@ class StrictAccess:
         row = self.engine.get(encoded, self.now())
         value: Any = ENOVAL
         if row is not None:
-            is_raw = row[MODE] == MODE_RAW and self.cache._is_plain
+            is_raw = row[MODE] == MODE_RAW and row[VALUE] is not None and self.cache._is_plain
             value = row[VALUE] if is_raw else self.load(encoded, row)
         if self.cache._settings["statistics"]:
             self.cache._count_read(value)
@@ -199,8 +200,8 @@ class StrictAccess:
     def moved(self, listed: Listed, key: EncodedKey) -> Payload:
         """Return the value of an entry, encoded for another key."""
         mode, value, file = listed.row[MODE], listed.row[VALUE], listed.row[FILE]
-        # A pickle is signed for its key; and two entries must not name one file.
-        if file is None and mode != MODE_PICKLE and self.cache._is_plain:
+        # What is signed is signed for its key; and two entries must not name one file.
+        if file is None and mode not in SIGNED_MODES and self.cache._is_plain:
             return mode, value, None
         return self.pack(self.load_queued(listed.key, listed.row), key)
 

@@ -35,6 +35,9 @@ MODE_USER: Final = 7
 MODE_USERTEXT: Final = 8
 """The value is text that a serializer of the user made; in a file, in UTF-8."""
 
+MODE_SEALED: Final = 9
+"""The value of any kind, under a signature; see `sealing`."""
+
 ZLIB: Final = 1 << 4
 """Added to a mode whose bytes are compressed by zlib."""
 

@@ -97,7 +97,9 @@ def _from_state_directory(
     path = os.path.join(place, "key")
     _refuse_inside(path, directory)
     secrets = _read(path, allowed_group=False)
-    if secrets is None and mint:
+    if secrets is not None:
+        _check_folder(place)
+    elif mint:
         _mint(place, path, environ)
         secrets = _read(path, allowed_group=False)
         if secrets is None:
@@ -182,8 +184,10 @@ def _check(info: os.stat_result, path: str, *, allowed_group: bool) -> None:
     mode = stat.S_IMODE(info.st_mode)
     if mode & (_OTHERS_BUT_GROUP_READ if allowed_group else _OTHERS):
         allowed = "640" if allowed_group else "600"
+        readers = stat.S_IROTH if allowed_group else stat.S_IRGRP | stat.S_IROTH
+        what = "read" if mode & readers else "use"
         raise PickleKeyError(
-            f"refusing key file {path!r}: mode {mode:04o} lets others read it. "
+            f"refusing key file {path!r}: mode {mode:04o} lets others {what} it. "
             f"Run: chmod {allowed} {path} and consider the key known."
         )
 

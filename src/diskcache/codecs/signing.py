@@ -26,7 +26,7 @@ from diskcache.errors import PickleKeyError, SettingError, UntrustedPickleError
 if TYPE_CHECKING:
     import os
 
-Role: TypeAlias = Literal["value", "key", "tag", "meta"]
+Role: TypeAlias = Literal["value", "key", "sealed", "tag", "meta"]
 SigningKey: TypeAlias = tuple[bytes, bytes]
 """Key id and key."""
 
@@ -232,4 +232,4 @@ def _sized(part: bytes) -> bytes:
     return len(part).to_bytes(8, "big") + part
 
 
-_ROLES: Final = {role: _sized(role.encode()) for role in ("value", "key", "tag", "meta")}
+_ROLES: Final = {role: _sized(role.encode()) for role in ("value", "key", "sealed", "tag", "meta")}

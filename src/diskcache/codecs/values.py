@@ -21,10 +21,12 @@ from diskcache.codecs.base import (
     MODE_JSON,
     MODE_PICKLE,
     MODE_RAW,
+    MODE_SEALED,
     Native,
     PickleMode,
 )
 from diskcache.codecs.plain_tree import NOT_PLAIN
+from diskcache.codecs.sealing import SIGNED_MODES, unwrapped, wrapped
 from diskcache.codecs.signing import ENVELOPE, HEADER_SIZE, REMEDY, NoSigningKeyError, Signer
 from diskcache.entry import EncodedKey
 from diskcache.errors import (
@@ -48,9 +50,14 @@ UNTRUSTED_WARNING: Final = (
     'be recovered with "python -m diskcache migrate {label} --trust-pickles"; only do so if '
     'nobody else could write to this directory. Shown once; see "python -m diskcache info".'
 )
+UNSIGNED_WARNING: Final = (
+    "{count} of cache {label!r} is not signed with a known key (written without"
+    " authenticate='all', by another user or machine, or altered) and was treated as missing."
+    ' Shown once; see "python -m diskcache info".'
+)
 ALTERED_ERROR: Final = (
     "signature check failed for an entry of {label!r} made with the current key: "
-    "the entry was altered or damaged; treated as missing."
+    "the entry was altered or damaged; {outcome}."
 )
 UNSAFE_WARNING: Final = "anyone who can write to {label!r} can run code in this process."
 
@@ -93,6 +100,10 @@ class ValueCodec:
         signer: Needed for `'signed'`.
         protocol: Of pickled values.
         label: Names the cache in messages; usually its directory.
+        authenticate: `'pickles'`, or `'all'` to sign every value.
+
+    Raises:
+        SettingError: A mode is none, or two of them contradict each other.
     """
 
     def __init__(
@@ -102,8 +113,11 @@ class ValueCodec:
         signer: Signer | None = None,
         protocol: int = pickle.HIGHEST_PROTOCOL,
         label: str = "",
+        authenticate: str = "pickles",
     ) -> None:
         self.pickle_mode = effective_mode(pickle)
+        self.is_sealing = _is_sealing(authenticate, self.pickle_mode)
+        """Whether every value is signed, and none loaded that is not."""
         self.protocol = protocol
         self._signer = signer
         self._label = label
@@ -144,7 +158,41 @@ class ValueCodec:
             return self._unpickle("value", key, _as_bytes(data))
         if mode == MODE_JSON:
             return load_json(data)
+        if mode == MODE_SEALED:
+            return self._unseal(key, _as_bytes(data))
         raise CodecError(f"cannot decode value: unknown mode {mode!r}")
+
+    # -- Values that are all signed --
+
+    def encode_protected(self, value: Any, key: bytes | EncodedKey) -> tuple[int, Native]:
+        """Return what `encode` does, under a signature."""
+        return self.protected(*self.encode(value, key), key)
+
+    def protected(self, mode: int, data: Native, key: bytes | EncodedKey) -> tuple[int, Native]:
+        """Return an encoded value as it is stored: under a signature, if all of them are.
+
+        Raises:
+            PickleKeyError: It must be signed and no key is available.
+        """
+        if not self.is_sealing or mode == MODE_PICKLE:
+            return mode, data
+        try:
+            if self._signer is None:
+                raise NoSigningKeyError("none was given")
+            return MODE_SEALED, self._signer.sign("sealed", _bound(key), wrapped(mode, data))
+        except NoSigningKeyError as exc:
+            raise PickleKeyError(
+                "cannot store a value: authenticate='all' signs every one, and no key to sign with"
+                f" is available ({exc.why}). {REMEDY}, or leave authenticate out."
+            ) from exc
+
+    def _unseal(self, key: bytes | EncodedKey, data: bytes) -> Any:
+        if self._signer is None:
+            raise UntrustedPickleError("no key to verify signatures was given", "unknown-key")
+        mode, inner = unwrapped(self._signer.verify("sealed", _bound(key), data))
+        if mode in SIGNED_MODES:
+            raise CodecError(f"cannot decode value: mode {mode} in a sealed one")
+        return self.decode(mode, inner, key)
 
     # -- Keys --
 
@@ -225,6 +273,14 @@ class ValueCodec:
         else:
             payload = self._signer.verify(role, _bound(key), data)
         return _load(payload)
+
+
+def _is_sealing(authenticate: str, pickle_mode: PickleMode) -> bool:
+    if authenticate not in ("pickles", "all"):
+        raise SettingError(f"authenticate must be 'pickles' or 'all': got {authenticate!r}")
+    if authenticate == "all" and pickle_mode == "unsafe":
+        raise SettingError("authenticate='all' and pickle='unsafe' contradict each other")
+    return authenticate == "all"
 
 
 def load_json(text: Any) -> Any:

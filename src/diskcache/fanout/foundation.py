@@ -10,11 +10,17 @@ from typing import Any, Final, Generic, TypeVar, cast
 from zlib import adler32
 
 from diskcache import settings as rules
-from diskcache.cache.foundation import PATIENCE, checked_timeout, expanded
+from diskcache.cache.foundation import PATIENCE, checked_timeout, expanded, insecurities
 from diskcache.cache.private import missing
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.disk import Disk
-from diskcache.errors import GateError, SettingError, Timeout, UnknownSettingWarning
+from diskcache.errors import (
+    GateError,
+    InsecureDirectoryWarning,
+    SettingError,
+    Timeout,
+    UnknownSettingWarning,
+)
 from diskcache.fanout.limit import SharedLimit
 from diskcache.fanout.shard import Shard
 from diskcache.keys import QUEUE_DIGITS, QUEUE_START
@@ -94,6 +100,7 @@ class FanoutFoundation:
         mode: int = 0o700,
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
+        authenticate: str = "pickles",
         **settings: Any,
     ) -> None:
         from diskcache.engines.sqlite import make_directory
@@ -114,7 +121,13 @@ class FanoutFoundation:
         self._parts: dict[Any, Any] = {}
         notices: dict[type[Warning], str] = {}
         known = self._without_unknown(settings, notices)
+        found = insecurities(self._directory, pickle)
+        if found and strict:
+            raise SettingError(" ".join(found))
+        if found:
+            notices[InsecureDirectoryWarning] = " ".join(found)
         mode = make_directory(os.path.realpath(self._directory), mode, readonly)
+        self._mode = mode
 
         def open_shard(number: int) -> Shard:
             shard = Shard.__new__(Shard)
@@ -130,6 +143,7 @@ class FanoutFoundation:
                 mode=mode,
                 clock=clock,
                 serializer=serializer,
+                authenticate=authenticate,
                 **known,
             )
             return shard

@@ -98,7 +98,7 @@ class FanoutParts(FanoutUpkeep):
         self, directory: str, timeout: float, disk: type[Disk] | None, settings: dict[str, Any]
     ) -> Cache:
         first = self._shards[0]
-        keywords = {"secret": self._secret, **first.options, **settings}
+        keywords = {"secret": self._secret, "mode": self._mode, **first.options, **settings}
         if disk is None and "serializer" not in settings:
             disk = type(first.disk)
         else:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 import struct
 import threading
 import weakref
@@ -34,7 +35,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from diskcache import host
-from diskcache.files import LOCKS, Folder
+from diskcache.files import LOCKS, TEMPORARY, Folder
 
 TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 FENCE: Final = "fence"
@@ -254,11 +255,7 @@ def _folder(directory: str, *, make: bool = False) -> Iterator[Folder]:
     """Yield the folder of the files, reached through no symbolic link below *directory*."""
     path = os.path.join(directory, LOCKS)
     if make:
-        with suppress(FileExistsError):
-            mode = os.stat(directory).st_mode & 0o777
-            os.mkdir(path, mode)
-            # mkdir obeys the umask, which must not decide who may take a lock.
-            os.chmod(path, mode)
+        host.make_folder(path, _mode(directory))
     if not host.HAS_DIR_FD:  # pragma: no cover - other platform
         yield Folder(path, None)
         return
@@ -267,6 +264,15 @@ def _folder(directory: str, *, make: bool = False) -> Iterator[Folder]:
         yield Folder(None, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _mode(directory: str) -> int:
+    """Return the mode of the folders in a cache directory."""
+    try:
+        found = os.lstat(os.path.join(directory, TEMPORARY))
+    except OSError:
+        found = os.stat(directory)
+    return stat.S_IMODE(found.st_mode) & 0o777
 
 
 def _before_fork() -> None:

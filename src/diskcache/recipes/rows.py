@@ -128,12 +128,17 @@ class Cell:
         cache, engine = self._cache, self._cache._engine
         with engine.transaction(wait):
             old = self.read()
-            new, result = step(old)
+            try:
+                new, result = step(old)
+            except OSError as exc:
+                raise engine.file_error(exc) from exc
             now = cache._now()
             if new is ENOVAL and old is not ENOVAL:
                 engine.delete(self._encoded, now, None)
             elif new is not old:
-                payload = (MODE_DATA | GUARD, plain.dumps(new), None)
+                data = plain.dumps(new)
+                mode, value = cache._codec.protected(MODE_DATA, data, self._encoded)
+                payload = (mode | GUARD, value, None)
                 at = None if expire is None else now + expire
                 if not engine.put(self._encoded, payload, at, self._tag, now, None):
                     raise TooLargeError(

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from diskcache.engines.base import SkipEntry
+from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import (
@@ -125,7 +126,7 @@ def _put(
         words[END] = began
         return False
     if con.last_insert_rowid():
-        words[COUNT] += 1
+        words[COUNT] = (words[COUNT] + 1) & MASK
     elif not con.changes():
         words[END] = began
         return False
@@ -153,7 +154,7 @@ def _delete(link: Link, words: memoryview[int], values: tuple[Any, ...]) -> int:
         return 0
     changed = link.con.changes()
     if changed:
-        words[COUNT] -= 1
+        words[COUNT] = max(words[COUNT] - 1, 0)
     words[END] = began
     return changed
 
@@ -183,6 +184,9 @@ def _push(
     statement = sql.QUEUE_LAST if side == "back" else sql.QUEUE_FIRST
     try:
         key = next_key(prefix, side, link.run(statement, queue_bounds(prefix)).get)
+    except UnicodeDecodeError:
+        reading.abandon(link)
+        return None
     except (apsw.Error, DiskCacheError):
         # Raised again on the long way; from here it would keep the control file mapped.
         return None
@@ -217,11 +221,14 @@ def _pull(
     statement = sql.PULL_LAST if side == "back" else sql.PULL_FIRST
     try:
         found = link.run(statement, queue_bounds(prefix)).get
+    except UnicodeDecodeError:
+        reading.abandon(link)
+        return None
     except apsw.Error:
         return None
     if found is None:
         return (None,)
-    key, row = found[:2], found[2:]
+    key, row = reading.entry(found)
     is_expired = row[5] is not None and row[5] < now
     if is_expired or row[2] is not None or row[MODE] == PICKLE:
         return None
@@ -235,7 +242,7 @@ def _pull(
     except apsw.Error:
         words[END] = began
         return None
-    words[COUNT] -= 1
+    words[COUNT] = max(words[COUNT] - 1, 0)
     words[END] = began
     return ((key, result),)
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 import apsw
 
 from diskcache.engines.base import Finding
+from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT
@@ -28,9 +29,21 @@ LEFTOVER: Final = re.compile(r"(?:cache\.db|control)\.new(?:-journal|-wal|-shm)?
 OWN_FOLDER: Final = re.compile(r"[0-9a-f]{2}(?:[/\\][0-9a-f]{2})?")
 
 ROWS_WITH_FILES: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE file IS NOT NULL"
-BAD_MODES: Final = (
-    "SELECT count(*) FROM Cache WHERE mode & 15 NOT IN (1, 2, 3, 4, 5, 6, 7) OR mode > 127"
-    " OR (file IS NULL AND value IS NULL) OR (file IS NOT NULL AND value IS NOT NULL)"
+UNKNOWN_KINDS: Final = (
+    "SELECT count(*) FROM Cache WHERE typeof(mode) = 'integer'"
+    " AND (mode & 15 NOT BETWEEN 1 AND 9 OR mode NOT BETWEEN 1 AND 127)"
+)
+UNSOUND: Final = (
+    "SELECT rowid, file, size FROM Cache WHERE typeof(mode) <> 'integer'"
+    " OR typeof(raw) <> 'integer' OR raw NOT IN (0, 1) OR key IS NULL"
+    " OR typeof(expire_time) IN ('text', 'blob') OR (file IS NULL) = (value IS NULL)"
+    " OR (file IS NOT NULL AND (typeof(size) <> 'integer' OR size < 0"
+    " OR typeof(checksum) NOT IN ('integer', 'null')))"
+)
+"""Rows that no version of this library wrote, nor will; see `reading.sound`."""
+TEXTS: Final = (
+    "SELECT rowid, file, size, key, tag, value FROM Cache WHERE rowid > ?"
+    " AND 'text' IN (typeof(key), typeof(tag), typeof(value)) ORDER BY rowid LIMIT 200"
 )
 
 
@@ -87,18 +100,28 @@ def _check_all(link: Link, fix: bool) -> list[Finding]:
 
 def _rows_have_files(link: Link, fix: bool) -> Iterator[Finding]:
     """Every row that names a file has it, with the recorded length."""
-    for rowid, file, size, *_ in link.execute(ROWS_WITH_FILES).fetchall():
+    for rowid, file, size, *_ in reading.fetch(link.execute, ROWS_WITH_FILES):
+        if not is_safe(file):
+            yield Finding("data", f"not the name of a value file: {file!r}")
+            _drop(link, fix, rowid, file, size)
+            continue
         path = os.path.join(link.site.directory, file)
-        found = _regular_size(path) if is_safe(file) else None
+        found = _regular_size(path)
         if found is None:
             yield Finding("data", f"file not found: {path}")
-            if fix:
-                forget(link, rowid, None, 0)
-                link.size -= size
+            _drop(link, fix, rowid, file, size)
         elif found != size:
             yield Finding("data", f"wrong file size: {path}, {found} != {size}")
             if fix:
                 forget(link, rowid, file, size)
+
+
+def _drop(link: Link, fix: bool, rowid: int, file: object, size: object) -> None:
+    """With *fix*, remove a row whose file, if it names one, is not there or not ours."""
+    if fix:
+        forget(link, rowid, None, 0)
+        if file is not None:
+            link.size -= reading.whole(size)
 
 
 def _regular_size(path: str) -> int | None:
@@ -165,11 +188,25 @@ def _check_folders(
 
 
 def _values_are_sound(link: Link, fix: bool) -> Iterator[Finding]:
-    """Every row has a value in exactly one place, of a known kind."""
-    del fix
-    wrong = link.execute(BAD_MODES).get
-    if wrong:
-        yield Finding("data", f"{wrong} entries have no value, two values, or an unknown kind")
+    """Every row has columns of the right types, a value in one place, and of a known kind."""
+    unsound = [*reading.fetch(link.execute, UNSOUND), *_torn(link)]
+    rows = {rowid: (rowid, file, size) for rowid, file, size, *_ in unsound}
+    if rows:
+        yield Finding("data", f"{len(rows)} entries have no value, two, or columns of wrong types")
+        for row in rows.values():
+            _drop(link, fix, *row)
+    unknown = link.execute(UNKNOWN_KINDS).get
+    if unknown:
+        # Another version may know them.
+        yield Finding("data", f"{unknown} entries are of an unknown kind")
+
+
+def _torn(link: Link) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows that hold text that is not UTF-8."""
+    after = -(2**63)
+    while rows := reading.fetch(link.execute, TEXTS, (after,)):
+        yield from (row for row in rows if reading.Torn in map(type, row[3:]))
+        after = rows[-1][0]
 
 
 def _totals_are_exact(link: Link, fix: bool) -> Iterator[Finding]:

@@ -128,7 +128,10 @@ def verify(connection: apsw.Connection, directory: str) -> dict[str, str]:
         CacheFormatError: It is not, or it is of another format.
     """
     version = connection.execute("PRAGMA user_version").get
-    found = {name: text for name, text in connection.execute(sql.SCHEMA) if text is not None}
+    try:
+        found = {name: text for name, text in connection.execute(sql.SCHEMA) if text is not None}
+    except UnicodeDecodeError:
+        found = {}
     if version == schema.FORMAT and schema.is_known(found):
         return found
     if schema.is_version_5(found):
@@ -413,9 +416,9 @@ class Link:
 
     def _add_totals(self, words: memoryview[int]) -> None:
         if self.rows:
-            words[COUNT] = max(words[COUNT] + self.rows, 0)
+            words[COUNT] = min(max(words[COUNT] + self.rows, 0), MASK)
         if self.size:
-            words[BYTES] = max(words[BYTES] + self.size, 0)
+            words[BYTES] = min(max(words[BYTES] + self.size, 0), MASK)
         if self.expiry_exact is not None:
             words[NEXT_EXPIRY] = min(self.expiry_exact, self.expiry_low)
         elif self.expiry_low < words[NEXT_EXPIRY]:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from diskcache.engines.base import Neighbours
+from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
@@ -39,6 +40,14 @@ SHARE_SLACK: Final = 32
 """The same for one of several caches under one limit, of its share."""
 SHARE_STEP: Final = 64
 """Fraction of its share that such a cache writes at least before it measures again."""
+
+MANY: Final = 2**19
+"""Entries that a control file is believed to count without a look at the database."""
+LEAST_ROW: Final = 16
+"""Bytes that a row and its place in the index need at least."""
+
+MOST_EXPIRED: Final = 10_000
+"""Expired entries that one write removes, however large *cull_limit* is."""
 
 VICTIMS: Final = 100
 """Victims looked up at a time."""
@@ -72,7 +81,7 @@ def forget(link: Link, rowid: int, file: str | None, size: int) -> None:
     link.rows -= 1
     link.has_changes = True
     if file is not None:
-        link.size -= size
+        link.size -= reading.whole(size)
         link.note_files()
         link.doomed.append(file)
 
@@ -160,7 +169,7 @@ class Culler:
 
     def _load(self, link: Link, state: int | None) -> None:
         found = {
-            name: link.execute(sql.STATE, (name,)).get
+            name: reading.first(link.execute, sql.STATE, (name,))
             for name in ("rank_policy", "rank_done", "rank_goal")
         }
         name, done, goal = found.values()
@@ -221,13 +230,13 @@ class Culler:
             budget -= self.remove_expired(link, now, budget)
         if budget > 0 and self.policy.rank is not Rank.NONE and self._is_full(link):
             if not rowid and key is not None:
-                found = link.execute(sql.FIND, key).get
+                found = reading.first(link.execute, sql.FIND, key)
                 rowid = found[0] if found else 0
             self.remove_victims(link, now, budget, rowid, over=-1, floor=self.share / 2)
 
     def remove_expired(self, link: Link, now: float, limit: int) -> int:
         """Remove up to *limit* expired entries, the longest expired first."""
-        rows = link.execute(sql.EXPIRED, (now, limit)).fetchall()
+        rows = reading.fetch(link.execute, sql.EXPIRED, (now, min(limit, MOST_EXPIRED)))
         for rowid, file, size, *_ in rows:
             forget(link, rowid, file, size)
         first = link.execute(sql.FIRST_EXPIRY).get
@@ -361,7 +370,7 @@ class Culler:
             found = 0
             for row in self._victims(link, now, min(limit - removed, VICTIMS), spared):
                 rowid, file, size, _, _, mode = row
-                if rowid != spared and not mode & GUARD:
+                if rowid != spared and not (type(mode) is int and mode & GUARD):
                     forget(link, rowid, file, size)
                     found += 1
                     volume = self._volume_of(link, pages)
@@ -395,7 +404,7 @@ class Culler:
             fields = "rowid, file, size, key, raw, mode"
             statement = template.format(fields=fields, now=repr(float(now)))
             return link.execute(statement, (limit,)).fetchall()
-        return link.execute(sql.VICTIMS, (spared, limit)).fetchall()
+        return reading.fetch(link.execute, sql.VICTIMS, (spared, limit))
 
 
 def _ranks(name: object) -> bool:
@@ -422,7 +431,19 @@ def count(link: Link) -> int:
     control = link.site.control
     if control is None or not control.is_clean:
         return int(link.execute(sql.COUNT).get)
-    return control.words[COUNT] + link.rows
+    total: int = control.words[COUNT] + link.rows
+    if 0 <= total < MANY or _is_plausible(link, total):
+        return total
+    return int(link.execute(sql.COUNT).get)
+
+
+def _is_plausible(link: Link, total: int) -> bool:
+    """Tell whether the database is large enough for so many entries.
+
+    The control file is input too, and programs reserve memory for as many as they are told.
+    """
+    room = link.execute("PRAGMA page_count").get * link.page_size
+    return bool(0 <= total <= room // LEAST_ROW)
 
 
 def file_bytes(link: Link) -> int:
@@ -430,4 +451,5 @@ def file_bytes(link: Link) -> int:
     control = link.site.control
     if control is None or not control.is_clean:
         return int(link.execute(sql.FILE_BYTES).get)
-    return control.words[BYTES] + link.size
+    total: int = control.words[BYTES] + link.size
+    return total if 0 <= total < reading.MOST else int(link.execute(sql.FILE_BYTES).get)

@@ -23,6 +23,7 @@ from diskcache.engines.sqlite import (
     listing,
     opening,
     queues,
+    reading,
     removal,
     sharing,
     writing,
@@ -34,6 +35,9 @@ from diskcache.engines.sqlite.culling import count, file_bytes, footprint, pages
 from diskcache.engines.sqlite.errors import read_only, translate
 from diskcache.engines.sqlite.session import Session
 from diskcache.entry import (
+    EXPIRE_TIME,
+    TAG,
+    VALUE,
     DbValue,
     EncodedKey,
     Listed,
@@ -86,14 +90,18 @@ class SqliteEngine(Session):
             link.is_looking = True
             try:
                 row = link.look_up(sql.GET, (*key, now)).get
-            except apsw.Error:
-                row = self._read(link, sql.GET, (*key, now))
+            except (apsw.Error, UnicodeDecodeError) as exc:
+                row = self._read_again(link, sql.GET, (*key, now), exc)
             except BaseException:
                 # A signal handler raised: an unfinished read would keep an old state in sight.
                 link.renew_cursors()
                 raise
             link.is_looking = False
-        if row is not None and self.records_reads:
+        if row is None:
+            return None
+        if row[VALUE] is None or row[EXPIRE_TIME] is not None or row[TAG] is not None:
+            row = reading.sound(row)
+        if self.records_reads:
             self._note_read(key, now)
         return row
 
@@ -242,7 +250,7 @@ class SqliteEngine(Session):
 
     def get_many(self, keys: Sequence[EncodedKey], now: float) -> list[Row | None]:
         """Return the live entries of *keys* as of one moment."""
-        rows = self._query(_get_all, keys, now, now=now)
+        rows = self._query(reading.get_all, keys, now, now=now)
         if self.records_reads:
             for key, row in zip(keys, rows, strict=True):
                 if row is not None:
@@ -516,18 +524,6 @@ class SqliteEngine(Session):
         return dict(self._link().site.off)
 
 
-def _get_all(link: Link, keys: Sequence[EncodedKey], now: float) -> list[Row | None]:
-    """Read many rows in one transaction, so that they are of one moment."""
-    begun = not link.con.in_transaction
-    try:
-        if begun:
-            link.execute("BEGIN")
-        return [link.execute(sql.GET, (*key, now)).get for key in keys]
-    finally:
-        if begun and link.con.in_transaction:
-            link.execute("COMMIT")
-
-
 def _last_rowid(link: Link) -> int | None:
     rowid: int | None = link.execute(sql.LAST_ROWID).get
     return rowid
@@ -544,15 +540,15 @@ def _volume(link: Link) -> Volume:
 def _hits_and_misses(link: Link) -> tuple[int, int]:
     control = link.site.control
     if control is None:
-        found: dict[str, int] = dict(link.execute(sql.SETTINGS, ("statistics",)).fetchall())
-        hits, misses = found.get("hits", 0), found.get("misses", 0)
+        found = reading.settings_of(link, sql.SETTINGS, "statistics")
+        hits, misses = reading.tally(found.get("hits")), reading.tally(found.get("misses"))
     else:
         hits, misses = control.words[HITS], control.words[MISSES]
     return hits + link.site.hits, misses + link.site.misses
 
 
 def _settings(link: Link) -> dict[str, Any]:
-    return dict(link.execute(sql.SETTINGS, ("setting",)).fetchall())
+    return reading.settings_of(link, sql.SETTINGS, "setting")
 
 
 def _has_tag_index(link: Link) -> bool:

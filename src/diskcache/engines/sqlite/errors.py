@@ -91,6 +91,8 @@ _REMEDIES = {
     errno.ENOTDIR: "the path, or a parent of it, is a file; choose another directory",
     errno.EEXIST: "the path is a file; choose another directory",
 }
+_IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EINVAL)
+"""A link, a pipe or whatever else is where a file or a folder of a cache belongs."""
 _CLASSES: dict[int, type[DirectoryError]] = {
     errno.EACCES: DirectoryPermissionError,
     errno.EPERM: DirectoryPermissionError,
@@ -116,6 +118,13 @@ def file_error(exc: OSError, directory: str) -> Exception:
         return directory_error(exc.errno, directory)
     if exc.errno == errno.ENOENT and not os.path.isdir(directory):
         return directory_error(errno.ENOENT, directory)
+    if exc.errno in _IN_THE_WAY:
+        return DirectoryError(
+            exc.errno,
+            f"cannot use cache directory ({exc.strerror}: {exc.filename!r} is not what this library"
+            " makes): remove it, or choose another directory",
+            directory,
+        )
     return exc
 
 

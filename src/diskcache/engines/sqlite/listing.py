@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, NamedTuple
 
+from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.entry import Listed, Order, Tag
@@ -39,10 +40,15 @@ def page(link: Link, span: Span) -> list[Listed]:
     where = " WHERE " + " AND ".join(conditions) if conditions else ""
     columns = sql.ROW if values else sql.ROW_WITHOUT_VALUE
     statement = f"SELECT key, raw, {columns} FROM Cache{where} ORDER BY {ordering} LIMIT ? OFFSET ?"
-    rows = link.execute(statement, (*bound, limit, skip)).fetchall()
-    if order is Order.KEY:
-        return [Listed(row[:2], row[:2], row[2:]) for row in rows]
-    return [Listed(row[10], row[:2], row[2:]) for row in rows]
+    is_key = order is Order.KEY
+    return [
+        Listed(
+            row[:2] if is_key else row[10],
+            reading.sound_key(row[:2]),
+            reading.sound(row[2:], has_value=values),
+        )
+        for row in reading.fetch(link.execute, statement, (*bound, limit, skip))
+    ]
 
 
 def _row_conditions(after: Any, reverse: bool, until: Any) -> tuple[list[str], list[Any]]:
@@ -60,7 +66,8 @@ def _key_conditions(after: Any, reverse: bool, prefix: str | None) -> tuple[list
     conditions: list[str] = []
     values: list[Any] = []
     if after is not None:
-        conditions.append("(key, raw) < (?, ?)" if reverse else "(key, raw) > (?, ?)")
+        place = "CAST(? AS TEXT)" if type(after[0]) is reading.Torn else "?"
+        conditions.append(f"(key, raw) {'<' if reverse else '>'} ({place}, ?)")
         values.extend(after)
     if prefix is not None:
         conditions.append("raw = 1 AND typeof(key) = 'text' AND key >= ?")

@@ -54,7 +54,7 @@ def select(link: Link, statement: str, values: Values) -> Found:
     cursor.exec_trace = judge
     try:
         rows = cursor.execute(statement, values).fetchall()
-    except (apsw.SQLError, apsw.BindingsError) as exc:
+    except (apsw.SQLError, apsw.BindingsError, UnicodeDecodeError) as exc:
         raise StatementError(
             f"cannot run {statement!r} ({exc}): tables and columns are those of format 6, which"
             " docs/on-disk-format.md lists"

@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
+from diskcache import host
 from diskcache import settings as rules
 from diskcache.clock import Clock
 from diskcache.engines.sqlite import control as control_file
-from diskcache.engines.sqlite import schema, site
+from diskcache.engines.sqlite import reading, schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import (
     DATABASE,
@@ -29,7 +30,7 @@ from diskcache.engines.sqlite.connection import (
     verify,
 )
 from diskcache.engines.sqlite.errors import cannot_open, directory_error, translate
-from diskcache.errors import CacheFormatError, SettingError
+from diskcache.errors import CacheFormatError, DiskCacheError, SettingError
 from diskcache.files import TEMPORARY, ValueFiles
 
 LONGEST_OPENING: Final = 60.0
@@ -39,6 +40,8 @@ DEAD_AFTER: Final = 60.0
 """Seconds after which a file being written may belong to a writer that died."""
 
 PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
+JOURNAL_END: Final = bytes.fromhex("d9d505f920a163d7")
+"""What follows the name of another journal at the end of one."""
 READ_ONLY: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
 
 
@@ -65,18 +68,17 @@ def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
         if not os.path.isdir(directory):
             if readonly:
                 raise directory_error(errno.ENOENT, directory)
-            os.makedirs(directory, mode)
-            # makedirs obeys the umask, which must not decide who may read a cache.
-            os.chmod(directory, mode)
-            return mode
-        found = os.stat(directory).st_mode & 0o777
-    except FileExistsError:
-        if os.path.isdir(directory):
-            return mode
-        raise directory_error(errno.ENOTDIR, directory) from None
+            # Another process may have made it just now, and not yet set its mode.
+            if host.make_folders(directory, mode) or os.path.isdir(directory):
+                return mode
+            raise directory_error(errno.ENOTDIR, directory)
+        found = stat.S_IMODE(os.stat(directory).st_mode)
+    except DiskCacheError:
+        raise
     except OSError as exc:
         raise directory_error(exc.errno or 0, directory) from exc
-    return 0o700 | (found & 0o070)
+    # Others are let in by the keyword, not by a directory whose mode is a habit.
+    return 0o700 | found & (0o070 | mode & 0o007)
 
 
 def open_link(place: Place, *, create: bool) -> Link:
@@ -141,9 +143,11 @@ def _read(connection: apsw.Connection, directory: str) -> tuple[bytes, Found]:
     """Verify a database, and read what everybody who opens it needs, in one transaction."""
     connection.execute("BEGIN")
     known = verify(connection, directory)
-    rows: list[Any] = connection.execute(sql.ALL_SETTINGS).fetchall()
+    rows = reading.fetch(connection.execute, sql.ALL_SETTINGS)
     connection.execute("COMMIT")
-    settings: dict[str, Any] = {name: value for name, value, kind in rows if kind == "setting"}
+    settings: dict[str, Any] = {
+        name: value for name, value, kind in rows if kind == "setting" and type(name) is str
+    }
     cache_id = next((value for name, value, _ in rows if name == "cache_id"), None)
     if not isinstance(cache_id, bytes) or len(cache_id) != 16:
         raise CacheFormatError(f"cache {directory!r} has no valid id: remove the directory")
@@ -184,14 +188,34 @@ def _connect_to_look(directory: str) -> apsw.Connection:
 
 def _refuse_odd_files(path: str) -> None:
     """Refuse what is no regular file: to open a pipe would hang, a link leads elsewhere."""
+    for name in (path, path + "-wal", path + "-shm", path + "-journal"):
+        try:
+            found = os.lstat(name)
+        except OSError:
+            continue  # Opening it will tell why.
+        if not stat.S_ISREG(found.st_mode):
+            raise CacheFormatError(
+                f"{name!r} is not a regular file: choose another directory, or remove it"
+            )
+        if name.endswith("-journal") and found.st_size and _names_another(name):
+            raise CacheFormatError(
+                f"{name!r} names another journal, which this library's never do, and SQLite might"
+                " remove that: choose another directory, or remove it"
+            )
+
+
+def _names_another(path: str) -> bool:
+    """Tell whether a rollback journal belongs to a transaction on several databases.
+
+    Some versions of SQLite remove the file that it names, wherever that is. No lock is kept on a
+    journal, so it may be opened.
+    """
+    descriptor = host.open_file(path, os.O_RDONLY)
     try:
-        is_regular = stat.S_ISREG(os.lstat(path).st_mode)
-    except OSError:
-        return  # Opening it will tell why.
-    if not is_regular:
-        raise CacheFormatError(
-            f"{path!r} is not a regular file: choose another directory, or remove it"
-        )
+        os.lseek(descriptor, -min(len(JOURNAL_END), os.fstat(descriptor).st_size), os.SEEK_END)
+        return os.read(descriptor, len(JOURNAL_END)) == JOURNAL_END
+    finally:
+        os.close(descriptor)
 
 
 def configure(
@@ -251,9 +275,7 @@ def _create(place: Place, here: site.Site) -> None:
         here.gate.acquire(LONGEST_OPENING, here)
         if os.path.exists(path):
             return
-        with suppress(FileExistsError):
-            os.mkdir(os.path.join(directory, TEMPORARY), place.mode)
-            os.chmod(os.path.join(directory, TEMPORARY), place.mode)
+        host.make_folder(os.path.join(directory, TEMPORARY), place.mode)
         cache_id = secrets.token_bytes(16)
         _remove_database(temporary)
         _build(temporary, place, cache_id)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from diskcache.engines.base import SkipEntry
+from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, forget
@@ -29,7 +30,7 @@ def push(
 ) -> Any:
     """Store an entry beyond the end of a queue."""
     statement = sql.QUEUE_LAST if side == "back" else sql.QUEUE_FIRST
-    last = link.execute(statement, queue_bounds(prefix)).get
+    last = reading.first(link.execute, statement, queue_bounds(prefix))
     key = next_key(prefix, side, last)
     encoded = (key, 1)
     payload = pack if isinstance(pack, tuple) else pack(encoded)
@@ -90,9 +91,8 @@ def _take(
     load: Callable[[EncodedKey, Row], T],
     remove: bool,
 ) -> tuple[EncodedKey, T] | None:
-    while (found := link.execute(statement, bounds).get) is not None:
-        key: EncodedKey = found[:2]
-        row: Row = found[2:]
+    while (found := reading.first(link.execute, statement, bounds)) is not None:
+        key, row = reading.entry(found)
         if row[5] is not None and row[5] < now:
             forget(link, row[8], row[2], row[3])
             continue
@@ -115,9 +115,10 @@ def glance(
     Raises:
         SkipEntry: The entry there has expired: it has to be removed to see the next.
     """
-    found = link.execute(statement, bounds).get
+    found = reading.first(link.execute, statement, bounds)
     if found is None:
         return None
-    if found[7] is not None and found[7] < now:
+    key, row = reading.entry(found)
+    if row[5] is not None and row[5] < now:
         raise SkipEntry
-    return found[:2], found[2:]
+    return key, row

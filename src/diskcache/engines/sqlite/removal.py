@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from diskcache.engines.base import Batch
+from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import NEVER
@@ -39,11 +40,11 @@ def remove(
         return Batch(removed, True if removed else None)
     after = -(2**63) if cursor is None else cursor
     if cause is RemovalCause.CLEARED:
-        rows = link.execute(sql.ALL, (after, BATCH)).fetchall()
+        rows = reading.fetch(link.execute, sql.ALL, (after, BATCH))
     elif tag is None:
-        rows = link.execute(sql.UNTAGGED, (after, BATCH)).fetchall()
+        rows = reading.fetch(link.execute, sql.UNTAGGED, (after, BATCH))
     else:
-        rows = link.execute(sql.TAGGED, (tag, after, BATCH)).fetchall()
+        rows = reading.fetch(link.execute, sql.TAGGED, (tag, after, BATCH))
     for rowid, file, size, *_ in rows:
         forget(link, rowid, file, size)
     if len(rows) == BATCH:
@@ -54,7 +55,7 @@ def remove(
 
 
 def _expire(link: Link, now: float) -> Batch:
-    rows = link.execute(sql.EXPIRED, (now, BATCH)).fetchall()
+    rows = reading.fetch(link.execute, sql.EXPIRED, (now, BATCH))
     for rowid, file, size, *_ in rows:
         forget(link, rowid, file, size)
     first = link.execute(sql.FIRST_EXPIRY).get

@@ -39,9 +39,10 @@ Table Cache, one row per entry:
     size          length of the value file in bytes, 0 without one
     mode          how the value is encoded: low four bits 1 native, 2 bytes in a file, 3 UTF-8 text
                   in a file, 4 pickle (see codecs/signing.py), 5 plain data (see codecs/plain.py),
-                  6 JSON text, 7 bytes and 8 text of a user's serializer; bits 4 and 5 how it is
-                  compressed: 0 not, 1 zlib, 2 zstd; bit 6 is set for a lock or guard of the
-                  library's own, which is never evicted or culled
+                  6 JSON text, 7 bytes and 8 text of a user's serializer, 9 any of these under a
+                  signature (see codecs/sealing.py); bits 4 and 5 how it is compressed: 0 not,
+                  1 zlib, 2 zstd; bit 6 is set for a lock or guard of the library's own, which is
+                  never evicted or culled
     file          relative name of the value file, NULL if the value is in the row. Version 5
                   calls it `filename`: its statements name a column that is not here, so a
                   version-5 process that still has the directory open fails instead of writing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ContextDecorator, suppress
 from os import getpid
 from time import monotonic
@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from diskcache.clock import Clock
-from diskcache.engines.sqlite import forking, looking, opening, site, writing
+from diskcache.engines.sqlite import forking, looking, opening, reading, site, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
 from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
@@ -194,15 +194,23 @@ class Session:
 
     # -- Running steps --
 
-    def _read(self, link: Link, statement: str, values: Sequence[Any]) -> Any:
+    def _read(self, link: Link, statement: str, values: tuple[Any, ...]) -> Any:
         """Run a read again on a new connection if another thread closed this one."""
         try:
-            return link.execute(statement, values).get
+            return reading.first(link.execute, statement, values)
         except apsw.ConnectionClosedError:
             self._drop()
-            return self._connect().execute(statement, values).get
+            return reading.first(self._connect().execute, statement, values)
         except apsw.Error as exc:
             raise translate(exc, self.directory) from exc
+
+    def _read_again(
+        self, link: Link, statement: str, values: tuple[Any, ...], exc: Exception
+    ) -> Any:
+        """Run a read again that failed on a cursor that the connection keeps."""
+        if isinstance(exc, UnicodeDecodeError):
+            reading.abandon(link)
+        return self._read(link, statement, values)
 
     def _query(self, step: Callable[..., T], *args: Any, now: float | None = None) -> T:
         """Run a step that only reads; again, if another thread closes the connection meanwhile."""
@@ -423,6 +431,7 @@ def _save_statistics(link: Link) -> None:
         control.words[HITS] = (control.words[HITS] + hits) & MASK
         control.words[MISSES] = (control.words[MISSES] + misses) & MASK
         return
-    found = dict(link.execute(sql.SETTINGS, ("statistics",)).fetchall())
+    found = reading.settings_of(link, sql.SETTINGS, "statistics")
     for name, more in (("hits", hits), ("misses", misses)):
-        link.execute(sql.STORE, (name, found.get(name, 0) + more, "statistics"))
+        total = reading.tally(found.get(name)) + more
+        link.execute(sql.STORE, (name, total, "statistics"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT, MASK, WRITTEN
@@ -11,7 +12,7 @@ from diskcache.entry import DbValue
 
 def mark(link: Link, name: str) -> DbValue:
     """Return what the cache is marked with."""
-    value: DbValue = link.execute(sql.STATE, (name,)).get
+    value: DbValue = reading.first(link.execute, sql.STATE, (name,))
     return value
 
 

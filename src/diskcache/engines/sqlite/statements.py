@@ -54,11 +54,14 @@ REPLACE: Final = (
     " tag = ?, mode = ?, value = ?, version = version + 1, rank = ?, file = ?, size = ?,"
     " checksum = ? WHERE rowid = ?"
 )
-DELETE: Final = f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} RETURNING file, size"
+DELETE: Final = (
+    f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} RETURNING CAST(file AS BLOB), size"
+)
 DELETE_SIMPLE: Final = f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} AND file IS NULL"
 DELETE_ROW: Final = "DELETE FROM Cache WHERE rowid = ?"
 DISCARD: Final = (
-    "DELETE FROM Cache WHERE key = ? AND raw = ? AND rowid = ? AND file = ? RETURNING file, size"
+    "DELETE FROM Cache WHERE key = ? AND raw = ? AND rowid = ? AND file = ?"
+    " RETURNING CAST(file AS BLOB), size"
 )
 TOUCH: Final = (
     f"UPDATE Cache SET expire_time = ?, version = version + 1 WHERE key = ? AND raw = ? AND {LIVE}"
@@ -104,7 +107,8 @@ EXPIRED: Final = (
     " ORDER BY expire_time LIMIT ?"
 )
 FIRST_EXPIRY: Final = (
-    "SELECT expire_time FROM Cache WHERE expire_time IS NOT NULL ORDER BY expire_time LIMIT 1"
+    "SELECT expire_time FROM Cache WHERE expire_time IS NOT NULL AND expire_time <= 9e999"
+    " ORDER BY expire_time LIMIT 1"
 )
 # Cache_tag where it exists, else the table in row order
 TAGGED: Final = (
@@ -150,14 +154,17 @@ FORGET_RANKING: Final = "DELETE FROM Settings WHERE key LIKE 'rank\\_%' ESCAPE '
 # Cache_key_raw, the only index that has every row; asked for after a crash, or without totals.
 COUNT: Final = "SELECT count(*) FROM Cache"
 # Cache_file holds both columns, so only rows with files are visited.
-FILE_BYTES: Final = "SELECT coalesce(sum(size), 0) FROM Cache WHERE file IS NOT NULL"
+# Unlike `sum`, `total` cannot overflow, whatever a stranger wrote.
+FILE_BYTES: Final = "SELECT max(CAST(total(size) AS INTEGER), 0) FROM Cache WHERE file IS NOT NULL"
 LAST_ROWID: Final = "SELECT max(rowid) FROM Cache"
 NAMES_FILE: Final = "SELECT 1 FROM Cache WHERE file = ?"
 
 # -- Settings and state --
 
-SETTINGS: Final = "SELECT key, value FROM Settings WHERE kind = ?"
-ALL_SETTINGS: Final = "SELECT key, value, kind FROM Settings"
+# However much a stranger wrote there, no more is read than this library writes.
+_OF_OURS: Final = "length(key) < 200 AND (value IS NULL OR length(value) < 2000) LIMIT 1000"
+SETTINGS: Final = f"SELECT key, value FROM Settings WHERE kind = ? AND {_OF_OURS}"
+ALL_SETTINGS: Final = f"SELECT key, value, kind FROM Settings WHERE {_OF_OURS}"
 STATE: Final = "SELECT value FROM Settings WHERE key = ? AND kind = 'state'"
 STORE: Final = (
     "INSERT INTO Settings (key, value, kind) VALUES (?, ?, ?)"
@@ -168,4 +175,4 @@ RECOVERED: Final = (
     " ON CONFLICT (key) DO UPDATE SET value = value + 1"
 )
 HAS_INDEX: Final = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?"
-SCHEMA: Final = "SELECT name, sql FROM sqlite_schema"
+SCHEMA: Final = "SELECT name, sql FROM sqlite_schema LIMIT 100"

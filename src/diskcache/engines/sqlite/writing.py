@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any, TypeAlias, TypeVar
 
+from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint, forget
@@ -21,6 +22,7 @@ from diskcache.errors import IntegerRangeError
 
 T = TypeVar("T")
 
+_NUMBERS = frozenset({int, float})
 _TAG_TYPES = frozenset({int, float, str, bytes, type(None), bool})
 _random_bits = random.Random().getrandbits
 
@@ -119,7 +121,7 @@ def _replace_files(link: Link, culler: Culler, rows: list[PlainRow]) -> None:
     remove an old row before its new value has come.
     """
     for key, raw, mode, value, expire_time, tag, now in {row[:2]: row for row in rows}.values():
-        found = link.execute(sql.FIND, (key, raw)).get
+        found = reading.first(link.execute, sql.FIND, (key, raw))
         if found is not None and found[2] is not None:
             payload = (mode, value, None)
             _store_slowly(link, culler, (key, raw), payload, expire_time, tag, now)
@@ -196,7 +198,7 @@ def _store_slowly(
     file, size, checksum = (
         (None, 0, None) if staged is None else (staged.name, staged.size, staged.checksum)
     )
-    found = link.execute(sql.FIND, key).get
+    found = reading.first(link.execute, sql.FIND, key)
     access_time = culler.access_time_of_new(now)
     rank = None if mode & GUARD else culler.rank_of_new(now)
     shared = (tag, mode, value)
@@ -236,9 +238,9 @@ def _publish(link: Link, staged: Staged) -> None:
     link.files.publish(staged)
 
 
-def _drop_file(link: Link, old: str, size: int, new: str | None) -> None:
+def _drop_file(link: Link, old: str, size: object, new: str | None) -> None:
     """Remember that the file of a row is to be removed, unless the new value has the same."""
-    link.size -= size
+    link.size -= reading.whole(size)
     if old != new:
         link.note_files()
         link.doomed.append(old)
@@ -254,16 +256,17 @@ def discard(link: Link, key: EncodedKey, ident: int, file: str) -> bool:
     return _deleted(link, link.execute(sql.DISCARD, (*key, ident, file)).get)
 
 
-def _deleted(link: Link, found: tuple[str | None, int] | None) -> bool:
+def _deleted(link: Link, found: tuple[bytes | None, object] | None) -> bool:
     if found is None:
         return False
     file, size = found
     link.rows -= 1
     link.has_changes = True
     if file is not None:
-        link.size -= size
+        link.size -= reading.whole(size)
         link.note_files()
-        link.doomed.append(file)
+        # Bytes, because text that is not UTF-8 could not be read; that names no file of ours.
+        link.doomed.append(str(file, errors="replace"))
     return True
 
 
@@ -280,9 +283,10 @@ def touch(link: Link, key: EncodedKey, expire_time: float | None, now: float) ->
 
 def pop(link: Link, key: EncodedKey, now: float, load: Callable[[Row], T]) -> T | None:
     """Load a live entry and remove it."""
-    row = link.execute(sql.GET, (*key, now)).get
+    row = reading.first(link.execute, sql.GET, (*key, now))
     if row is None:
         return None
+    row = reading.sound(row)
     result = load(row)
     forget(link, row[8], row[2], row[3])
     return result
@@ -299,15 +303,15 @@ def incr(
     now: float,
 ) -> DbValue:
     """Add to a stored number."""
-    found = link.execute(sql.FIND_NUMBER, key).get
-    if found is None or (found[1] is not None and found[1] < now):
+    found = reading.first(link.execute, sql.FIND_NUMBER, key)
+    if found is None or (type(found[1]) is float and found[1] < now):
         if default is None:
             raise KeyError(key)
         total: Any = default + delta
         put(link, culler, key, (1, _in_range(total), None), expire_time, tag, now)
         return total  # type: ignore[no-any-return]
     rowid, _, _, _, mode, value = found
-    if mode != 1:
+    if mode != 1 or type(value) not in _NUMBERS:
         raise TypeError(
             "incr needs an entry that holds a number of at most 64 bits: the one found holds"
             " another kind of value"
