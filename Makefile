@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: all test lint unit demo bench clean setup
+.PHONY: all test lint unit demo bench fuzz clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -35,6 +35,12 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+# SECONDS is how long; SEED repeats a run.
+SECONDS ?= 600
+fuzz: $(STAMP)
+	@DISKCACHE_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),DISKCACHE_FUZZ_SEED=$(SEED)) \
+		$(BIN)/python -m pytest tests/security/test_fuzz.py -rA -p no:randomly $(ARGS)
 
 clean:
 	@rm -rf $(VENV) .ci-venv build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
