@@ -11,10 +11,11 @@ from typing import Any, Final, Protocol, TypeVar
 
 import apsw
 
+from diskcache.coherence import settle
 from diskcache.engines.base import Finding
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
-from diskcache.engines.sqlite.control import BYTES, COUNT
+from diskcache.engines.sqlite.control import ALL_SLOTS, BYTES, COUNT
 from diskcache.engines.sqlite.culling import forget
 from diskcache.files import LOCKS, OWN_NAME, RESERVED, TEMPORARY, is_safe
 
@@ -80,25 +81,31 @@ def _damage(link: Link) -> list[Finding]:
 
 def _check_all(link: Link, fix: bool) -> list[Finding]:
     findings: list[Finding] = []
-    for named in (_rows_have_files, _files_have_rows, _values_are_sound, _totals_are_exact):
+    for named in (
+        _rows_have_files,
+        _files_have_rows,
+        _values_are_sound,
+        _totals_are_exact,
+        _generations_are_even,
+    ):
         findings += named(link, fix)
     return findings
 
 
 def _rows_have_files(link: Link, fix: bool) -> Iterator[Finding]:
     """Every row that names a file has it, with the recorded length."""
-    for rowid, file, size, *_ in link.execute(ROWS_WITH_FILES).fetchall():
+    for rowid, file, size, key, _ in link.execute(ROWS_WITH_FILES).fetchall():
         path = os.path.join(link.site.directory, file)
         found = _regular_size(path) if is_safe(file) else None
         if found is None:
             yield Finding("data", f"file not found: {path}")
             if fix:
-                forget(link, rowid, None, 0)
+                forget(link, rowid, None, 0, key)
                 link.size -= size
         elif found != size:
             yield Finding("data", f"wrong file size: {path}, {found} != {size}")
             if fix:
-                forget(link, rowid, file, size)
+                forget(link, rowid, file, size, key)
 
 
 def _regular_size(path: str) -> int | None:
@@ -189,3 +196,15 @@ def _totals_are_exact(link: Link, fix: bool) -> Iterator[Finding]:
             if fix:
                 control.words[word] = max(actual - delta, 0)
                 link.has_changes = True
+
+
+def _generations_are_even(link: Link, fix: bool) -> Iterator[Finding]:
+    """No generation says that a write is going on: this transaction is the only one."""
+    control = link.site.control
+    if control is None or not control.is_clean:
+        return
+    odd = [slot for slot in ALL_SLOTS if control.words[slot] & 1]
+    if odd:
+        yield Finding("data", f"{len(odd)} generations are odd though nobody writes")
+        if fix:
+            settle(control.words, odd)

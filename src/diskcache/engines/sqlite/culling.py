@@ -24,7 +24,7 @@ from diskcache.engines.base import Neighbours
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
-from diskcache.entry import GUARD, EncodedKey
+from diskcache.entry import GUARD, DbValue, EncodedKey
 from diskcache.policy import EVICTION_POLICY, Policy, Rank, find_policy
 
 RANK_BATCH: Final = 1000
@@ -66,11 +66,11 @@ def footprint(key: object, value: object) -> int:
     return 2 * size + (ROW_OVERHEAD if size < 1000 else ROW_OVERHEAD + OVERFLOW)
 
 
-def forget(link: Link, rowid: int, file: str | None, size: int) -> None:
-    """Remove one row, and remember its file for the time after the commit."""
+def forget(link: Link, rowid: int, file: str | None, size: int, key: DbValue) -> None:
+    """Remove one row, and remember its key and its file for the commit and the time after it."""
     link.run(sql.DELETE_ROW, (rowid,))
     link.rows -= 1
-    link.has_changes = True
+    link.touched(key)
     if file is not None:
         link.size -= size
         link.note_files()
@@ -228,8 +228,8 @@ class Culler:
     def remove_expired(self, link: Link, now: float, limit: int) -> int:
         """Remove up to *limit* expired entries, the longest expired first."""
         rows = link.execute(sql.EXPIRED, (now, limit)).fetchall()
-        for rowid, file, size, *_ in rows:
-            forget(link, rowid, file, size)
+        for rowid, file, size, key, _ in rows:
+            forget(link, rowid, file, size, key)
         first = link.execute(sql.FIRST_EXPIRY).get
         link.expiry_exact = NEVER if first is None else as_microseconds(first)
         link.expiry_low = NEVER
@@ -360,9 +360,9 @@ class Culler:
         while removed < limit and volume > target:
             found = 0
             for row in self._victims(link, now, min(limit - removed, VICTIMS), spared):
-                rowid, file, size, _, _, mode = row
+                rowid, file, size, key, _, mode = row
                 if rowid != spared and not mode & GUARD:
-                    forget(link, rowid, file, size)
+                    forget(link, rowid, file, size, key)
                     found += 1
                     volume = self._volume_of(link, pages)
                     if volume <= target:

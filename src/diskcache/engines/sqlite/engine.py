@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, TypeGuard, TypeVar, cast
 
 import apsw
 
+from diskcache.coherence import Seen, Source
 from diskcache.engines.base import (
     Batch,
     Capabilities,
-    Finding,
-    Neighbours,
     Put,
     SkipEntry,
-    Volume,
 )
 from diskcache.engines.sqlite import (
     alone,
-    checking,
     listing,
-    opening,
     queues,
     removal,
-    sharing,
     writing,
 )
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
-from diskcache.engines.sqlite.control import HITS, MISSES
-from diskcache.engines.sqlite.culling import count, file_bytes, footprint, pages_in_use
-from diskcache.engines.sqlite.errors import read_only, translate
-from diskcache.engines.sqlite.session import Session
+from diskcache.engines.sqlite.control import BEGIN, END, slot_of
+from diskcache.engines.sqlite.culling import footprint
+from diskcache.engines.sqlite.upkeep import Upkeep
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -62,8 +57,11 @@ ROOMY: Final = 2**23
 BATCH: Final = 1000
 """Rows of a bulk put that are stored at a time."""
 
+SUSPICION: Final = 0.1
+"""Seconds after which a reader asks whether the writer that it waits for is alive."""
 
-class SqliteEngine(Session):
+
+class SqliteEngine(Upkeep):
     """An engine on one SQLite database and value files beside it.
 
     Thread-safe: each thread has a connection of its own, closed when the thread ends.
@@ -79,26 +77,78 @@ class SqliteEngine(Session):
         link = self._local.link
         if link is None or not self._look_from <= now < self._look_at or link.puts:
             link = self._reader(now)
-        row: Row | None
-        if link.is_looking:
-            row = self._read(link, sql.GET, (*key, now))
-        else:
-            link.is_looking = True
-            try:
-                row = link.look_up(sql.GET, (*key, now)).get
-            except apsw.Error:
-                row = self._read(link, sql.GET, (*key, now))
-            except BaseException:
-                # A signal handler raised: an unfinished read would keep an old state in sight.
-                link.renew_cursors()
-                raise
-            link.is_looking = False
+        row = self._find(link, key, now)
         if row is not None and self.records_reads:
-            self._note_read(key, now)
+            self.note_read(key, now)
         return row
 
-    def _note_read(self, key: EncodedKey, now: float) -> None:
-        if self._culler.note_read(key, now) and not self.is_readonly:
+    def look(self, key: EncodedKey, now: float) -> Seen:
+        """Return the live entry of *key*, and the generation under which it may be kept.
+
+        The generation is read before the entry; see `diskcache.coherence`.
+        """
+        link = self._local.link
+        if link is None or not self._look_from <= now < self._look_at or link.puts:
+            link = self._reader(now)
+        source = self._source(link, now)
+        slot = generation = 0
+        if source is not None:
+            slot = slot_of(key[0])
+            generation = source.words[slot]
+            if generation & 1:
+                self._suspect(link, source.words)
+                source = None
+        row = self._find(link, key, now)
+        if row is not None and self.records_reads:
+            self.note_read(key, now)
+        return Seen(row, None if link.is_closed else source, slot, generation)
+
+    def _source(self, link: Link, now: float) -> Source | None:
+        """Return where generations are, if what this connection reads next may be kept."""
+        if link.depth or link.is_looking or self.is_readonly:
+            return None
+        control = link.site.control
+        if control is None or link.con.txn_state() != apsw.SQLITE_TXN_NONE:
+            return None
+        source = control.source
+        if source.look_from <= now < source.look_at or source.hidden:
+            return source
+        # Another object, with another clock, may have looked last.
+        is_same = self._look(now) is link and link.site.control is control
+        return source if is_same else None
+
+    def _find(self, link: Link, key: EncodedKey, now: float) -> Row | None:
+        row: Row | None
+        if link.is_looking:
+            return cast("Row | None", self._read(link, sql.GET, (*key, now)))
+        link.is_looking = True
+        try:
+            row = link.look_up(sql.GET, (*key, now)).get
+        except apsw.Error:
+            row = self._read(link, sql.GET, (*key, now))
+        except BaseException:
+            # A signal handler raised: an unfinished read would keep an old state in sight.
+            link.renew_cursors()
+            raise
+        link.is_looking = False
+        return row
+
+    def _suspect(self, link: Link, words: memoryview[int]) -> None:
+        """Mend what a dead writer left, if it is one that makes a generation odd for long."""
+        if words[BEGIN] != words[END]:
+            now = monotonic()
+            if link.suspected_at is None:
+                link.suspected_at = now
+            elif now - link.suspected_at > SUSPICION:
+                link.suspected_at = None
+                with suppress(DiskCacheError):
+                    self._write(0, _nothing)
+        else:
+            link.suspected_at = None
+
+    def note_read(self, key: EncodedKey, now: float) -> None:
+        """Remember that an entry was read, where the eviction policy asks for it."""
+        if self.records_reads and self._culler.note_read(key, now) and not self.is_readonly:
             self._flush()
 
     def settings_changed(self) -> None:
@@ -141,10 +191,7 @@ class SqliteEngine(Session):
             return self._put_with_care(key, payload, expire_time, tag, now, wait, only)
         link = self._local.link
         if link is not None and link.depth and not link.is_broken:
-            # Inside a transaction nobody else looks: rows are stored many at a time.
-            link.puts.append((*key, mode, value, expire_time, tag, now))
-            if len(link.puts) >= self._puts or footprint(key[0], value) > LONG:
-                self._store_pending(link)
+            self._put_aside(link, (*key, mode, value, expire_time, tag, now))
             return True
         culler = self._culler
         if (
@@ -155,6 +202,14 @@ class SqliteEngine(Session):
             self._tend_log(link)
             return True
         return self._write(wait, writing.put, culler, key, payload, expire_time, tag, now)
+
+    def _put_aside(self, link: Link, row: writing.PlainRow) -> None:
+        """Store a row later in this transaction: nobody else looks, and many at once cost less."""
+        if link.hidden is None:
+            link.hide()
+        link.puts.append(row)
+        if len(link.puts) >= self._puts or footprint(row[0], row[3]) > LONG:
+            self._store_pending(link)
 
     def _is_ready(self, link: Link | None) -> TypeGuard[Link]:
         """Tell whether a write of one statement may be tried on this connection."""
@@ -246,7 +301,7 @@ class SqliteEngine(Session):
         if self.records_reads:
             for key, row in zip(keys, rows, strict=True):
                 if row is not None:
-                    self._note_read(key, now)
+                    self.note_read(key, now)
         return rows
 
     def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
@@ -412,108 +467,9 @@ class SqliteEngine(Session):
         """Return the cursor of the newest entry."""
         return self._query(_last_rowid)
 
-    # -- Totals and statistics --
 
-    def count(self) -> int:
-        """Return how many entries are stored."""
-        return self._query(_count)
-
-    def volume(self) -> Volume:
-        """Return bytes of pages in use and of value files."""
-        return self._query(_volume)
-
-    def rough_volume(self, slack: float) -> int:
-        """Return the volume as it was not long ago."""
-        link = self._local.link
-        if link is not None and not link.is_closed:
-            with suppress(apsw.Error):
-                return self._gauge.read(link, slack)
-        return self._query(self._gauge.read, slack)
-
-    def share_limit(self, neighbours: Neighbours) -> None:
-        """Judge the size limit together with others."""
-        self._culler.neighbours = neighbours
-
-    def hits_and_misses(self) -> tuple[int, int]:
-        """Return the counts of reads, those of this process not yet written down included."""
-        return self._query(_hits_and_misses)
-
-    def record(self, hits: int, misses: int) -> None:
-        """Count reads; written down by the next write."""
-        here = self._link().site
-        here.hits += hits
-        here.misses += misses
-
-    def reset_statistics(self, wait: float | None) -> None:
-        """Set hits and misses to zero."""
-        self._write(wait, _reset_statistics)
-
-    # -- Settings --
-
-    def opened_with(self) -> tuple[dict[str, Any], bool]:
-        """Return the stored settings, unchecked, and whether there is an index on tags."""
-        link = self._link()
-        found, link.found = link.found, None
-        return found or (self.stored_settings(), self.has_tag_index())
-
-    def stored_settings(self) -> dict[str, Any]:
-        """Return the settings kept in the directory, unchecked."""
-        return self._query(_settings)
-
-    def store_settings(self, settings: Mapping[str, Any], wait: float | None) -> None:
-        """Keep settings in the directory."""
-        self._write(wait, self._store_all, settings)
-
-    def _store_all(self, link: Link, settings: Mapping[str, Any]) -> None:
-        for name, value in settings.items():
-            link.execute(sql.STORE, (name, value, "setting"))
-        link.has_changes = True
-        if "eviction_policy" in settings:
-            self._culler.restart(link, settings["eviction_policy"])
-
-    def mark(self, name: str) -> DbValue:
-        """Return what the cache is marked with."""
-        return self._query(sharing.mark, name)
-
-    def claim(self, name: str, value: DbValue, wait: float | None, *, if_empty: bool) -> DbValue:
-        """Mark the cache, unless something forbids it; return the mark."""
-        return self._write(wait, sharing.claim, name, value, if_empty)
-
-    def run_pragma(self, name: str, value: Any) -> None:
-        """Run a pragma on this thread's connection, now."""
-        try:
-            opening.run_pragma(self._link().con, name, value)
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
-
-    def has_tag_index(self) -> bool:
-        """Tell whether there is an index on tags."""
-        return self._query(_has_tag_index)
-
-    def index_tags(self, wanted: bool, wait: float | None) -> None:
-        """Make or drop the index on tags."""
-        self._write(wait, _index_tags, wanted)
-
-    def check(self, fix: bool, wait: float | None) -> list[Finding]:
-        """Return the broken invariants; with *fix*, mend them."""
-        if self.is_readonly:
-            if fix:
-                raise read_only(self.directory)
-            return self._query(checking.look)
-        try:
-            return checking.check(self._link(), self._write, fix, wait)
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
-
-    @property
-    def library(self) -> str:
-        """Name and version of the storage library."""
-        return f"SQLite {apsw.sqlite_lib_version()}"
-
-    @property
-    def off(self) -> dict[str, str]:
-        """What is switched off here, and why."""
-        return dict(self._link().site.off)
+def _nothing(_: Link) -> None:
+    """Beginning to write is enough: it mends what a dead writer left."""
 
 
 def _get_all(link: Link, keys: Sequence[EncodedKey], now: float) -> list[Row | None]:
@@ -531,32 +487,6 @@ def _get_all(link: Link, keys: Sequence[EncodedKey], now: float) -> list[Row | N
 def _last_rowid(link: Link) -> int | None:
     rowid: int | None = link.execute(sql.LAST_ROWID).get
     return rowid
-
-
-def _count(link: Link) -> int:
-    return int(link.execute(sql.COUNT).get) if link.is_broken else count(link)
-
-
-def _volume(link: Link) -> Volume:
-    return Volume(pages_in_use(link), file_bytes(link))
-
-
-def _hits_and_misses(link: Link) -> tuple[int, int]:
-    control = link.site.control
-    if control is None:
-        found: dict[str, int] = dict(link.execute(sql.SETTINGS, ("statistics",)).fetchall())
-        hits, misses = found.get("hits", 0), found.get("misses", 0)
-    else:
-        hits, misses = control.words[HITS], control.words[MISSES]
-    return hits + link.site.hits, misses + link.site.misses
-
-
-def _settings(link: Link) -> dict[str, Any]:
-    return dict(link.execute(sql.SETTINGS, ("setting",)).fetchall())
-
-
-def _has_tag_index(link: Link) -> bool:
-    return link.execute(sql.HAS_INDEX, ("Cache_tag",)).get is not None
 
 
 def _batches(rows: list[writing.PlainRow], limit: float) -> Iterator[list[writing.PlainRow]]:
@@ -577,24 +507,3 @@ def _batches(rows: list[writing.PlainRow], limit: float) -> Iterator[list[writin
 def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:
     with link.savepoint():
         return sum(writing.delete(link, key, now) for key in keys)
-
-
-def _reset_statistics(link: Link) -> None:
-    link.site.hits = link.site.misses = 0
-    control = link.site.control
-    if control is not None:
-        control.words[HITS] = control.words[MISSES] = 0
-        return
-    for name in ("hits", "misses"):
-        link.execute(sql.STORE, (name, 0, "statistics"))
-
-
-def _index_tags(link: Link, wanted: bool) -> None:
-    from diskcache.engines.sqlite.schema import OPTIONAL
-
-    if wanted:
-        text = OPTIONAL["Cache_tag"].replace("CREATE INDEX", "CREATE INDEX IF NOT EXISTS")
-        link.execute(text)
-    else:
-        link.execute("DROP INDEX IF EXISTS Cache_tag")
-    link.has_changes = True

@@ -19,7 +19,6 @@ from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import (
-    DATABASE,
     Found,
     Link,
     check_library,
@@ -29,6 +28,7 @@ from diskcache.engines.sqlite.connection import (
     verify,
 )
 from diskcache.engines.sqlite.errors import cannot_open, directory_error, translate
+from diskcache.engines.sqlite.site import DATABASE
 from diskcache.errors import CacheFormatError, SettingError
 from diskcache.files import TEMPORARY, ValueFiles
 

@@ -44,8 +44,8 @@ def remove(
         rows = link.execute(sql.UNTAGGED, (after, BATCH)).fetchall()
     else:
         rows = link.execute(sql.TAGGED, (tag, after, BATCH)).fetchall()
-    for rowid, file, size, *_ in rows:
-        forget(link, rowid, file, size)
+    for rowid, file, size, key, _ in rows:
+        forget(link, rowid, file, size, key)
     if len(rows) == BATCH:
         return Batch(len(rows), rows[-1][0])
     if cause is RemovalCause.CLEARED and link.execute(sql.LAST_ROWID).get is None:
@@ -55,8 +55,8 @@ def remove(
 
 def _expire(link: Link, now: float) -> Batch:
     rows = link.execute(sql.EXPIRED, (now, BATCH)).fetchall()
-    for rowid, file, size, *_ in rows:
-        forget(link, rowid, file, size)
+    for rowid, file, size, key, _ in rows:
+        forget(link, rowid, file, size, key)
     first = link.execute(sql.FIRST_EXPIRY).get
     link.expiry_exact = NEVER if first is None else as_microseconds(first)
     return Batch(len(rows), True if len(rows) == BATCH else None)

@@ -17,7 +17,6 @@ from diskcache.engines.sqlite import forking, opening, site, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
 from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
-from diskcache.engines.sqlite.control import HITS, MASK, MISSES
 from diskcache.engines.sqlite.culling import Culler
 from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
 from diskcache.engines.sqlite.gate import GateClosed
@@ -155,9 +154,16 @@ class Session:
         if link is not None and (link.is_closed or not link.site.is_current()):
             self._drop()
             link = None
+        if link is None:
+            link = self._connect()
+        here = link.site
+        if here.is_shared_memory_safe:
+            here.confirm_control(link.cache_id)
         if now is not None:
             self._look_from, self._look_at = now, now + LOOK_EVERY
-        return link or self._connect()
+            if here.control is not None:
+                here.control.source.trust(now, now + LOOK_EVERY)
+        return link
 
     def _look_soon(self) -> None:
         """Have the next write look at the directory: a file would go astray if it is another."""
@@ -219,6 +225,8 @@ class Session:
         """Run *step* in the transaction of this thread, or in one of its own."""
         link = self._local.link or self._connect()
         if link.depth:
+            if link.hidden is None:
+                link.hide()
             if link.puts:
                 self._store_pending(link)
             return self._inside(link, step, args)
@@ -247,8 +255,8 @@ class Session:
                 link = self._connect()
         else:
             link.begin(wait)
-        here = link.site
-        if here.hits or here.misses:
+        tally = link.site.tally
+        if tally.hits or tally.misses:
             _save_statistics(link)
         return link
 
@@ -327,7 +335,9 @@ class Session:
             link.depth = depth + 1
             return link, depth
         try:
-            return self._begin(link, wait), 0
+            link = self._begin(link, wait)
+            link.hide()
+            return link, 0
         except BaseException as exc:
             self._give_up(exc)
             raise
@@ -356,7 +366,10 @@ class Session:
     def _flush(self, wait: float = 0) -> None:
         """Write down reads and statistics, if nobody else is writing for longer than *wait*."""
         link = self._local.link
-        if link is not None and (self._culler.reads or link.site.hits or link.site.misses):
+        if link is None:
+            return
+        tally = link.site.tally
+        if self._culler.reads or tally.hits or tally.misses:
             with suppress(DiskCacheError):
                 self._write(wait, self._culler.flush_reads)
 
@@ -413,12 +426,11 @@ def _state_of(directory: str) -> tuple[object, ...]:
 
 
 def _save_statistics(link: Link) -> None:
-    here, control = link.site, link.site.control
-    hits, misses, here.hits, here.misses = here.hits, here.misses, 0, 0
+    tally, control = link.site.tally, link.site.control
     if control is not None:
-        control.words[HITS] = (control.words[HITS] + hits) & MASK
-        control.words[MISSES] = (control.words[MISSES] + misses) & MASK
+        site.save_statistics(tally, control.words)
         return
+    hits, misses, tally.hits, tally.misses = tally.hits, tally.misses, 0, 0
     found = dict(link.execute(sql.SETTINGS, ("statistics",)).fetchall())
     for name, more in (("hits", hits), ("misses", misses)):
         link.execute(sql.STORE, (name, found.get(name, 0) + more, "statistics"))

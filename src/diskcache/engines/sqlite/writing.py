@@ -55,7 +55,7 @@ def put(
         link.rows += 1
     elif not con.changes():
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
-    link.has_changes = True
+    link.touched(key[0])
     link.written += footprint(key[0], value)
     culler.after_put(link, now, key, rowid)
     return True
@@ -86,7 +86,7 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
             link.con.executemany(sql.UPSERT_SIMPLE, values)
         else:
             link.con.executemany(sql.UPSERT, [_full_row(culler, row) for row in group])
-    link.has_changes = True
+    link.touched_all([row[0] for row in rows])
     link.rows += (execute(sql.LAST_ROWID).get or 0) - before
     for key, _, _, value, expire_time, _, _ in rows:
         link.written += footprint(key, value)
@@ -218,7 +218,7 @@ def _store_slowly(
         raise
     if found is not None and found[2] is not None:
         _drop_file(link, found[2], found[3], file)
-    link.has_changes = True
+    link.touched(key[0])
     link.size += size
     link.written += footprint(key[0], value) + size
     if expire_time is not None:
@@ -246,20 +246,20 @@ def _drop_file(link: Link, old: str, size: int, new: str | None) -> None:
 
 def delete(link: Link, key: EncodedKey, now: float) -> bool:
     """Remove a live entry."""
-    return _deleted(link, link.execute(sql.DELETE, (*key, now)).get)
+    return _deleted(link, key, link.execute(sql.DELETE, (*key, now)).get)
 
 
 def discard(link: Link, key: EncodedKey, ident: int, file: str) -> bool:
     """Remove an entry if it still names *file*."""
-    return _deleted(link, link.execute(sql.DISCARD, (*key, ident, file)).get)
+    return _deleted(link, key, link.execute(sql.DISCARD, (*key, ident, file)).get)
 
 
-def _deleted(link: Link, found: tuple[str | None, int] | None) -> bool:
+def _deleted(link: Link, key: EncodedKey, found: tuple[str | None, int] | None) -> bool:
     if found is None:
         return False
     file, size = found
     link.rows -= 1
-    link.has_changes = True
+    link.touched(key[0])
     if file is not None:
         link.size -= size
         link.note_files()
@@ -272,7 +272,7 @@ def touch(link: Link, key: EncodedKey, expire_time: float | None, now: float) ->
     link.execute(sql.TOUCH, (expire_time, *key, now))
     if not link.con.changes():
         return False
-    link.has_changes = True
+    link.touched(key[0])
     if expire_time is not None:
         _note_expiry(link, expire_time)
     return True
@@ -284,7 +284,7 @@ def pop(link: Link, key: EncodedKey, now: float, load: Callable[[Row], T]) -> T 
     if row is None:
         return None
     result = load(row)
-    forget(link, row[8], row[2], row[3])
+    forget(link, row[8], row[2], row[3], key[0])
     return result
 
 
@@ -320,7 +320,7 @@ def incr(
     if rank == 0.0:
         rank = None
     link.execute(sql.ADD, (now, total, accessed, reads, rank, reads, rowid))
-    link.has_changes = True
+    link.touched(key[0])
     return total  # type: ignore[no-any-return]
 
 
