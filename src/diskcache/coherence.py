@@ -42,7 +42,7 @@ gate order them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from diskcache.entry import Row
 
@@ -100,14 +100,9 @@ class Source:
         self.look_from = NEVER
 
 
-class Seen(NamedTuple):
-    """What a read saw, and under which generation it may be kept."""
-
-    row: Row | None
-    source: Source | None
-    """None if it may not be kept."""
-    slot: int
-    generation: int
+Seen: TypeAlias = tuple[Row | None, Source | None, int, int]
+"""What a read saw; and source, slot and generation under which it may be kept in memory, if there
+is a source."""
 
 
 def mark(words: memoryview[int], slots: Iterable[int]) -> None:

@@ -24,7 +24,8 @@ from diskcache.cache.queues import check_queue
 from diskcache.cache.strict import StrictAccess, sibling
 from diskcache.entry import EncodedKey, Listed, Order, Row
 from diskcache.memoizing import Memoized, check_name, memoized
-from diskcache.sentinels import ENOVAL
+from diskcache.memory.tier import DIRECT
+from diskcache.sentinels import ENOVAL, UNKNOWN
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -117,6 +118,7 @@ class Index(MutableMapping[Any, Any]):
         self._cache = cache
         self._access = StrictAccess(cache)
         self._engine = self._access.engine
+        self._hit = self._access.hit
 
     # -- What it is --
 
@@ -152,7 +154,9 @@ class Index(MutableMapping[Any, Any]):
             UntrustedPickleError: It may not be loaded; it stays.
             CodecError: It is damaged; it stays.
         """
-        value = self._access.get(key)
+        value = self._hit(key) if type(key) in DIRECT else UNKNOWN
+        if value is UNKNOWN:
+            value = self._access.get(key)
         if value is ENOVAL:
             raise KeyError(key)
         return value
@@ -172,8 +176,7 @@ class Index(MutableMapping[Any, Any]):
 
         Cost: one point read; never a lock.
         """
-        access = self._access
-        return self._engine.contains(access.encode_key(key), access.now())
+        return key in self._cache
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Store *value* under *key*; a key that is there keeps its place.

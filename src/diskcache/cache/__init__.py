@@ -41,6 +41,8 @@ class Cache(UpkeepMethods):
             unsafe directories.
         mode: Permissions of a directory that is made; those of files follow.
         clock: Where time comes from.
+        memory_limit: Bytes of what was read that this process keeps in memory, shared by all
+            objects on the directory that decode alike; 0 keeps nothing. Never stale.
         serializer: How values are written, instead of by a disk of one's own: `json_serializer`,
             an object with `dumps` and `loads`, or a pair of such functions.
         **settings: See the attributes; they are kept in the directory for every later object.
@@ -66,6 +68,7 @@ class Cache(UpkeepMethods):
             >>> cache.close()
         """
         self._engine.close()
+        self._tier.clear()
 
     def __enter__(self) -> Self:
         self._engine.open()

@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from diskcache import settings as rules
@@ -31,6 +31,7 @@ from diskcache.errors import (
     UntrustedPickleWarning,
 )
 from diskcache.files import ValueFiles
+from diskcache.memory.tier import MEMORY_LIMIT, Tier, tier_of
 from diskcache.policy import find_policy
 from diskcache.sentinels import ENOVAL, UNKNOWN
 from diskcache.serializers import checked as checked_serializer
@@ -129,8 +130,10 @@ class Foundation:
         mode: int = 0o700,
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
+        memory_limit: int = MEMORY_LIMIT,
         **settings: Any,
     ) -> None:
+        self._memory_limit = checked_memory_limit(memory_limit)
         self._serializer = _checked_serializer(disk, serializer)
         self._directory = expanded(directory)
         self._timeout = timeout
@@ -139,6 +142,8 @@ class Foundation:
             self._options["clock"] = clock
         if serializer is not None:
             self._options["serializer"] = self._serializer
+        if memory_limit != MEMORY_LIMIT:
+            self._options["memory_limit"] = memory_limit
         self._strict = strict
         self._clock = clock
         self._now = clock.time
@@ -156,6 +161,13 @@ class Foundation:
         self._settle(given)
         self._check_writer(disk)
         self._attach_disk(disk, disk_options, pickle, secret, files)
+        self._decoding = _decoding(
+            disk, disk_options, self._codec.pickle_mode, secret, self._serializer
+        )
+        self._notes: bool = self._has_to_note()
+        self._tier: Tier = tier_of(
+            (os.path.realpath(self._directory), *self._decoding), self._memory_limit
+        )
 
     # -- Construction --
 
@@ -340,6 +352,10 @@ class Foundation:
             self._engine.configure()
         else:
             self._engine.settings_changed()
+            self._notes = self._has_to_note()
+
+    def _has_to_note(self) -> bool:
+        return bool(self._settings["statistics"]) or self._engine.records_reads
 
     def _refresh_metadata(self) -> None:
         self.count = self._engine.count()
@@ -378,13 +394,19 @@ class Foundation:
         except OSError as exc:
             raise self._engine.file_error(exc) from exc
 
-    def _load(self, key: EncodedKey, row: Row, read: bool = False) -> Any:
+    def _load(
+        self,
+        key: EncodedKey,
+        row: Row,
+        read: bool = False,
+        unpack: Callable[[Row, bool, EncodedKey], Any] | None = None,
+    ) -> Any:
         """Return the value of a row, or `ENOVAL` if it cannot be had: then it is a miss.
 
         Between reading a row and opening its file, a writer may replace both: the row is then
         read again. An entry whose file is really gone, or damaged, is removed.
         """
-        if row[0] == MODE_DATA and row[2] is None and self._is_plain:
+        if unpack is None and row[0] == MODE_DATA and row[2] is None and self._is_plain:
             try:
                 return loads(cast("bytes", row[1]))
             except CodecError as exc:
@@ -394,7 +416,7 @@ class Foundation:
             if seen is None:
                 return ENOVAL
             try:
-                return self._unpack(seen, read, key)
+                return (unpack or self._unpack)(seen, read, key)
             except (UntrustedPickleError, CodecError) as exc:
                 return self._refuse(exc)
             except OSError as exc:
@@ -486,6 +508,34 @@ def _checked_serializer(disk: object, serializer: Any) -> Any:
 
 def _named(writer: object) -> str:
     return f"the disk or serializer {writer!r}" if writer else "the default ones"
+
+
+def checked_memory_limit(value: Any) -> int:
+    """Return a number of bytes.
+
+    Raises:
+        SettingError: It is not one.
+    """
+    is_number = type(value) in (int, float) and 0 <= value < 2**63
+    if not is_number:
+        raise SettingError(
+            f"memory_limit must be a number of bytes, 0 or more: got {value!r}; 0 keeps nothing in"
+            " memory"
+        )
+    return int(value)
+
+
+def _decoding(
+    disk: type[Disk], options: dict[str, Any], pickle_mode: str, secret: Any, serializer: Any
+) -> tuple[Hashable, ...]:
+    """Return what decides how this object decodes: equal for objects that decode alike."""
+    secrets: Hashable = secret if secret is None or isinstance(secret, bytes) else tuple(secret)
+    parts: tuple[Any, ...] = (disk, *sorted(options.items()), pickle_mode, secrets, serializer)
+    try:
+        hash(parts)
+    except TypeError:
+        return (object(),)
+    return parts
 
 
 def is_lost(exc: OSError) -> bool:

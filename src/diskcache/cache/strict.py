@@ -45,6 +45,8 @@ class StrictAccess:
         self.now: Callable[[], float] = cache._now
         self.encode_key: Callable[[Any], EncodedKey] = cache._encode_key
         self.pack_early: Callable[[Any, bool], Payload | None] = cache._pack_early
+        self.hit: Callable[[Any], Any] = cache._hit
+        """Answers from memory, where the key is its own place; else `UNKNOWN`."""
         self.discard: Callable[[Payload | None], None] = cache._discard
         self._has_own_keys = type(cache._disk).get is not Disk.get
 
@@ -118,15 +120,7 @@ class StrictAccess:
 
     def get(self, key: Any) -> Any:
         """Return the value of a key, or `ENOVAL`."""
-        encoded = self.encode_key(key)
-        row = self.engine.get(encoded, self.now())
-        value: Any = ENOVAL
-        if row is not None:
-            is_raw = row[MODE] == MODE_RAW and self.cache._is_plain
-            value = row[VALUE] if is_raw else self.load(encoded, row)
-        if self.cache._settings["statistics"]:
-            self.cache._count_read(value)
-        return value
+        return self.cache._fetch(key, load=self.load)[0]
 
     def pack(self, value: Any, key: EncodedKey) -> Payload:
         """Encode a value for a key."""

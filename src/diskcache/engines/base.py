@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from diskcache.coherence import Seen
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -120,6 +121,20 @@ class Engine(Protocol):
 
         Cost: one point read; no lock.
         """
+        ...
+
+    def look(self, key: EncodedKey, now: float) -> Seen:
+        """Do as `get`, and tell under which generation what was read may be kept in memory.
+
+        Cost: as `get`, and a look at shared memory.
+        """
+        ...
+
+    records_reads: bool
+    """Whether the eviction policy asks for what is read, also from memory."""
+
+    def note_read(self, key: EncodedKey, now: float) -> None:
+        """Remember that an entry was read from memory, if the eviction policy asks for that."""
         ...
 
     def contains(self, key: EncodedKey, now: float) -> bool:

@@ -78,17 +78,17 @@ def _commit(
     """
     slot = slot_of(key)
     words[BEGIN] = (words[BEGIN] + 1) & MASK
-    words[slot] |= 1
+    words[slot] = odd = words[slot] | 1
     try:
         result = link.run(statement, values).get
     except apsw.BusyError:
         # A program that ignores the gate is writing: nothing has happened.
-        words[slot] = (words[slot] + 1) & MASK
+        words[slot] = (odd + 1) & MASK
         words[END] = words[BEGIN]
         return FAILED
     except apsw.Error:
         return FAILED
-    words[slot] = (words[slot] + 1) & MASK
+    words[slot] = (odd + 1) & MASK
     return result
 
 

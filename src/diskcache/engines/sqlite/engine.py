@@ -77,7 +77,20 @@ class SqliteEngine(Upkeep):
         link = self._local.link
         if link is None or not self._look_from <= now < self._look_at or link.puts:
             link = self._reader(now)
-        row = self._find(link, key, now)
+        row: Row | None
+        if link.is_looking:
+            row = self._read(link, sql.GET, (*key, now))
+        else:
+            link.is_looking = True
+            try:
+                row = link.look_up(sql.GET, (*key, now)).get
+            except apsw.Error:
+                row = self._read(link, sql.GET, (*key, now))
+            except BaseException:
+                # A signal handler raised: an unfinished read would keep an old state in sight.
+                link.renew_cursors()
+                raise
+            link.is_looking = False
         if row is not None and self.records_reads:
             self.note_read(key, now)
         return row
@@ -98,10 +111,9 @@ class SqliteEngine(Upkeep):
             if generation & 1:
                 self._suspect(link, source.words)
                 source = None
-        row = self._find(link, key, now)
-        if row is not None and self.records_reads:
-            self.note_read(key, now)
-        return Seen(row, None if link.is_closed else source, slot, generation)
+        row = self.get(key, now)
+        # The read may have found the connection closed, and made another.
+        return row, None if link.is_closed else source, slot, generation
 
     def _source(self, link: Link, now: float) -> Source | None:
         """Return where generations are, if what this connection reads next may be kept."""
@@ -116,22 +128,6 @@ class SqliteEngine(Upkeep):
         # Another object, with another clock, may have looked last.
         is_same = self._look(now) is link and link.site.control is control
         return source if is_same else None
-
-    def _find(self, link: Link, key: EncodedKey, now: float) -> Row | None:
-        row: Row | None
-        if link.is_looking:
-            return cast("Row | None", self._read(link, sql.GET, (*key, now)))
-        link.is_looking = True
-        try:
-            row = link.look_up(sql.GET, (*key, now)).get
-        except apsw.Error:
-            row = self._read(link, sql.GET, (*key, now))
-        except BaseException:
-            # A signal handler raised: an unfinished read would keep an old state in sight.
-            link.renew_cursors()
-            raise
-        link.is_looking = False
-        return row
 
     def _suspect(self, link: Link, words: memoryview[int]) -> None:
         """Mend what a dead writer left, if it is one that makes a generation odd for long."""

@@ -1,0 +1,231 @@
+"""Reads of `Cache` that go beyond the fast way: from memory with care, or from the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from sys import getsizeof
+from typing import Any, Final, TypeAlias
+
+from diskcache.cache.foundation import Foundation
+from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
+from diskcache.codecs.plain import loads
+from diskcache.coherence import Seen
+from diskcache.entry import EXPIRE_TIME, FILE, GUARD, MODE, SIZE, TAG, VALUE, EncodedKey, Row, Tag
+from diskcache.errors import CodecError, UntrustedPickleError
+from diskcache.memory.front import Front
+from diskcache.memory.tier import (
+    DECODE,
+    DIRECT,
+    ENCODED,
+    EXPIRES,
+    OVERHEAD,
+    SOURCE,
+    Held,
+    is_hit,
+    place_of,
+    place_of_encoded,
+    shared_cost,
+)
+from diskcache.memory.tier import TAG as HELD_TAG
+from diskcache.memory.tier import VALUE as HELD_VALUE
+from diskcache.sentinels import ENOVAL
+
+Found: TypeAlias = tuple[Any, float | None, Tag]
+"""Value, or `ENOVAL`; expire_time; tag."""
+
+Load: TypeAlias = Callable[[EncodedKey, Row], Any]
+"""Makes the value of a row, or `ENOVAL` of one that cannot be had."""
+
+_ENCODED_MODES: Final = frozenset({MODE_DATA, MODE_PICKLE, MODE_JSON})
+_MISSING: Final[Found] = (ENOVAL, None, None)
+
+
+class ReadingMethods(Front, Foundation):
+    """Where memory, codec and engine meet on the way of a read."""
+
+    # -- Answers --
+
+    def _get(self, key: Any, default: Any, read: bool, expire_time: bool, tag: bool) -> Any:
+        if (
+            type(key) in DIRECT
+            and not (read or expire_time or tag or self._notes)
+            and self._tier.is_new(key)
+        ):
+            return self._get_new(key, default)
+        value, expires, label = self._fetch(key, read)
+        if value is ENOVAL:
+            value, expires, label = default, None, None
+        if not expire_time and not tag:
+            return value
+        return (value, *((expires,) if expire_time else ()), *((label,) if tag else ()))
+
+    def _get_new(self, key: Any, default: Any) -> Any:
+        """Read an entry for the first time."""
+        encoded = self._encode_key(key)
+        row = self._engine.get(encoded, self._now())
+        if row is None:
+            return default
+        if row[MODE] == MODE_RAW and self._is_plain:
+            return row[VALUE]
+        value = self._load(encoded, row)
+        return default if value is ENOVAL else value
+
+    def _contains(self, key: Any) -> bool:
+        now = self._now()
+        place = place_of(key)
+        if place is not None:
+            held = self._tier.find(place)
+            if held is not None and is_hit(held, now):
+                expires = held[EXPIRES]
+                return held[HELD_VALUE] is not ENOVAL and (expires is None or expires > now)
+        return self._engine.contains(self._encode_key(key), now)
+
+    def _fetch(self, key: Any, read: bool = False, load: Load | None = None) -> Found:
+        """Return what is stored under a key, and count that.
+
+        Args:
+            key: The key.
+            read: Open the file of a value that is kept in one.
+            load: Decodes in place of `_load`.
+        """
+        now = self._now()
+        if read or not self._tier.limit:
+            found = self._read_through(self._encode_key(key), now, read, load)
+        else:
+            found = self._recall(key, now, load)
+        if self._settings["statistics"]:
+            self._count_read(found[0])
+        return found
+
+    def _count_read(self, value: Any) -> None:
+        self._engine.record(0 if value is ENOVAL else 1, 1 if value is ENOVAL else 0)
+
+    def _note_hit(self, key: Any, held: Held, now: float) -> None:
+        """Note a hit of the fast way."""
+        del key
+        value = held[HELD_VALUE]
+        if value is not ENOVAL:
+            self._engine.note_read(held[ENCODED], now)
+        if self._settings["statistics"]:
+            self._count_read(value)
+
+    # -- Without memory --
+
+    def _read_through(
+        self, encoded: EncodedKey, now: float, read: bool = False, load: Load | None = None
+    ) -> Found:
+        row = self._engine.get(encoded, now)
+        if row is None:
+            return _MISSING
+        if row[MODE] == MODE_RAW and self._is_plain:
+            return row[VALUE], row[EXPIRE_TIME], row[TAG]
+        value = self._load(encoded, row, read) if load is None else load(encoded, row)
+        return value, row[EXPIRE_TIME], row[TAG]
+
+    # -- With memory --
+
+    def _recall(self, key: Any, now: float, load: Load | None) -> Found:
+        """Answer from memory, or from the engine; keep what is read a second time."""
+        tier = self._tier
+        encoded = None
+        place = key if type(key) in DIRECT else place_of(key)
+        if place is None:
+            encoded = self._encode_key(key)
+            place = place_of_encoded(encoded)
+        held = tier.find(place)
+        if held is not None:
+            if is_hit(held, now):
+                found = self._as_found(held, now)
+                if found is not None:
+                    return found
+            elif now < held[SOURCE].look_from:
+                self._forget_misses(held)
+        if encoded is None:
+            encoded = self._encode_key(key)
+        if held is None and tier.is_new(place):
+            return self._read_through(encoded, now, load=load)
+        return self._read_and_keep(place, encoded, now, load)
+
+    def _as_found(self, held: Held, now: float) -> Found | None:
+        """Return what a hit says; None if it cannot be decoded any more."""
+        expires, value, decode = held[EXPIRES], held[HELD_VALUE], held[DECODE]
+        if value is ENOVAL or (expires is not None and expires <= now):
+            return _MISSING
+        if decode is not None:
+            try:
+                value = decode(value)
+            except (UntrustedPickleError, CodecError):
+                return None
+        self._engine.note_read(held[ENCODED], now)
+        return value, expires, held[HELD_TAG]
+
+    def _forget_misses(self, held: Held) -> None:
+        """Forget what was missing, because it had expired, at a time that has not come yet."""
+        if not held[SOURCE].hidden:
+            self._tier.clear()
+
+    def _read_and_keep(
+        self, place: Any, encoded: EncodedKey, now: float, load: Load | None
+    ) -> Found:
+        seen = self._engine.look(encoded, now)
+        row: Any = seen[0]
+        if row is None:
+            self._keep(place, encoded, seen, None, ENOVAL)
+            return _MISSING
+        if row[MODE] == MODE_RAW and self._is_plain:
+            value = row[VALUE]
+        elif load is not None:
+            value = load(encoded, row)
+        else:
+            loaded = self._load(encoded, row, unpack=self._unpack_inline)
+            value, row = (ENOVAL, row) if loaded is ENOVAL else loaded
+        if value is not ENOVAL:
+            self._keep(place, encoded, seen, row, value)
+        return value, row[EXPIRE_TIME], row[TAG]
+
+    def _unpack_inline(self, row: Row, read: bool, key: EncodedKey) -> tuple[Any, Row]:
+        """Return the value of a row, and the row as it would be if its file were a part of it."""
+        file, mode = row[FILE], row[MODE] & ~GUARD
+        if (
+            file is not None
+            and self._is_plain
+            and mode in _ENCODED_MODES
+            and row[SIZE] <= self._tier.largest
+        ):
+            content = self._files.read(file, row[SIZE], row[4])
+            row = (row[MODE], content, None, 0, None, *row[5:])
+        return self._unpack(row, read, key), row
+
+    def _keep(
+        self, place: Any, encoded: EncodedKey, seen: Seen, row: Row | None, value: Any
+    ) -> None:
+        """Keep what was read, if that can be told to be of one generation."""
+        _, source, slot, generation = seen
+        if source is None:
+            return
+        expires: float | None = None
+        label: Tag = None
+        decode: Callable[[Any], Any] | None = None
+        cost = shared_cost(value)
+        if row is not None:
+            expires, label = row[EXPIRE_TIME], row[TAG]
+            if cost is None:
+                if row[FILE] is not None:
+                    return
+                data = row[VALUE]
+                cost = getsizeof(data)
+                if row[MODE] == MODE_DATA and self._is_plain:
+                    value, decode = data, loads
+                else:
+                    value, decode = row, _decoder(self._unpack, encoded)
+        cost = (cost or 0) + getsizeof(place) + getsizeof(encoded[0]) + OVERHEAD
+        self._tier.keep(
+            place, (source, slot, generation, expires, value, decode, label, cost, encoded)
+        )
+
+
+def _decoder(
+    unpack: Callable[[Row, bool, EncodedKey], Any], key: EncodedKey
+) -> Callable[[Any], Any]:
+    """Return what makes a value of a row that is kept. It must not refer to the cache."""
+    return lambda row: unpack(row, False, key)
