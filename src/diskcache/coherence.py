@@ -42,12 +42,12 @@ gate order them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from diskcache.entry import Row
 
 MASK: Final = 2**64 - 1
-NEVER: Final = float("inf")
+INFINITY: Final = float("inf")
 
 
 class Tally:
@@ -62,33 +62,40 @@ class Tally:
         """Reads that found none."""
 
 
+class _Gone:
+    """The generations of a mapping that was given up: all odd, so that nothing is a hit."""
+
+    def __getitem__(self, slot: int) -> int:
+        """Return an odd number."""
+        return 1
+
+
 class Source:
     """The generations of one directory as this process has them mapped.
 
     What is kept in memory refers to the source that it came from, and is good only while the
-    source is: from `look_from` up to, not including, `look_at`, seconds since the epoch.
+    source is: until `look_at`, by the clock that nobody can set.
     """
 
-    __slots__ = ("_is_retired", "hidden", "look_at", "look_from", "tally", "words")
+    __slots__ = ("_is_retired", "hidden", "look_at", "tally", "words")
 
     def __init__(self, words: memoryview[int]) -> None:
         self.words = words
         self.tally = Tally()
         self.hidden = 0
         """Transactions of this process that are open: at most one, as they hold the gate."""
-        self.look_from = NEVER
-        self.look_at = -NEVER
+        self.look_at = -INFINITY
         self._is_retired = False
 
-    def trust(self, since: float, until: float) -> None:
+    def trust(self, until: float) -> None:
         """Believe in the mapping for a while: it is the file at the path."""
         if not self.hidden and not self._is_retired:
-            self.look_from, self.look_at = since, until
+            self.look_at = until
 
     def hide(self) -> None:
         """Let nothing be a hit while a transaction is open, whose thread sees its own writes."""
         self.hidden += 1
-        self.look_from = NEVER
+        self.look_at = -INFINITY
 
     def show(self) -> None:
         """Undo one `hide`. Hits begin again with the next look at the path."""
@@ -97,7 +104,9 @@ class Source:
     def retire(self) -> None:
         """Let nothing be a hit any more: the mapping is given up."""
         self._is_retired = True
-        self.look_from = NEVER
+        self.look_at = -INFINITY
+        # Whoever still refers to this source does not keep the mapping alive.
+        self.words = cast("memoryview[int]", _Gone())
 
 
 Seen: TypeAlias = tuple[Row | None, Source | None, int, int]

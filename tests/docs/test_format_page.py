@@ -91,7 +91,6 @@ def test_words_of_the_page_are_those_of_the_control_file():
         ("boot", control.BOOT),
         ("begin", control.BEGIN),
         ("end", control.END),
-        ("epoch", control.EPOCH),
         ("count", control.COUNT),
         ("bytes", control.BYTES),
         ("hits", control.HITS),

@@ -19,7 +19,6 @@ from diskcache.memory.tier import (
     ENCODED,
     EXPIRES,
     OVERHEAD,
-    SOURCE,
     Held,
     is_hit,
     place_of,
@@ -72,13 +71,15 @@ class ReadingMethods(Front, Foundation):
 
     def _contains(self, key: Any) -> bool:
         now = self._now()
-        place = place_of(key)
-        if place is not None:
-            held = self._tier.find(place)
-            if held is not None and is_hit(held, now):
-                expires = held[EXPIRES]
-                return held[HELD_VALUE] is not ENOVAL and (expires is None or expires > now)
-        return self._engine.contains(self._encode_key(key), now)
+        place, encoded = place_of(key), None
+        if place is None:
+            encoded = self._encode_key(key)
+            place = place_of_encoded(encoded)
+        held = self._tier.find(place)
+        if held is not None and is_hit(held):
+            expires = held[EXPIRES]
+            return held[HELD_VALUE] is not ENOVAL and (expires is None or expires > now)
+        return self._engine.contains(encoded or self._encode_key(key), now)
 
     def _fetch(self, key: Any, read: bool = False, load: Load | None = None) -> Found:
         """Return what is stored under a key, and count that.
@@ -100,12 +101,12 @@ class ReadingMethods(Front, Foundation):
     def _count_read(self, value: Any) -> None:
         self._engine.record(0 if value is ENOVAL else 1, 1 if value is ENOVAL else 0)
 
-    def _note_hit(self, key: Any, held: Held, now: float) -> None:
+    def _note_hit(self, key: Any, held: Held) -> None:
         """Note a hit of the fast way."""
         del key
         value = held[HELD_VALUE]
         if value is not ENOVAL:
-            self._engine.note_read(held[ENCODED], now)
+            self._engine.note_read(held[ENCODED], self._now())
         if self._settings["statistics"]:
             self._count_read(value)
 
@@ -134,12 +135,9 @@ class ReadingMethods(Front, Foundation):
             place = place_of_encoded(encoded)
         held = tier.find(place)
         if held is not None:
-            if is_hit(held, now):
-                found = self._as_found(held, now)
-                if found is not None:
-                    return found
-            elif now < held[SOURCE].look_from:
-                self._forget_misses(held)
+            found = self._as_found(held, now) if is_hit(held) else None
+            if found is not None:
+                return found
         if encoded is None:
             encoded = self._encode_key(key)
         if held is None and tier.is_new(place):
@@ -158,11 +156,6 @@ class ReadingMethods(Front, Foundation):
                 return None
         self._engine.note_read(held[ENCODED], now)
         return value, expires, held[HELD_TAG]
-
-    def _forget_misses(self, held: Held) -> None:
-        """Forget what was missing, because it had expired, at a time that has not come yet."""
-        if not held[SOURCE].hidden:
-            self._tier.clear()
 
     def _read_and_keep(
         self, place: Any, encoded: EncodedKey, now: float, load: Load | None
@@ -218,7 +211,9 @@ class ReadingMethods(Front, Foundation):
                     value, decode = data, loads
                 else:
                     value, decode = row, _decoder(self._unpack, encoded)
-        cost = (cost or 0) + getsizeof(place) + getsizeof(encoded[0]) + OVERHEAD
+        cost = (cost or 0) + getsizeof(encoded[0]) + OVERHEAD
+        if place is not encoded[0]:
+            cost += getsizeof(place)
         self._tier.keep(
             place, (source, slot, generation, expires, value, decode, label, cost, encoded)
         )

@@ -331,16 +331,15 @@ class UpkeepMethods(BulkMethods):
         """
         check_name(name)
 
-        def load(key: tuple[Any, ...]) -> Any:
-            return self.get(key, ENOVAL, retry=True)
-
         def save(key: tuple[Any, ...], result: Any) -> object:
             if (expire is None or expire > 0) and not self._options["readonly"]:
                 return self.set(key, result, expire, tag=tag, retry=True)
             return False
 
         def decorator(func: Callable[P, R]) -> Memoized[P, R]:
-            return memoized(func, load=load, save=save, name=name, typed=typed, ignore=ignore)
+            return memoized(
+                func, load=self._result, save=save, name=name, typed=typed, ignore=ignore
+            )
 
         return decorator
 

@@ -39,6 +39,7 @@ class FanoutCache(FanoutParts):
         mode: As for `Cache`.
         clock: As for `Cache`.
         serializer: As for `Cache`.
+        memory_limit: As for `Cache`, for all shards together.
         **settings: As for `Cache`. `size_limit` is that of all shards together.
 
     Raises:

@@ -10,13 +10,14 @@ from typing import Any, Final, Generic, TypeVar, cast
 from zlib import adler32
 
 from diskcache import settings as rules
-from diskcache.cache.foundation import PATIENCE, expanded
+from diskcache.cache.foundation import PATIENCE, checked_memory_limit, expanded
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.disk import Disk
 from diskcache.errors import GateError, SettingError, Timeout, UnknownSettingWarning
 from diskcache.fanout.limit import SharedLimit
 from diskcache.fanout.shard import Shard
 from diskcache.keys import QUEUE_DIGITS, QUEUE_START
+from diskcache.memory.tier import MEMORY_LIMIT, tier_of
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ class ShardSetting(Generic[T]):
         """Let the shards work with *value* from now on."""
         for shard in cache._shards:  # noqa: SLF001 - a part of that class
             setattr(shard, self._name, value)
+        cache._settings_changed()  # noqa: SLF001 - a part of that class
 
 
 class FanoutFoundation:
@@ -82,6 +84,7 @@ class FanoutFoundation:
         mode: int = 0o700,
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
+        memory_limit: int = MEMORY_LIMIT,
         **settings: Any,
     ) -> None:
         from diskcache.engines.sqlite import make_directory
@@ -111,6 +114,7 @@ class FanoutFoundation:
                 mode=mode,
                 clock=clock,
                 serializer=serializer,
+                memory_limit=memory_limit,
                 **known,
             )
             return shard
@@ -120,6 +124,13 @@ class FanoutFoundation:
         self._shards = (first, *map(open_shard, range(1, count)))
         self._count = count
         self._limit = SharedLimit(self._shards)
+        self._now: Callable[[], float] = clock.time
+        self._tier = tier_of(
+            (os.path.realpath(self._directory), *first.decoding), checked_memory_limit(memory_limit)
+        )
+        for shard in self._shards:
+            shard.use_memory(self._tier)
+        self._settings_changed()
         self._hash: Callable[[Any], int] = first.disk.hash
         self._hashes_text = disk.hash is Disk.hash and disk.put is Disk.put
         for category, message in notices.items():
@@ -173,6 +184,9 @@ class FanoutFoundation:
                 " or choose another directory"
             )
         return found
+
+    def _settings_changed(self) -> None:
+        self._notes: bool = self._shards[0].has_to_note
 
     # -- The way to a shard --
 

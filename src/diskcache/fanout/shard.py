@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, TypeAlias
 
 from diskcache.cache import Cache
 from diskcache.engines.base import Neighbours
 from diskcache.entry import DbValue, EncodedKey, Order, RemovalCause, Tag
+from diskcache.memory.tier import Held, Tier
 from diskcache.sentinels import ENOVAL
 
 Rank: TypeAlias = tuple[int, Any, int]
@@ -28,6 +29,34 @@ class Shard(Cache):
             super()._warn(message, category)
         else:
             self.notices.setdefault(category, message)
+
+    # -- Reads that the memory of the whole could not answer --
+
+    def get_slowly(self, key: Any, default: Any, read: bool, expire_time: bool, tag: bool) -> Any:
+        """Do as `get`, except for the fast way."""
+        return self._get(key, default, read, expire_time, tag)
+
+    def contains_slowly(self, key: Any) -> bool:
+        """Do as `in`, except for the fast way."""
+        return self._contains(key)
+
+    def note_hit(self, key: Any, held: Held) -> None:
+        """Note a hit in the memory of the whole."""
+        self._note_hit(key, held)
+
+    @property
+    def has_to_note(self) -> bool:
+        """Whether every hit has to be noted."""
+        return self._notes
+
+    @property
+    def decoding(self) -> tuple[Hashable, ...]:
+        """What is equal for shards that decode alike."""
+        return self._decoding
+
+    def use_memory(self, tier: Tier) -> None:
+        """Keep what is read in the memory of the whole."""
+        self._tier = tier
 
     # -- What the others need --
 

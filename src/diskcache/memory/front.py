@@ -8,10 +8,11 @@ each caller gets a copy of, keys that have to be encoded, open transactions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Literal, overload
 
 from diskcache.entry import Tag
-from diskcache.memory.tier import Held, Tier
+from diskcache.memory.tier import PARTS, Held, Tier
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
 
@@ -22,7 +23,7 @@ class Front:
     _now: Callable[[], float]
     _notes: bool
     """Whether every hit has to be noted, for the statistics or the eviction policy."""
-    _note_hit: Callable[[Any, Held, float], None]
+    _note_hit: Callable[[Any, Held], None]
     _get: Callable[[Any, Any, bool, bool, bool], Any]
     """Answers what memory cannot answer, or not by itself: key, and four arguments of `get`."""
     _contains: Callable[[Any], bool]
@@ -120,13 +121,13 @@ class Front:
                 source, slot, generation, expires, value, decode, _, _, _ = held
                 if (
                     source.words[slot] == generation
-                    and source.look_from <= (now := self._now()) < source.look_at
-                    and (expires is None or expires > now)
+                    and monotonic() < source.look_at
+                    and (expires is None or expires > self._now())
                     and decode is None
                     and not (read or expire_time or tag)
                 ):
                     if self._notes:
-                        self._note_hit(key, held, now)
+                        self._note_hit(key, held)
                     return default if value is ENOVAL else value
         return self._get(key, default, read, expire_time, tag)
 
@@ -145,13 +146,13 @@ class Front:
                 source, slot, generation, expires, value, decode, _, _, _ = held
                 if (
                     source.words[slot] == generation
-                    and source.look_from <= (now := self._now()) < source.look_at
-                    and (expires is None or expires > now)
+                    and monotonic() < source.look_at
+                    and (expires is None or expires > self._now())
                     and decode is None
                     and value is not ENOVAL
                 ):
                     if self._notes:
-                        self._note_hit(key, held, now)
+                        self._note_hit(key, held)
                     return value
         value = self._get(key, ENOVAL, False, False, False)
         if value is ENOVAL:
@@ -170,11 +171,16 @@ class Front:
                 source, slot, generation, expires, value, _, _, _, _ = held
                 if (
                     source.words[slot] == generation
-                    and source.look_from <= (now := self._now()) < source.look_at
-                    and (expires is None or expires > now)
+                    and monotonic() < source.look_at
+                    and (expires is None or expires > self._now())
                 ):
                     return value is not ENOVAL
         return self._contains(key)
+
+    def _result(self, key: tuple[Any, ...]) -> Any:
+        """Return what is cached of a call, `ENOVAL` if nothing is; mostly from memory."""
+        value = self._hit(key) if PARTS.issuperset(map(type, key)) else UNKNOWN
+        return self._get(key, ENOVAL, False, False, False) if value is UNKNOWN else value
 
     def _hit(self, key: Any) -> Any:
         """Return the value in memory at a place; `ENOVAL` if it is known that there is no entry.
@@ -187,11 +193,11 @@ class Front:
             source, slot, generation, expires, value, decode, _, _, _ = held
             if (
                 source.words[slot] == generation
-                and source.look_from <= (now := self._now()) < source.look_at
-                and (expires is None or expires > now)
+                and monotonic() < source.look_at
+                and (expires is None or expires > self._now())
                 and decode is None
             ):
                 if self._notes:
-                    self._note_hit(key, held, now)
+                    self._note_hit(key, held)
                 return value
         return UNKNOWN

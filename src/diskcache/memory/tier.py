@@ -8,10 +8,10 @@ among these types, equal keys are the same key. All others would not be safe in 
 followed by the encoded key.
 
 *Second chance.* Entries are kept in two dicts. New ones go to the young one, where a hit costs one
-look-up and leaves no trace. When the limit is reached, entries leave the old dict, the oldest
-first; when it is empty, the young dict becomes the old one. An entry that is asked for while it
-is old moves to the young one. So nothing that was asked for since the last change of dicts goes
-before everything that was not, at no cost for a hit.
+look-up and leaves no trace. When the limit is reached, entries leave the old dict, the newest of
+them first; when it is empty, the young dict becomes the old one. An entry that is asked for while
+it is old moves to the young one. What is asked for often moved there early, so it is among the last
+to go when that dict is the old one, and has the longest time to move again.
 
 *Second read.* An entry is kept when it is read the second time: most of what is read once never
 is again, and keeping costs as much as half a read. A byte for each of 131072 groups of places
@@ -29,11 +29,13 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterator
-from datetime import date, datetime, time, timedelta, timezone
+from collections.abc import Callable, Hashable
+from datetime import date, datetime, timedelta, timezone
+from datetime import time as time_of_day
 from decimal import Decimal
 from fractions import Fraction
 from sys import getsizeof
+from time import monotonic
 from types import NoneType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -61,7 +63,7 @@ ENCODED: Final = 8
 DIRECT: Final = frozenset({str, bytes, int})
 """Types of keys that are their own place."""
 
-OVERHEAD: Final = 450
+OVERHEAD: Final = 280
 """Bytes that an entry takes besides its key and value."""
 
 MEMORY_LIMIT: Final = 64 * 2**20
@@ -75,7 +77,9 @@ LAST_GROUP: Final = GROUPS - 1
 LARGEST: Final = 8
 """Part of the limit that one entry may take."""
 
-_PARTS: Final = frozenset({str, bytes, int, NoneType})
+PARTS: Final = frozenset({str, bytes, int, NoneType})
+"""Types of what is in a tuple that is its own place."""
+
 _ENCODED: Final = object()
 _ATOMS: Final = frozenset(
     {
@@ -88,7 +92,7 @@ _ATOMS: Final = frozenset(
         complex,
         date,
         datetime,
-        time,
+        time_of_day,
         timedelta,
         timezone,
         Decimal,
@@ -104,7 +108,7 @@ _SHARED_PARTS: Final = 64
 def place_of(key: Any) -> Any:
     """Return the place of a key that is its own; None if it has to be encoded first."""
     kind = type(key)
-    if kind in DIRECT or (kind is tuple and _PARTS.issuperset(map(type, key))):
+    if kind in DIRECT or (kind is tuple and PARTS.issuperset(map(type, key))):
         return key
     return None
 
@@ -129,12 +133,10 @@ def shared_cost(value: Any) -> int | None:
     return None
 
 
-def is_hit(held: Held, now: float) -> bool:
+def is_hit(held: Held) -> bool:
     """Tell whether what is kept is the newest state of its entry, expired or not."""
     source = held[SOURCE]
-    return source.words[held[SLOT]] == held[GENERATION] and (
-        source.look_from <= now < source.look_at
-    )
+    return source.words[held[SLOT]] == held[GENERATION] and monotonic() < source.look_at
 
 
 class Tier:
@@ -148,7 +150,6 @@ class Tier:
 
     __slots__ = (
         "__weakref__",
-        "_dying",
         "_expected",
         "_lock",
         "_old",
@@ -173,7 +174,6 @@ class Tier:
         self.young: dict[Any, Held] = {}
         """Where a hit is looked for first."""
         self._old: dict[Any, Held] = {}
-        self._dying: Iterator[Any] = iter(())
         self._young_bytes = self._old_bytes = 0
         self._expected = bytearray(GROUPS)
         self._strangers = 0
@@ -235,21 +235,18 @@ class Tier:
             self._old_bytes -= before[COST]
 
     def _make_room(self) -> None:
-        for place in self._dying:
-            gone = self._old.pop(place, None)
-            if gone is not None:
-                self._old_bytes -= gone[COST]
-                return
+        if self._old:
+            self._old_bytes -= self._old.popitem()[1][COST]
+            return
         self._old, self.young = self.young, {}
         # An interrupt may have come between a dict and its sum: an empty dict puts that right.
         self._old_bytes, self._young_bytes = self._young_bytes if self._old else 0, 0
-        self._dying = iter(list(self._old))
 
     def clear(self) -> None:
         """Forget everything, unless another thread is just keeping something."""
         if self._lock.acquire(blocking=False):
             try:
-                self.young, self._old, self._dying = {}, {}, iter(())
+                self.young, self._old = {}, {}
                 self._young_bytes = self._old_bytes = 0
             finally:
                 self._lock.release()

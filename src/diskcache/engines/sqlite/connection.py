@@ -225,12 +225,7 @@ class Link:
         """What was read while opening; good for one look."""
         self.execute: Callable[..., Any] = con.execute
         """Runs a statement on a cursor of its own."""
-        self.run: Callable[..., Any] = con.cursor().execute
-        """Runs a statement that returns nothing; its cursor is made once."""
-        self.look_up: Callable[..., Any] = con.cursor().execute
-        """Runs a point read, while *is_looking* is set: the cursor is made once, and a signal
-        handler that reads in between must not take it over."""
-        self.is_looking = False
+        self.renew_cursors()
         self.suspected_at: float | None = None
         """When this reader first met the traces of a writer that may be dead."""
         self.is_uncertain = False
@@ -518,9 +513,12 @@ class Link:
         self.execute("RELEASE step")
 
     def renew_cursors(self) -> None:
-        """Give up cursors that may be in the middle of a statement."""
-        self.run = self.con.cursor().execute
-        self.look_up = self.con.cursor().execute
+        """Make the cursors that are used again and again; old ones may be in a statement."""
+        self.run: Callable[..., Any] = self.con.cursor().execute
+        """Runs a statement that returns nothing."""
+        self.look_up: Callable[..., Any] = self.con.cursor().execute
+        """Runs a point read, while *is_looking* is set: a signal handler that reads in between must
+        not take the cursor over."""
         self.is_looking = False
 
     # -- Files --

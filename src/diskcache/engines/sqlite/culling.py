@@ -97,7 +97,8 @@ class Culler:
 
         By key, not by row: a put forgets what was read of the entry that it replaces.
         """
-        self._last_read = 0.0
+        self.last_read = 0.0
+        """Time of the newest read, for policies that count."""
         self.neighbours: Neighbours | None = None
 
     @property
@@ -121,16 +122,6 @@ class Culler:
 
     # -- Reads --
 
-    def note_read(self, key: EncodedKey, now: float) -> bool:
-        """Remember a read, without writing; tell whether enough have come together."""
-        reads = self.reads
-        if self._policy.rank is Rank.USED:
-            reads[key] = now
-        else:
-            reads[key] = reads.get(key, 0) + 1
-            self._last_read = now
-        return len(reads) >= 1000
-
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
         reads, self.reads = self.reads, {}
@@ -143,7 +134,7 @@ class Culler:
         elif policy.rank is Rank.COUNT:
             link.con.executemany(sql.READ_COUNT, [(count, *key) for key, count in reads.items()])
         elif policy.template is not None and policy.template["get"]:
-            change = policy.template["get"].format(now=repr(float(self._last_read)))
+            change = policy.template["get"].format(now=repr(float(self.last_read)))
             statement = f"UPDATE Cache SET {change} WHERE key = ? AND raw = ?"
             for key, count in reads.items():
                 link.con.executemany(statement, [key] * int(count))

@@ -57,6 +57,9 @@ ROOMY: Final = 2**23
 BATCH: Final = 1000
 """Rows of a bulk put that are stored at a time."""
 
+FULL: Final = 1000
+"""Entries whose reads a process keeps to itself at most, while the gate is free now and then."""
+
 SUSPICION: Final = 0.1
 """Seconds after which a reader asks whether the writer that it waits for is alive."""
 
@@ -123,9 +126,8 @@ class SqliteEngine(Upkeep):
         if control is None or link.con.txn_state() != apsw.SQLITE_TXN_NONE:
             return None
         source = control.source
-        if source.look_from <= now < source.look_at or source.hidden:
+        if monotonic() < source.look_at or source.hidden:
             return source
-        # Another object, with another clock, may have looked last.
         is_same = self._look(now) is link and link.site.control is control
         return source if is_same else None
 
@@ -144,7 +146,15 @@ class SqliteEngine(Upkeep):
 
     def note_read(self, key: EncodedKey, now: float) -> None:
         """Remember that an entry was read, where the eviction policy asks for it."""
-        if self.records_reads and self._culler.note_read(key, now) and not self.is_readonly:
+        if not self.records_reads:
+            return
+        reads = self._culler.reads
+        if self._notes_times:
+            reads[key] = now
+        else:
+            reads[key] = reads.get(key, 0) + 1
+            self._culler.last_read = now
+        if len(reads) >= FULL and not self.is_readonly:
             self._flush()
 
     def settings_changed(self) -> None:
@@ -154,6 +164,7 @@ class SqliteEngine(Upkeep):
         has_limit = policy.rank is not Rank.NONE and self._settings["cull_limit"] > 0
         self._puts = PUTS if self._settings["size_limit"] >= ROOMY else PUTS // 10
         self._largest = self._settings["size_limit"] if has_limit else float("inf")
+        self._notes_times = policy.rank is Rank.USED
         self.records_reads = policy.records_reads or bool(template and template["get"])
 
     def contains(self, key: EncodedKey, now: float) -> bool:

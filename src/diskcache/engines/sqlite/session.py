@@ -161,8 +161,8 @@ class Session:
             here.confirm_control(link.cache_id)
         if now is not None:
             self._look_from, self._look_at = now, now + LOOK_EVERY
-            if here.control is not None:
-                here.control.source.trust(now, now + LOOK_EVERY)
+        if here.control is not None:
+            here.control.source.trust(monotonic() + LOOK_EVERY)
         return link
 
     def _look_soon(self) -> None:
