@@ -512,6 +512,13 @@ class Link:
             raise
         self.execute("RELEASE step")
 
+    def is_idle(self) -> bool:
+        """Tell whether the next read sees the newest state: no statement is unfinished."""
+        try:
+            return bool(self.con.txn_state() == apsw.SQLITE_TXN_NONE)
+        except apsw.ConnectionClosedError:
+            return False
+
     def renew_cursors(self) -> None:
         """Make the cursors that are used again and again; old ones may be in a statement."""
         self.run: Callable[..., Any] = self.con.cursor().execute

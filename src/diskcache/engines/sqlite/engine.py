@@ -123,7 +123,7 @@ class SqliteEngine(Upkeep):
         if link.depth or link.is_looking or self.is_readonly:
             return None
         control = link.site.control
-        if control is None or link.con.txn_state() != apsw.SQLITE_TXN_NONE:
+        if control is None or not link.is_idle():
             return None
         source = control.source
         if monotonic() < source.look_at or source.hidden:
