@@ -46,12 +46,14 @@ if TYPE_CHECKING:
         NotPlainError,
         OlderFormatError,
         PickleKeyError,
+        PrivateNameError,
         QueueFullError,
         QueueKeyError,
         QueueSideError,
         RateLimitError,
         ReadOnlyError,
         SettingError,
+        StatementError,
         StringIterableWarning,
         TagTypeError,
         Timeout,
@@ -124,12 +126,14 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "NotPlainError",
     "OlderFormatError",
     "PickleKeyError",
+    "PrivateNameError",
     "QueueFullError",
     "QueueKeyError",
     "QueueSideError",
     "RateLimitError",
     "ReadOnlyError",
     "SettingError",
+    "StatementError",
     "StringIterableWarning",
     "TagTypeError",
     "Timeout",
@@ -195,7 +199,16 @@ _HOME: Final = {
 """Modules of the public names that are not errors or warnings."""
 
 
+_MODULES: Final = frozenset({"core", "djangocache", "fanout", "persistent", "recipes"})
+"""Modules that `import diskcache` brought in version 5: programs say `diskcache.core.ENOVAL`."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ImportError as exc:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {exc}") from exc
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")

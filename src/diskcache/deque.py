@@ -239,15 +239,15 @@ class Deque(MutableSequence[Any]):
 
     # -- Many items --
 
-    def extend(self, values: Iterable[Any]) -> None:
+    def extend(self, iterable: Iterable[Any]) -> None:
         """Add items at the right, in their order.
 
         Items of a sized iterable are stored a thousand in a transaction, those of an iterator one
         by one, as they come. The deque itself may be given.
         """
-        self._extend(values, "back", "front", self.append)
+        self._extend(iterable, "back", "front", self.append)
 
-    def extendleft(self, values: Iterable[Any]) -> None:
+    def extendleft(self, iterable: Iterable[Any]) -> None:
         """Add items at the left one after the other, which reverses their order; see `extend`.
 
         Example:
@@ -256,7 +256,7 @@ class Deque(MutableSequence[Any]):
             >>> list(deque)
             ['a', 'b', 'c']
         """
-        self._extend(values, "front", "back", self.appendleft)
+        self._extend(iterable, "front", "back", self.appendleft)
 
     def _extend(
         self, values: Iterable[Any], side: str, other: str, add: Callable[[Any], None]
@@ -534,7 +534,11 @@ class Deque(MutableSequence[Any]):
         self._cache.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), self._cache, self._maxlen)
+        kind = type(self)
+        if kind.__getstate__ is Deque.__getstate__ and kind.__setstate__ is Deque.__setstate__:
+            return _rebuilt, (kind, self._cache, self._maxlen)
+        # A subclass that has a state of its own, as it had in version 5, is made from it.
+        return object.__new__, (kind,), self.__getstate__()
 
     def __getstate__(self) -> tuple[str, float]:
         return self.directory, self._maxlen

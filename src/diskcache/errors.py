@@ -194,6 +194,17 @@ class EngineError(DiskCacheError, sqlite3.OperationalError):
     """The database reported an error that has no class of its own."""
 
 
+# -- Private names of version 5 --------------------------------------------------------------
+
+
+class PrivateNameError(DiskCacheError, AttributeError):
+    """A private name of version 5 is not there; the message says what to use instead."""
+
+
+class StatementError(DiskCacheError, sqlite3.OperationalError):
+    """A statement that was given to `Cache._sql` does not read only, or cannot be run."""
+
+
 # -- Warnings --------------------------------------------------------------------------------
 
 

@@ -78,7 +78,7 @@ class Index(MutableMapping[Any, Any]):
         self.update(*args, **kwargs)
 
     @classmethod
-    def fromcache(cls, cache: Cache, /, *args: Any, **kwargs: Any) -> Self:
+    def fromcache(cls, cache: Cache, *args: Any, **kwargs: Any) -> Self:
         """Return an index in an open cache, which it uses as it is.
 
         Unless its eviction policy is `'none'`, entries may be culled.
@@ -499,7 +499,11 @@ class Index(MutableMapping[Any, Any]):
         self._cache.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), self._cache)
+        kind = type(self)
+        if kind.__getstate__ is Index.__getstate__ and kind.__setstate__ is Index.__setstate__:
+            return _rebuilt, (kind, self._cache)
+        # A subclass that has a state of its own, as it had in version 5, is made from it.
+        return object.__new__, (kind,), self.__getstate__()
 
     def __getstate__(self) -> str:
         return self.directory

@@ -13,8 +13,13 @@ class Constant(tuple[str]):
 
     __slots__ = ()
 
-    def __new__(cls, name: str) -> Self:
-        """Return the marker called *name*."""
+    def __new__(cls, name: str | tuple[str]) -> Self:
+        """Return the marker called *name*; the one there is, for what version 5 pickled."""
+        if isinstance(name, tuple):
+            marker = globals().get(name[0])
+            if isinstance(marker, cls):
+                return marker
+            (name,) = name
         return tuple.__new__(cls, (name,))
 
     def __repr__(self) -> str:

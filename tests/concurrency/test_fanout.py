@@ -2,7 +2,8 @@
 
 Properties: with the default timeout no write of eight processes is refused or missing; counters in
 all shards are exact; transactions over all shards are seen whole and do not block each other for
-ever; a directory that many make at once has one number of shards.
+ever; without any patience each write is there, or was refused and counted; a directory that many
+make at once has one number of shards.
 """
 
 from __future__ import annotations
@@ -24,6 +25,18 @@ def test_no_write_of_eight_processes_is_refused_or_missing(directory):
         assert refused == [0] * 8
         assert set(cache) == small | large
         assert all(cache[key] == bytes([key[2]]) * workers.LARGE for key in large)
+        assert cache.check() == []
+
+
+def test_writes_of_eight_hasty_processes_are_there_or_counted_as_refused(directory):
+    FanoutCache(directory, 2).close()
+    answers = in_processes(workers.store_hastily, [(directory, name, 300) for name in range(8)])
+
+    with FanoutCache(directory) as cache:
+        told = {(name, number) for name, (stored, _) in enumerate(answers) for number in stored}
+        assert set(cache) == told
+        assert [len(stored) + refused for stored, refused in answers] == [300] * 8
+        assert sum(refused for _, refused in answers) > 0
         assert cache.check() == []
 
 

@@ -38,9 +38,16 @@ class Processes:
         self.directory = directory
         self.started = []
 
-    def start(self, program, *args):
+    def start(self, program, *args, prefix=()):
         child = subprocess.Popen(
-            [sys.executable, "-c", PRELUDE + program, str(self.directory), *map(str, args)],
+            [
+                *prefix,
+                sys.executable,
+                "-c",
+                PRELUDE + program,
+                str(self.directory),
+                *map(str, args),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -170,6 +177,54 @@ def test_holder_that_ends_without_releasing_is_replaced(processes, cache, where,
     assert not KINDS[kind](cache, "k").locked()
     assert KINDS[kind](cache, "k").acquire(blocking=False)
     assert len(list((where / "locks").iterdir())) == 2
+
+
+@pytest.fixture
+def in_container():
+    """How to start a process that is the first of its own process ids, as in a container."""
+    command = ["unshare", "--pid", "--fork", "--kill-child"]
+    if os.geteuid():
+        command[1:1] = ["--user", "--map-root-user"]
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("process ids of one's own are not allowed here")
+    return command
+
+
+@each_kind
+def test_processes_of_containers_with_the_same_id_are_told_apart(
+    processes, cache, kind, in_container
+):
+    first = f"say(os.getpid()); lock = {kind}(cache, 'k'); say(lock.acquire()); input()"
+    holder = processes.start(first, prefix=in_container)
+    pid, number = int(holder.stdout.readline()), int(holder.stdout.readline())
+    second = f"""
+lock = {kind}(cache, 'k')
+say(os.getpid())
+say(lock.acquire(timeout=0.2))
+try:
+    lock.release()
+except RuntimeError:
+    say('refused')
+say(lock.acquire())
+input()
+"""
+    if kind == "Semaphore":
+        second = second.replace("lock.release()", "raise RuntimeError")
+    stranger = processes.start(second, prefix=in_container)
+    told = [stranger.stdout.readline().strip() for _ in range(3)]
+
+    assert told == [str(pid), "False", "refused"]
+    assert KINDS[kind](cache, "k").locked()
+
+    # The signal reaches the first process of the container, whose end is that of the container.
+    holder.kill()
+    holder.wait()
+    killed = time.monotonic()
+
+    assert int(stranger.stdout.readline()) > number
+    assert time.monotonic() - killed < 1
 
 
 def test_stopped_holder_is_not_replaced(processes, cache):

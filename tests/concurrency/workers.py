@@ -87,3 +87,14 @@ def store_fanned_out(directory: Path, name: int, small: int, large: int) -> int:
         for number in range(large):
             assert cache.set((name, "large", number), bytes([number]) * LARGE) is True
         return cache.info().refused
+
+
+def store_hastily(directory: Path, name: int, entries: int) -> tuple[list[int], int]:
+    """Store entries without waiting; return which were said to be stored, and how many refused."""
+    with FanoutCache(directory, timeout=0) as cache:
+        stored = [
+            number
+            for number in range(entries)
+            if cache.set((name, number), bytes([number % 256]) * (LARGE if number % 10 == 0 else 5))
+        ]
+        return stored, cache.info().refused

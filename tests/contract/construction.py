@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from diskcache import Disk
+from diskcache import Disk, SettingError
 from tests.contract import Contract
 
 
@@ -135,6 +135,12 @@ class ConstructionContract(Contract):
     def test_timeout_is_sixty_seconds_unless_given(self, make_cache):
         assert make_cache().timeout == 60
         assert make_cache(timeout=0.5).timeout == 0.5
+
+    @pytest.mark.parametrize("timeout", [None, "1", float("nan"), [1]], ids=repr)
+    def test_timeout_that_is_no_number_is_refused(self, make_cache, directory, timeout):
+        with pytest.raises(SettingError, match="timeout must be a number of seconds"):
+            make_cache(timeout=timeout)
+        assert not directory.exists()
 
     @pytest.mark.parametrize("name", ["directory", "timeout", "disk"])
     def test_directory_timeout_and_disk_cannot_be_assigned(self, cache, name):

@@ -24,6 +24,9 @@ def reading(cache: Cache) -> None:
     assert_type(cache.peekitem(expire_time=True, tag=True), tuple[Any, float | None, Tag])
     assert_type("k" in cache, bool)
     assert_type(cache["k"], Any)
+    assert_type(Cache.get(cache, "k", tag=True), tuple[Any, Tag])
+    cache.get()  # type: ignore[call-overload]
+    cache.get("k", unknown=1)  # type: ignore[call-overload]
 
 
 def writing(cache: Cache) -> None:

@@ -1,6 +1,10 @@
-"""`diskcache.core` offers what existing code imports from it."""
+"""The modules of version 5 are there, and `diskcache.core` offers what existing code imports."""
 
 from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -35,3 +39,47 @@ def test_functions_for_keys_are_there():
 
 def test_database_has_the_name_that_is_told(cache, directory):
     assert (directory / core.DBNAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (
+            "core",
+            "Cache Disk JSONDisk Timeout args_to_key full_name ENOVAL UNKNOWN DBNAME METADATA",
+        ),
+        ("fanout", "FanoutCache"),
+        ("persistent", "Deque Index"),
+        ("recipes", "Averager BoundedSemaphore Lock RLock barrier memoize_stampede throttle"),
+        ("cli", ""),
+    ],
+)
+def test_module_of_version_5_has_its_names(module, names):
+    found = importlib.import_module(f"diskcache.{module}")
+
+    for name in names.split():
+        assert getattr(found, name) is getattr(diskcache, name, getattr(core, name, None))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "diskcache.core.ENOVAL is diskcache.ENOVAL",
+        "diskcache.core.JSONDisk is diskcache.JSONDisk",
+        "diskcache.fanout.FanoutCache is diskcache.FanoutCache",
+        "diskcache.persistent.Deque is diskcache.Deque",
+        "diskcache.recipes.Lock is diskcache.Lock",
+        "not hasattr(diskcache, 'nothing')",
+    ],
+)
+def test_modules_are_attributes_of_the_package_without_being_imported(expression):
+    program = f"import diskcache; assert {expression}"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_module_that_cannot_be_imported_is_no_attribute(monkeypatch):
+    monkeypatch.delattr(diskcache, "djangocache", raising=False)
+    monkeypatch.setitem(sys.modules, "diskcache.djangocache", None)
+
+    with pytest.raises(AttributeError, match="no attribute 'djangocache'"):
+        diskcache.djangocache  # noqa: B018 - the access is the subject

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -23,10 +24,13 @@ from diskcache import (
     JSONDisk,
     Lock,
     RLock,
+    Semaphore,
     SettingError,
 )
 from diskcache.codecs.base import MODE_BINARY, MODE_JSON, MODE_PICKLE, MODE_RAW, MODE_TEXT, ZLIB
 from tests.support.leaks import value_files
+
+cloudpickle = pytest.importorskip("cloudpickle")
 
 
 class PrintedJSONDisk(Disk):
@@ -85,6 +89,19 @@ class OptimizingDisk(Disk):
         return data if read else pickle.loads(data)
 
 
+class CloudpickleDisk(Disk):
+    """Stores what only another library can pickle; takes `read` by position."""
+
+    def store(self, value, read, key=UNKNOWN):
+        if read:
+            return super().store(value, read, key)
+        return super().store(cloudpickle.dumps(value), False, key)
+
+    def fetch(self, mode, filename, value, read):
+        data = super().fetch(mode, filename, value, read)
+        return data if read else cloudpickle.loads(data)
+
+
 class PickleRefusingDisk(Disk):
     """Refuses values that are pickles."""
 
@@ -92,6 +109,59 @@ class PickleRefusingDisk(Disk):
         if mode == MODE_PICKLE:
             raise ValueError("pickles are not loaded here")
         return super().fetch(mode, filename, value, read)
+
+
+class RowDisk(Disk):
+    """Returns a row itself, by number of the mode; its `fetch` has another name for `read`."""
+
+    def store(self, value, read, key=None):
+        if read:
+            return super().store(value, read, key=key)
+        data = json.dumps(value).encode()
+        return len(data), 1, None, data
+
+    def fetch(self, mode, filename, value, expire):
+        if mode == 1:
+            return json.loads(value.decode())
+        return super().fetch(mode, filename, value, expire)
+
+
+class WrappedDisk(Disk):
+    """Has methods of `Disk` behind a function of its own, and an attribute that they read."""
+
+    _type = "unset"
+
+    def wrapped(method):  # noqa: N805 - it runs while the class is made
+        @functools.wraps(method)
+        def call(self, *args, **kwargs):
+            assert self._type == "unset"
+            return method(self, *args, **kwargs)
+
+        return call
+
+    put, get = wrapped(Disk.put), wrapped(Disk.get)
+    store, fetch = wrapped(Disk.store), wrapped(Disk.fetch)
+
+
+class TextDisk(Disk):
+    """Keys and values are text; its own settings are made before those of `Disk`."""
+
+    def __init__(self, *args, **kwargs):
+        self.encoder = json.JSONEncoder()
+        super().__init__(*args, **kwargs)
+
+    def put(self, key):
+        return super().put(self.encoder.encode(key))
+
+    def get(self, key, raw):
+        return json.loads(super().get(key, raw))
+
+    def store(self, value, read, key=UNKNOWN):
+        return super().store(value if read else self.encoder.encode(value), read, key)
+
+    def fetch(self, mode, filename, value, read):
+        data = super().fetch(mode, filename, value, read)
+        return data if read else json.loads(data)
 
 
 class FlatDisk(Disk):
@@ -140,7 +210,11 @@ DISKS = {
     "PrintedJSONDisk": {"disk": PrintedJSONDisk, "disk_compress_level": 6},
     "CompressedDisk": {"disk": CompressedDisk},
     "OptimizingDisk": {"disk": OptimizingDisk},
+    "CloudpickleDisk": {"disk": CloudpickleDisk},
     "PickleRefusingDisk": {"disk": PickleRefusingDisk},
+    "RowDisk": {"disk": RowDisk},
+    "WrappedDisk": {"disk": WrappedDisk},
+    "TextDisk": {"disk": TextDisk},
     "PlainBytesDisk": {"disk": PlainBytesDisk},
 }
 VALUES = [1, 2.5, "text", None, True, [1, {"a": "b"}], "x" * 50_000, ["y" * 50_000]]
@@ -221,6 +295,14 @@ def test_copy_of_a_cache_has_the_same_disk(make_cache, keywords):
     with pickle.loads(pickle.dumps(cache)) as again:
         assert type(again.disk) is type(cache.disk)
         assert again["k"] == [1]
+
+
+def test_function_that_only_another_library_can_pickle_comes_back(make_cache):
+    cache = make_cache(disk=CloudpickleDisk, pickle="never")
+    cache["f"] = lambda number: number + 1
+
+    assert cache["f"](1) == 2
+    assert Index.fromcache(cache)["f"](2) == 3
 
 
 def test_setting_of_a_disk_is_its_attribute(make_cache):
@@ -464,13 +546,17 @@ def test_index_keeps_its_entries_by_the_disk(make_cache, keywords):
 
 
 @each_disk
-@pytest.mark.parametrize("kind", [Lock, RLock, BoundedSemaphore])
-def test_locks_do_not_mind_the_disk(make_cache, keywords, kind):
+@pytest.mark.parametrize("kind", [Lock, RLock, BoundedSemaphore, Semaphore])
+def test_locks_do_not_mind_the_disk(make_cache, tmp_path, keywords, kind):
     cache = make_cache(**keywords)
-    with kind(cache, "k"):
-        cache["other"] = [1]
+    with FanoutCache(tmp_path / "shards", 2, **keywords) as fanout:
+        for owner in (cache, fanout):
+            with kind(owner, ("k", 1)):
+                assert kind(owner, ("k", 1)).locked()
+                owner["other"] = [1]
 
-    assert cache["other"] == [1]
+            assert not kind(owner, ("k", 1)).locked()
+            assert owner["other"] == [1]
 
 
 @each_disk

@@ -168,6 +168,28 @@ class TestHits:
         cache["k"] = 1
         assert cache["k"] == 1
 
+    @pytest.mark.parametrize("value", [1, [1], "x" * 40_000])
+    def test_presence_alone_is_kept_until_the_value_is_asked_for(self, cache, statements, value):
+        cache["k"] = value
+        assert "k" in cache
+        assert "k" in cache
+        statements.clear()
+        assert "k" in cache
+        assert statements == []
+        for _ in range(3):
+            assert cache["k"] == value
+
+        assert len(statements) <= 1
+        assert "k" in cache
+
+    def test_presence_is_no_read_for_the_policy(self, make_cache):
+        cache = make_cache(eviction_policy="least-recently-used")
+        cache["k"] = 1
+        for _ in range(4):
+            assert "k" in cache
+
+        assert cache._engine._culler.reads == {}
+
     def test_expire_time_and_tag_come_from_memory(self, cache, clock, statements):
         cache.set("k", 1, expire=10, tag="t")
         warm(cache, "k")

@@ -136,6 +136,19 @@ def test_random_number_of_zero_never_renews_and_is_no_error(cache, clock, work, 
     assert len(work.calls) == 1
 
 
+@pytest.mark.parametrize(("beta", "renewed"), [(1, True), (0, False)])
+def test_random_number_of_one_renews_unless_never_and_is_no_error(
+    cache, clock, work, draw, renewing, beta, renewed
+):
+    function = memoize_stampede(cache, expire=1000, name="f", beta=beta)(work)
+    function()
+    draw(1.0)
+
+    assert function() == 1
+    renewing()
+    assert len(work.calls) == 1 + renewed
+
+
 def test_no_expiry_is_never_early(cache, clock, work, draw, renewing):
     function = memoize_stampede(cache, expire=None, name="f")(work)
     function()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from diskcache.cache.private import PrivateNames
 from diskcache.cache.upkeep import CacheInfo, UpkeepMethods
 from diskcache.disk import Disk
 
 __all__ = ["Cache", "CacheInfo"]
 
+T = TypeVar("T")
 
-class Cache(UpkeepMethods):
+
+class Cache(UpkeepMethods, PrivateNames):
     """A cache in a directory, shared by all threads and processes that open it.
 
     Thread-safe: every thread has its own connection, closed by `close` in that thread, or when
@@ -80,15 +83,19 @@ class Cache(UpkeepMethods):
     def __getstate__(self) -> tuple[str, float, type[Disk]]:
         return self._directory, self._timeout, type(self._disk)
 
-    def __setstate__(self, state: tuple[str, float, type[Disk]]) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (type(self), self.__getstate__(), self._options)
+        return blank, (type(self), self._options), self.__getstate__()
 
 
-def _reopened(
-    kind: type[Cache], state: tuple[str, float, type[Disk]], options: dict[str, Any]
-) -> Cache:
-    """Return another object on the directory of a pickled one."""
-    return kind(*state, **options)
+def blank(kind: type[T], options: dict[str, Any]) -> T:
+    """Return an object without a state, whose constructor will add *options* to its arguments.
+
+    Subclasses may have a state and a constructor of their own, as they had in version 5, which
+    know nothing of these keywords.
+    """
+    made = kind.__new__(kind)
+    vars(made)["_restored"] = options
+    return made

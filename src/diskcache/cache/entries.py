@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any
 
 from diskcache.cache.reading import ReadingMethods
+from diskcache.cache.shapes import Shapes, shaped_as
 from diskcache.entry import EXPIRE_TIME, TAG, Only, Row, Tag
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
 from diskcache.sentinels import ENOVAL
@@ -251,54 +252,7 @@ class EntryMethods(ReadingMethods):
 
     # -- Removing --
 
-    @overload
-    def pop(
-        self,
-        key: Any,
-        default: Any = None,
-        expire_time: Literal[False] = False,
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> Any: ...
-    @overload
-    def pop(
-        self,
-        key: Any,
-        default: Any = None,
-        *,
-        expire_time: Literal[True],
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> tuple[Any, float | None]: ...
-    @overload
-    def pop(
-        self,
-        key: Any,
-        default: Any = None,
-        expire_time: Literal[False] = False,
-        *,
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, Tag]: ...
-    @overload
-    def pop(
-        self,
-        key: Any,
-        default: Any = None,
-        *,
-        expire_time: Literal[True],
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, float | None, Tag]: ...
-    @overload
-    def pop(
-        self,
-        key: Any,
-        default: Any = None,
-        expire_time: bool = False,
-        tag: bool = False,
-        retry: bool = False,
-    ) -> Any: ...
+    @shaped_as(Shapes.pop)
     def pop(
         self,
         key: Any,

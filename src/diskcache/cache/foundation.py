@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import numbers
 import os
 import tempfile
 import warnings
@@ -133,10 +134,17 @@ class Foundation:
         memory_limit: int = MEMORY_LIMIT,
         **settings: Any,
     ) -> None:
+        if restored := vars(self).pop("_restored", None):
+            # A copy is opened as the original was, whatever a subclass passes on.
+            keywords = {"clock": clock, "serializer": serializer, **settings, **restored}
+            Foundation.__init__(
+                self, directory, timeout, disk, secret=secret, mode=mode, **keywords
+            )
+            return
         self._memory_limit = checked_memory_limit(memory_limit)
         self._serializer = _checked_serializer(disk, serializer)
         self._directory = expanded(directory)
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._options: dict[str, Any] = {"pickle": pickle, "readonly": readonly, "strict": strict}
         if clock is not SYSTEM_CLOCK:
             self._options["clock"] = clock
@@ -161,13 +169,7 @@ class Foundation:
         self._settle(given)
         self._check_writer(disk)
         self._attach_disk(disk, disk_options, pickle, secret, files)
-        self._decoding = _decoding(
-            disk, disk_options, self._codec.pickle_mode, secret, self._serializer
-        )
-        self._notes: bool = self._has_to_note()
-        self._tier: Tier = tier_of(
-            (os.path.realpath(self._directory), *self._decoding), self._memory_limit
-        )
+        self._attach_memory(disk, disk_options, secret)
 
     # -- Construction --
 
@@ -339,6 +341,14 @@ class Foundation:
             self._disk.unpack if disk.fetch is Disk.fetch else self._disk.unpack_through_fetch
         )
 
+    def _attach_memory(self, disk: type[Disk], options: dict[str, Any], secret: Any) -> None:
+        """Share the memory tier of all objects that read this directory as this one does."""
+        self._decoding = _decoding(disk, options, self._codec.pickle_mode, secret, self._serializer)
+        self._notes: bool = self._has_to_note()
+        self._tier: Tier = tier_of(
+            (os.path.realpath(self._directory), *self._decoding), self._memory_limit
+        )
+
     # -- Settings at work --
 
     def _apply(self, name: str, value: Any) -> None:
@@ -493,6 +503,17 @@ def checked_setting(name: str, value: Any) -> Any:
     if name == "eviction_policy":
         find_policy(str(checked))
     return checked
+
+
+def checked_timeout(timeout: Any) -> float:
+    """Return *timeout* if it is a number of seconds.
+
+    Raises:
+        SettingError: It is not.
+    """
+    if not isinstance(timeout, numbers.Real) or timeout != timeout:  # noqa: PLR0124 - NaN
+        raise SettingError(f"timeout must be a number of seconds: got {timeout!r}")
+    return cast("float", timeout)
 
 
 def _checked_serializer(disk: object, serializer: Any) -> Any:

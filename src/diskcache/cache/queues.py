@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any
 
 from diskcache.cache.entries import EntryMethods, shaped
+from diskcache.cache.shapes import Shapes, shaped_as
 from diskcache.codecs.base import MODE_PICKLE
 from diskcache.engines.base import SkipEntry
 from diskcache.entry import EncodedKey, Payload, Row, Tag
@@ -93,59 +94,7 @@ class QueueMethods(EntryMethods):
         if payload is not None:
             self._files.discard(payload[2])
 
-    @overload
-    def pull(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        expire_time: Literal[False] = False,
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> Any: ...
-    @overload
-    def pull(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        *,
-        expire_time: Literal[True],
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> tuple[Any, float | None]: ...
-    @overload
-    def pull(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        expire_time: Literal[False] = False,
-        *,
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, Tag]: ...
-    @overload
-    def pull(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        *,
-        expire_time: Literal[True],
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, float | None, Tag]: ...
-    @overload
-    def pull(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        expire_time: bool = False,
-        tag: bool = False,
-        retry: bool = False,
-    ) -> Any: ...
+    @shaped_as(Shapes.pull)
     def pull(
         self,
         prefix: str | None = None,
@@ -184,59 +133,7 @@ class QueueMethods(EntryMethods):
         """
         return self._take(prefix, default, side, expire_time, tag, retry, remove=True)
 
-    @overload
-    def peek(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        expire_time: Literal[False] = False,
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> Any: ...
-    @overload
-    def peek(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        *,
-        expire_time: Literal[True],
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> tuple[Any, float | None]: ...
-    @overload
-    def peek(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        expire_time: Literal[False] = False,
-        *,
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, Tag]: ...
-    @overload
-    def peek(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        *,
-        expire_time: Literal[True],
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, float | None, Tag]: ...
-    @overload
-    def peek(
-        self,
-        prefix: str | None = None,
-        default: Any = (None, None),
-        side: str = "front",
-        expire_time: bool = False,
-        tag: bool = False,
-        retry: bool = False,
-    ) -> Any: ...
+    @shaped_as(Shapes.pull)
     def peek(
         self,
         prefix: str | None = None,
@@ -296,49 +193,7 @@ class QueueMethods(EntryMethods):
             raise SkipEntry
         return value, row
 
-    @overload
-    def peekitem(
-        self,
-        last: bool = True,
-        expire_time: Literal[False] = False,
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> Any: ...
-    @overload
-    def peekitem(
-        self,
-        last: bool = True,
-        *,
-        expire_time: Literal[True],
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> tuple[Any, float | None]: ...
-    @overload
-    def peekitem(
-        self,
-        last: bool = True,
-        expire_time: Literal[False] = False,
-        *,
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, Tag]: ...
-    @overload
-    def peekitem(
-        self,
-        last: bool = True,
-        *,
-        expire_time: Literal[True],
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, float | None, Tag]: ...
-    @overload
-    def peekitem(
-        self,
-        last: bool = True,
-        expire_time: bool = False,
-        tag: bool = False,
-        retry: bool = False,
-    ) -> Any: ...
+    @shaped_as(Shapes.peekitem)
     def peekitem(
         self,
         last: bool = True,

@@ -7,12 +7,12 @@ from sys import getsizeof
 from typing import Any, Final, TypeAlias
 
 from diskcache.cache.foundation import Foundation
+from diskcache.cache.front import Front
 from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
 from diskcache.codecs.plain import loads
 from diskcache.coherence import Seen
 from diskcache.entry import EXPIRE_TIME, FILE, GUARD, MODE, SIZE, TAG, VALUE, EncodedKey, Row, Tag
 from diskcache.errors import CodecError, UntrustedPickleError
-from diskcache.memory.front import Front
 from diskcache.memory.tier import (
     DECODE,
     DIRECT,
@@ -79,7 +79,13 @@ class ReadingMethods(Front, Foundation):
         if held is not None and is_hit(held):
             expires = held[EXPIRES]
             return held[HELD_VALUE] is not ENOVAL and (expires is None or expires > now)
-        return self._engine.contains(encoded or self._encode_key(key), now)
+        if encoded is None:
+            encoded = self._encode_key(key)
+        if held is None and self._tier.is_new(place):
+            return self._engine.contains(encoded, now)
+        seen = self._engine.look(encoded, now, noting=False)
+        self._keep_presence(place, encoded, seen)
+        return seen[0] is not None
 
     def _fetch(self, key: Any, read: bool = False, load: Load | None = None) -> Found:
         """Return what is stored under a key, and count that.
@@ -149,6 +155,8 @@ class ReadingMethods(Front, Foundation):
         expires, value, decode = held[EXPIRES], held[HELD_VALUE], held[DECODE]
         if value is ENOVAL or (expires is not None and expires <= now):
             return _MISSING
+        if decode is _not_loaded:
+            return None
         if decode is not None:
             try:
                 value = decode(value)
@@ -189,6 +197,18 @@ class ReadingMethods(Front, Foundation):
             row = (row[MODE], content, None, 0, None, *row[5:])
         return self._unpack(row, read, key), row
 
+    def _keep_presence(self, place: Any, encoded: EncodedKey, seen: Seen) -> None:
+        """Keep that there is an entry, or none, without its value."""
+        row, source, slot, generation = seen
+        if row is None or (row[MODE] == MODE_RAW and self._is_plain):
+            self._keep(place, encoded, seen, row, ENOVAL if row is None else row[VALUE])
+        elif source is not None:
+            expires, label, cost = row[EXPIRE_TIME], row[TAG], OVERHEAD + getsizeof(encoded[0])
+            self._tier.keep(
+                place,
+                (source, slot, generation, expires, None, _not_loaded, label, cost, encoded),
+            )
+
     def _keep(
         self, place: Any, encoded: EncodedKey, seen: Seen, row: Row | None, value: Any
     ) -> None:
@@ -217,6 +237,10 @@ class ReadingMethods(Front, Foundation):
         self._tier.keep(
             place, (source, slot, generation, expires, value, decode, label, cost, encoded)
         )
+
+
+def _not_loaded(_: Any) -> Any:
+    """Stand where a value would be decoded, for an entry of which only the presence is known."""
 
 
 def _decoder(

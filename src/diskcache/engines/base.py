@@ -123,8 +123,10 @@ class Engine(Protocol):
         """
         ...
 
-    def look(self, key: EncodedKey, now: float) -> Seen:
+    def look(self, key: EncodedKey, now: float, *, noting: bool = True) -> Seen:
         """Do as `get`, and tell under which generation what was read may be kept in memory.
+
+        With *noting* false the read is not recorded.
 
         Cost: as `get`, and a look at shared memory.
         """

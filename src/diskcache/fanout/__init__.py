@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from diskcache.cache import blank
 from diskcache.disk import Disk
 from diskcache.fanout.parts import FanoutParts
 from diskcache.fanout.upkeep import FanoutInfo
@@ -76,15 +77,8 @@ class FanoutCache(FanoutParts):
     def __getstate__(self) -> tuple[str, int, float, type[Disk]]:
         return self._directory, self._count, self._timeout, type(self.disk)
 
-    def __setstate__(self, state: tuple[str, int, float, type[Disk]]) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (type(self), self.__getstate__(), self._shards[0].options)
-
-
-def _reopened(
-    kind: type[FanoutCache], state: tuple[str, int, float, type[Disk]], options: dict[str, Any]
-) -> FanoutCache:
-    """Return another object on the directory of a pickled one."""
-    return kind(*state, **options)
+        return blank, (type(self), self._shards[0].options), self.__getstate__()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from diskcache.cache.entries import shaped
+from diskcache.cache.front import Front
 from diskcache.cache.queues import check_queue
+from diskcache.cache.shapes import Shapes, shaped_as
 from diskcache.entry import Tag
 from diskcache.errors import Timeout
 from diskcache.fanout.foundation import FanoutFoundation
-from diskcache.memory.front import Front
 from diskcache.memory.tier import Held
 
 
@@ -180,6 +181,7 @@ class FanoutEntries(Front, FanoutFoundation):
 
     # -- Removing --
 
+    @shaped_as(Shapes.pop)
     def pop(
         self,
         key: Any,
@@ -263,6 +265,7 @@ class FanoutEntries(Front, FanoutFoundation):
             self._limit.make_room()
         return key
 
+    @shaped_as(Shapes.pull)
     def pull(
         self,
         prefix: str | None = None,
@@ -290,6 +293,7 @@ class FanoutEntries(Front, FanoutFoundation):
         except Timeout as exc:
             return self._refuse(exc, shaped(default, None, expire_time, tag))
 
+    @shaped_as(Shapes.pull)
     def peek(
         self,
         prefix: str | None = None,
@@ -313,6 +317,7 @@ class FanoutEntries(Front, FanoutFoundation):
         except Timeout as exc:
             return self._refuse(exc, shaped(default, None, expire_time, tag))
 
+    @shaped_as(Shapes.peekitem)
     def peekitem(
         self,
         last: bool = True,

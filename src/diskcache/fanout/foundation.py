@@ -10,7 +10,13 @@ from typing import Any, Final, Generic, TypeVar, cast
 from zlib import adler32
 
 from diskcache import settings as rules
-from diskcache.cache.foundation import PATIENCE, checked_memory_limit, expanded
+from diskcache.cache.foundation import (
+    PATIENCE,
+    checked_memory_limit,
+    checked_timeout,
+    expanded,
+)
+from diskcache.cache.private import missing
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.disk import Disk
 from diskcache.errors import GateError, SettingError, Timeout, UnknownSettingWarning
@@ -25,6 +31,17 @@ SHARDS: Final = 8
 """Shards of a new cache."""
 
 MOST_SHARDS: Final = 999
+
+_GONE: Final = {
+    "_caches": "cache(), which returns the same object for the same arguments",
+    "_con": "_sql of each of _shards",
+    "_deques": "deque(), which returns the same object for the same arguments",
+    "_disk": "disk, the disk of the first shard, and type() of it",
+    "_indexes": "index(), which returns the same object for the same arguments",
+    "_remove": "expire(), evict(), cull() and clear()",
+    "_sql": "_sql of each of _shards",
+}
+"""Private names that are not there, and what there is instead."""
 
 _SPAN: Final = 10**12
 """How far a queue may grow on either side with its keys still leading to its shard."""
@@ -89,9 +106,16 @@ class FanoutFoundation:
     ) -> None:
         from diskcache.engines.sqlite import make_directory
 
+        if restored := vars(self).pop("_restored", None):
+            # A copy is opened as the original was, whatever a subclass passes on.
+            keywords = {"clock": clock, "serializer": serializer, **settings, **restored}
+            FanoutFoundation.__init__(
+                self, directory, shards, timeout, disk, secret=secret, mode=mode, **keywords
+            )
+            return
         _check_number(shards)
         self._directory = expanded(directory)
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._secret = secret
         self._refused = 0
         self._refusing = threading.Lock()
@@ -233,7 +257,7 @@ class FanoutFoundation:
             found = vars(self._shards[0]).get(name, self)
             if found is not self:
                 return found
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise missing(type(self).__name__, name, _GONE)
 
 
 def _check_number(shards: object) -> None:

@@ -130,8 +130,10 @@ def _checked_name(name: object) -> tuple[str, ...]:
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be a str: got {name!r}")
-    folders = tuple(name.split("/"))
-    if not all(map(SAFE_PART.fullmatch, folders)) or RESERVED & set(folders):
+    folders = tuple(filter(None, name.split("/")))
+    # The first one is beside caches; those behind it are in the directory of one, perhaps.
+    is_taken = not RESERVED.isdisjoint(folders[1:])
+    if not folders or is_taken or not all(map(SAFE_PART.fullmatch, folders)):
         raise SettingError(
             f"name must be one or more names of folders with / between them, without '..' and"
             f" names that a cache uses itself: got {name!r}"

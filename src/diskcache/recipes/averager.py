@@ -6,11 +6,11 @@ from typing import Any
 
 from diskcache.entry import Tag
 from diskcache.errors import KeyInUseError
-from diskcache.recipes.rows import CacheLike, home
+from diskcache.recipes.rows import CacheLike, Restorable, home
 from diskcache.sentinels import ENOVAL
 
 
-class Averager:
+class Averager(Restorable):
     """The average of numbers that any thread or process adds.
 
     Total and count are one ordinary entry: it can be evicted and culled, so use a cache whose

@@ -32,7 +32,7 @@ from diskcache.clock import uptime
 from diskcache.entry import Tag
 from diskcache.errors import GateError, LockReleaseError, Timeout
 from diskcache.recipes import liveness
-from diskcache.recipes.rows import CacheLike, Cell
+from diskcache.recipes.rows import CacheLike, Cell, Restorable
 from diskcache.sentinels import ENOVAL
 
 FIRST_NAP: Final = 0.001
@@ -93,7 +93,7 @@ class Record(NamedTuple):
         return ("lock", 1, self.extra, *itertools.chain.from_iterable(self.holders))
 
 
-class _Shared:
+class _Shared(Restorable):
     """What all locks have in common: taking one of a number of permits, and giving it back."""
 
     _kind = "lock"

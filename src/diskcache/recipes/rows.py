@@ -50,17 +50,25 @@ class CacheLike(Protocol):
         ...
 
 
+class Restorable:
+    """A recipe that can be made of what version 5 pickled: its arguments, as private attributes."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        arguments = {name.removeprefix("_"): value for name, value in state.items()}
+        self.__init__(**arguments)  # type: ignore[misc]
+
+
 def home(cache: CacheLike, key: Any) -> Cache:
     """Return the `Cache` that holds the entry of *key*.
 
     Raises:
         TypeError: *cache* is not a `Cache`, nor made of such.
     """
-    shards = getattr(cache, "_shards", None)
-    if isinstance(shards, (list, tuple)) and shards:
-        return cast("Cache", shards[cache.disk.hash(key) % len(shards)])
     if isinstance(cache, Cache):
         return cache
+    shard_of = getattr(cache, "_shard_of", None)
+    if shard_of is not None:
+        return cast("Cache", shard_of(key))
     raise TypeError(f"cache must be a Cache or a FanoutCache: got {cache!r}")
 
 

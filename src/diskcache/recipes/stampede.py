@@ -11,6 +11,7 @@ import functools
 import math
 import os
 import random
+import sys
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -26,6 +27,7 @@ from diskcache.sentinels import ENOVAL
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LEAST_CHANCE: Final = sys.float_info.min
 COMPUTATIONS: Final = 8
 """Computations that a process has in the background at a time; calls beyond start none."""
 
@@ -125,8 +127,9 @@ class _Results:
     def _is_early(self, expire_time: float, delta: float) -> bool:
         """Draw whether it is too early to renew."""
         left = expire_time - self._clock.time()
-        # 1 - random() is never 0, which has no logarithm.
-        return -delta * self._beta * math.log(1 - random.random()) < left
+        # 0 has no logarithm. `random` never gives 1, but it may be replaced by what does.
+        chance = max(1 - random.random(), LEAST_CHANCE)
+        return -delta * self._beta * math.log(chance) < left
 
     def renew(self, key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
         """Compute a result, store it, and return it."""

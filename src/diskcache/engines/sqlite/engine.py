@@ -98,7 +98,7 @@ class SqliteEngine(Upkeep):
             self.note_read(key, now)
         return row
 
-    def look(self, key: EncodedKey, now: float) -> Seen:
+    def look(self, key: EncodedKey, now: float, *, noting: bool = True) -> Seen:
         """Return the live entry of *key*, and the generation under which it may be kept.
 
         The generation is read before the entry; see `diskcache.coherence`.
@@ -114,7 +114,7 @@ class SqliteEngine(Upkeep):
             if generation & 1:
                 self._suspect(link, source.words)
                 source = None
-        row = self.get(key, now)
+        row = self.get(key, now) if noting else self._read(link, sql.GET, (*key, now))
         # The read may have found the connection closed, and made another.
         return row, None if link.is_closed else source, slot, generation
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from diskcache.clock import Clock
-from diskcache.engines.sqlite import forking, opening, site, writing
+from diskcache.engines.sqlite import forking, looking, opening, site, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
 from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
@@ -220,6 +220,10 @@ class Session:
             except apsw.Error as exc:
                 raise translate(exc, self.directory) from exc
         return step(self._reader(now), *args)
+
+    def select(self, statement: str, values: looking.Values) -> looking.Found:
+        """Run a statement of a user that only reads; see `looking`."""
+        return self._query(looking.select, statement, values)
 
     def _write(self, wait: float | None, step: Callable[..., T], *args: Any) -> T:
         """Run *step* in the transaction of this thread, or in one of its own."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Literal, overload
+from typing import Any
 
-from diskcache.entry import Tag
+from diskcache.cache.shapes import Shapes, shaped_as
 from diskcache.memory.tier import PARTS, Held, Tier
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
@@ -28,59 +28,7 @@ class Front:
     """Answers what memory cannot answer, or not by itself: key, and four arguments of `get`."""
     _contains: Callable[[Any], bool]
 
-    @overload
-    def get(
-        self,
-        key: Any,
-        default: Any = None,
-        read: bool = False,
-        expire_time: Literal[False] = False,
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> Any: ...
-    @overload
-    def get(
-        self,
-        key: Any,
-        default: Any = None,
-        read: bool = False,
-        *,
-        expire_time: Literal[True],
-        tag: Literal[False] = False,
-        retry: bool = False,
-    ) -> tuple[Any, float | None]: ...
-    @overload
-    def get(
-        self,
-        key: Any,
-        default: Any = None,
-        read: bool = False,
-        expire_time: Literal[False] = False,
-        *,
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, Tag]: ...
-    @overload
-    def get(
-        self,
-        key: Any,
-        default: Any = None,
-        read: bool = False,
-        *,
-        expire_time: Literal[True],
-        tag: Literal[True],
-        retry: bool = False,
-    ) -> tuple[Any, float | None, Tag]: ...
-    @overload
-    def get(
-        self,
-        key: Any,
-        default: Any = None,
-        read: bool = False,
-        expire_time: bool = False,
-        tag: bool = False,
-        retry: bool = False,
-    ) -> Any: ...
+    @shaped_as(Shapes.get)
     def get(
         self,
         key: Any,
