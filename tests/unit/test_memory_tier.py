@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import tracemalloc
 from datetime import date, datetime, timedelta
@@ -444,11 +445,14 @@ def frames_of(call):
         if event == "call":
             names.append(frame.f_code.co_name)
 
+    gc.collect()
+    gc.disable()
     sys.setprofile(note)
     try:
         call()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return names[1:]
 
 

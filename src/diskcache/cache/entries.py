@@ -54,7 +54,8 @@ class EntryMethods(ReadingMethods):
         encoded = self._encode_key(key)
         payload = self._pack(value, read, encoded, key)
         expire_time = None if expire is None else now + expire
-        return self._engine.put(encoded, payload, expire_time, tag, now, self._wait(retry))
+        wait = None if retry else self._timeout
+        return self._engine.put(encoded, payload, expire_time, tag, now, wait)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Store *value* under *key* without expiry or tag, waiting for the write lock.

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from diskcache.codecs import keys, plain
 from diskcache.codecs.base import (
+    INT64_MAX,
+    INT64_MIN,
     MODE_DATA,
     MODE_JSON,
     MODE_PICKLE,
@@ -122,7 +124,12 @@ class ValueCodec:
             PickleKeyError: The value must be signed and no key is available.
         """
         kind = type(value)
-        if (kind is str and value.isascii()) or keys.is_native(value, kind):
+        if (
+            (kind is str and value.isascii())
+            or kind is bytes
+            or (kind is int and INT64_MIN <= value <= INT64_MAX)
+            or keys.is_native(value, kind)
+        ):
             return MODE_RAW, value
         try:
             return MODE_DATA, plain.dumps(value)
@@ -155,6 +162,9 @@ class ValueCodec:
             NotPlainError: The key is not plain and pickling is off.
             PickleKeyError: The key must be signed and no key to sign with is available.
         """
+        kind = type(key)
+        if (kind is str and key.isascii()) or kind is bytes:
+            return key, 1
         try:
             return keys.encode_key(key)
         except NotPlainError as exc:

@@ -194,7 +194,8 @@ class SqliteEngine(Upkeep):
                 raise
         if expire_time is not None and expire_time != expire_time:  # noqa: PLR0124 - NaN
             expire_time = None
-        if staged is not None or only is not Only.ALWAYS or self._is_too_large(value):
+        is_large = isinstance(value, (str, bytes)) and len(value) > self._largest
+        if is_large or staged is not None or only is not Only.ALWAYS:
             return self._put_with_care(key, payload, expire_time, tag, now, wait, only)
         link = self._local.link
         if link is not None and link.depth and not link.is_broken:
@@ -203,7 +204,8 @@ class SqliteEngine(Upkeep):
         culler = self._culler
         if (
             not culler.reads
-            and self._is_ready(link)
+            and link is not None
+            and not (link.depth or link.is_closed)
             and alone.put(link, culler, key, mode, value, expire_time, tag, now, wait)
         ):
             self._tend_log(link)
@@ -313,42 +315,51 @@ class SqliteEngine(Upkeep):
 
     def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
         """Store all of *puts* or none."""
-        steps: list[list[writing.PlainRow] | Put] = []
-        rows: list[writing.PlainRow] = []
-        stored = 0
-        checked: Tag = None
         kept = list(puts)
         try:
-            for put in kept:
-                key, payload, expire_time, tag = put
-                if tag is not checked:
-                    writing.check_tag(tag)
-                    checked = tag
-                if self.is_too_large(payload):
-                    self._place.files.discard(payload[2])
-                    continue
-                stored += 1
-                if payload[2] is None:
-                    rows.append((*key, payload[0], payload[1], expire_time, tag, now))
-                else:
-                    # Entries are stored in their order: one key may come twice.
-                    steps += [rows, put]
-                    rows = []
+            stored, steps = self._in_steps(kept, now)
             self._look_soon()
-            self._write(wait, self._put_all, [*steps, rows], now)
+            self._write(wait, self._put_all, steps, now)
         except BaseException:
             for put in kept:
                 self._place.files.discard(put[1][2])
             raise
         return stored
 
+    def _in_steps(
+        self, puts: list[Put], now: float
+    ) -> tuple[int, list[list[writing.PlainRow] | Put]]:
+        """Return how many of *puts* are stored, and runs of rows, entries with files between them.
+
+        Entries are stored in their order: one key may come twice.
+        """
+        steps: list[list[writing.PlainRow] | Put] = []
+        rows: list[writing.PlainRow] = []
+        refused, checked, largest = 0, None, self._largest
+        for put in puts:
+            key, (mode, value, staged), expire_time, tag = put
+            if tag is not checked:
+                writing.check_tag(tag)
+                checked = tag
+            if (isinstance(value, (str, bytes)) and len(value) > largest) or (
+                staged is not None and staged.size > largest
+            ):
+                refused += 1
+                self._place.files.discard(staged)
+            elif staged is None:
+                rows.append((*key, mode, value, expire_time, tag, now))
+            else:
+                steps += [rows, put]
+                rows = []
+        return len(puts) - refused, [*steps, rows]
+
     def _put_all(self, link: Link, steps: list[list[writing.PlainRow] | Put], now: float) -> None:
         culler = self._culler
         with link.savepoint():
             for step in steps:
                 if isinstance(step, list):
-                    for batch in _batches(step, self._settings["size_limit"]):
-                        writing.put_batch(link, culler, batch, now)
+                    for batch, written in _batches(step, self._settings["size_limit"]):
+                        writing.put_batch(link, culler, batch, now, written)
                 else:
                     writing.put(link, culler, *step, now)
 
@@ -496,8 +507,13 @@ def _last_rowid(link: Link) -> int | None:
     return rowid
 
 
-def _batches(rows: list[writing.PlainRow], limit: float) -> Iterator[list[writing.PlainRow]]:
-    """Split rows so that a batch is small beside the size limit: culling comes after each."""
+def _batches(
+    rows: list[writing.PlainRow], limit: float
+) -> Iterator[tuple[list[writing.PlainRow], int]]:
+    """Split rows so that a batch is small beside the size limit: culling comes after each.
+
+    Yields rows, and a bound of the bytes that they add to the database.
+    """
     bound = max(limit / 32, ROOMY / 64)
     batch: list[writing.PlainRow] = []
     size = 0
@@ -505,10 +521,10 @@ def _batches(rows: list[writing.PlainRow], limit: float) -> Iterator[list[writin
         batch.append(row)
         size += footprint(row[0], row[3])
         if len(batch) >= BATCH or size > bound:
-            yield batch
+            yield batch, size
             batch, size = [], 0
     if batch:
-        yield batch
+        yield batch, size
 
 
 def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:

@@ -65,8 +65,12 @@ PlainRow: TypeAlias = tuple[Any, int, int, DbValue, float | None, Tag, float]
 """An entry without a file: key, raw, mode, value, expire_time, tag, now."""
 
 
-def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> None:
+def put_batch(
+    link: Link, culler: Culler, rows: list[PlainRow], now: float, written: int | None = None
+) -> None:
     """Store many entries without files, in their order; then cull.
+
+    *written* is a bound of the bytes that they add to the database, if it is known already.
 
     Rows are counted by the largest row number: nothing is removed while they are stored, and a
     new row gets the next number.
@@ -88,10 +92,12 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
             link.con.executemany(sql.UPSERT, [_full_row(culler, row) for row in group])
     link.touched_all([row[0] for row in rows])
     link.rows += (execute(sql.LAST_ROWID).get or 0) - before
-    for key, _, _, value, expire_time, _, _ in rows:
-        link.written += footprint(key, value)
-        if expire_time is not None:
-            _note_expiry(link, expire_time)
+    if written is None:
+        written = sum(footprint(row[0], row[3]) for row in rows)
+    link.written += written
+    expiries = [row[4] for row in rows if row[4] is not None]
+    if expiries:
+        _note_expiry(link, min(expiries))
     if link.con.total_changes() - changes != len(rows):
         _replace_files(link, culler, rows)
     culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
