@@ -62,15 +62,18 @@ class Cache(UpkeepMethods, PrivateNames):
         'value'
     """
 
-    def close(self) -> None:
+    def close(self, *, everywhere: bool = True) -> None:
         """Close the connection of this thread, and those of other threads that are idle.
 
         May be repeated. The object can still be used: it connects again.
 
+        Args:
+            everywhere: False closes that of this thread alone.
+
         Example:
             >>> cache.close()
         """
-        self._engine.close()
+        self._engine.close(everywhere=everywhere)
         self._tier.clear()
 
     def __enter__(self) -> Self:
