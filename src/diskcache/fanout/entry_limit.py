@@ -2,9 +2,9 @@
 
 Implementation note.
 
-Counting takes a look at every shard, so it is not done at each write: after a count, an eighth of
-what is still free may be stored before the next. One process alone therefore never passes the
-limit; up to eight that store at the same time do not either.
+Counting takes a look at every shard, so it is not done at each write: after a count, a 64th of what
+is still free may be stored before the next. One process alone therefore never passes the limit.
+Another one that stores at the same time may pass it by what it was allowed when it last counted.
 
 Shards are trimmed together, in the order of the policy over all of them: the ranks of their next
 victims are merged, and each shard removes as many as are its own among the first. Where a policy
@@ -22,8 +22,11 @@ from typing import Any, Final
 from diskcache.errors import Timeout
 from diskcache.fanout.shard import Shard
 
-PACE: Final = 8
+PACE: Final = 64
 """Part of the free room that is filled before entries are counted again."""
+
+SPARE: Final = 8
+"""Ranks that are asked for beyond twice the share of a shard."""
 
 STEP: Final = 1000
 """Entries removed in one round."""
@@ -89,7 +92,7 @@ class EntryLimit:
 
     def _quotas(self, limit: int, key: Any) -> dict[Shard, int]:
         """Return how many of the first *limit* victims each shard has."""
-        each = 2 * limit // len(self._shards) + PACE
+        each = 2 * limit // len(self._shards) + SPARE
         ranks = {shard: shard.ranks(each, key) for shard in self._shards}
         if not any(ranks.values()):
             return self._shares(limit)

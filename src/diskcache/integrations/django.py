@@ -39,7 +39,7 @@ DATABASE_TIMEOUT: Final = 60.0
 _CONTEXT: Final = "diskcache.DjangoCache: signing of pickles"
 """Keeps the secret apart from whatever else is derived from `SECRET_KEY`."""
 
-_OWN_OPTIONS: Final = frozenset({"MAX_ENTRIES", "CULL_FREQUENCY", "VALIDATE_KEYS"})
+_OWN_OPTIONS: Final = frozenset({"MAX_ENTRIES", "CULL_FREQUENCY", "VALIDATE_KEYS", "KEEP_OPEN"})
 
 
 class DjangoCache(Delegating, BaseCache):
@@ -66,7 +66,8 @@ class DjangoCache(Delegating, BaseCache):
         directory: `LOCATION`: path of the directory.
         params: The other entries of `CACHES`: those of Django; `SHARDS`, for as many as the
             directory has, or 8; `DATABASE_TIMEOUT`, 60 seconds by default; and `OPTIONS`:
-            keywords of `FanoutCache`, `MAX_ENTRIES`, `CULL_FREQUENCY` and `VALIDATE_KEYS`.
+            keywords of `FanoutCache`, `MAX_ENTRIES`, `CULL_FREQUENCY`, `VALIDATE_KEYS` and
+            `KEEP_OPEN`.
 
     Raises:
         DiskCacheError: The cache cannot be opened; the class and the message say why.
@@ -88,6 +89,7 @@ class DjangoCache(Delegating, BaseCache):
         self._now = clock.time
         self._readonly = bool(options.get("readonly"))
         self._validates = bool(options.get("VALIDATE_KEYS", True))
+        self._keeps_open = bool(options.get("KEEP_OPEN"))
         self._arguments = self._checked_arguments(options)
         self._open()
 
@@ -462,12 +464,14 @@ class DjangoCache(Delegating, BaseCache):
         """Close the connections of this thread. Django calls this after each request.
 
         Those of other threads stay. The next use connects again, to a new directory if the old
-        one was removed meanwhile.
+        one was removed meanwhile. With the option `KEEP_OPEN` those of this thread stay too,
+        until it ends or `aclose` is called.
 
         Example:
             >>> cache.close()
         """
-        self._shared.cache.close(everywhere=False)
+        if not self._keeps_open:
+            self._shared.cache.close(everywhere=False)
         if not self._shared.is_current:
             self.__dict__.pop("_cache", None)
             self.__dict__.pop("_limit", None)

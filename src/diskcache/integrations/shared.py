@@ -44,6 +44,10 @@ class Shared(NamedTuple):
         """Whether the directory is still the one that was opened."""
         return self.identity == identity_of(self.path)
 
+    def is_for(self, arguments: Arguments) -> bool:
+        """Tell whether this is what opening with these arguments would give."""
+        return self.arguments == arguments and self.is_current
+
 
 _open: Final[dict[str, Shared]] = {}
 """By real path. Changed by single steps only, so that no lock can be left behind by a fork."""
@@ -58,14 +62,18 @@ def shared(arguments: Arguments) -> Shared:
     """
     path = os.path.realpath(expanded(arguments.directory))
     found = _open.get(path)
-    if found is not None and found.arguments == arguments and found.is_current:
+    if found is not None and found.is_for(arguments):
         return found
     made = _opened(path, arguments)
-    for other in list(_open):
-        if not os.path.isdir(other):
-            _open.pop(other, None)
-    _open[path] = made
-    return made
+    for other in list(_open.values()):
+        if other is found or not os.path.isdir(other.path):
+            _open.pop(other.path, None)
+    # Several threads may get here at once: the first one to be entered counts.
+    kept = _open.setdefault(path, made)
+    if kept is made or not kept.is_for(arguments):
+        return made
+    made.cache.close()
+    return kept
 
 
 def _opened(path: str, arguments: Arguments) -> Shared:
