@@ -545,8 +545,3 @@ ROWS: tuple[Row, ...] = (
     Row("8 writer processes", 6400, processes(8, writer_task)),
 )
 """In the order of the report. Targets: docs/benchmarks.md."""
-
-
-def row_named(name: str) -> Row:
-    """Return the row called *name*."""
-    return next(row for row in ROWS if row.name == name)

@@ -19,12 +19,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import django_backends
 import environment
+import operations
 import report
-from operations import ROWS, Row
+from operations import Row
 from report import NEW, OLD, Document, Measured
 
 HERE = Path(__file__).resolve().parent
+ROWS = (*operations.ROWS, *django_backends.ROWS)
 QUICK = {"passes": 1, "rounds": 3, "scale": 0.2}
 FAILED = 1
 MISUSED = 2

@@ -22,7 +22,11 @@ import warnings
 from time import perf_counter, process_time
 from typing import Any
 
-from operations import Bench, Place, row_named
+import django_backends
+import operations
+from operations import Bench, Place
+
+ROWS = (*operations.ROWS, *django_backends.ROWS)
 
 
 class Worker:
@@ -41,7 +45,7 @@ class Worker:
             case "prepare":
                 self.finish()
                 self.folder = tempfile.mkdtemp(prefix="diskcache-bench-", dir=self.parent)
-                row = row_named(request["row"])
+                row = next(row for row in ROWS if row.name == request["row"])
                 self.bench = row.make(Place(self.folder, request["n"]))
                 return {}
             case "round":

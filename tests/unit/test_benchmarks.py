@@ -27,7 +27,7 @@ def script(name, *arguments, expected=0):
 def load(monkeypatch):
     """Import a module of the benchmarks, and forget it afterwards."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ("count", "environment", "operations", "report", "run")
+    names = ("count", "django_backends", "environment", "operations", "report", "run")
 
     def load_one(name):
         return importlib.import_module(name)
@@ -75,7 +75,7 @@ class TestRun:
         script(*ONCE, "--scale", 0.001, "--json", figures)
 
         rows = json.loads(figures.read_text())["rows"]
-        assert [row["name"] for row in rows] == [row.name for row in load("operations").ROWS]
+        assert [row["name"] for row in rows] == [row.name for row in load("run").ROWS]
         assert all(len(row["6"]["samples"]) == 1 for row in rows)
         assert all(row["6"]["samples"][0] > 0 for row in rows)
 
