@@ -44,10 +44,10 @@ def configure() -> None:
     django.setup()
 
 
-def disk_cache(folder: str) -> Any:
+def disk_cache(folder: str, options: dict[str, Any]) -> Any:
     from diskcache import DjangoCache
 
-    return DjangoCache(os.path.join(folder, "diskcache"), {"TIMEOUT": 300})
+    return DjangoCache(os.path.join(folder, "diskcache"), {"TIMEOUT": 300, "OPTIONS": options})
 
 
 def others(folder: str) -> dict[str, Any]:
@@ -86,12 +86,12 @@ def timed(call: Call, work: Iterable[tuple[str, int]]) -> float:
 class Subject:
     """A cache that is measured, and others that are timed beside it."""
 
-    def __init__(self, place: Place, pick: Pick, *, new: bool) -> None:
+    def __init__(self, place: Place, pick: Pick, options: dict[str, Any], *, new: bool) -> None:
         import diskcache
 
         configure()
         self.n, self.pick, self.new, self.turn = place.n, pick, new, 0
-        self.cache = filled(disk_cache(place.folder))
+        self.cache = filled(disk_cache(place.folder, options))
         self.beside: dict[str, Any] = {}
         if not diskcache.__version__.startswith("5."):
             made = others(place.folder)
@@ -118,17 +118,17 @@ class Subject:
     def close(self) -> None:
         from django.db import connection
 
-        self.cache.close()
+        getattr(self.cache, "_cache", self.cache).close()
         connection.close()
         if self.beside:
             self.beside["locmem"].clear()
 
 
-def backend(pick: Pick, *, new: bool = False) -> Callable[[Place], Bench]:
+def backend(pick: Pick, *, new: bool = False, **options: Any) -> Callable[[Place], Bench]:
     """Return a row that calls what *pick* returns, for hot or for new keys."""
 
     def make(place: Place) -> Bench:
-        subject = Subject(place, pick, new=new)
+        subject = Subject(place, pick, options, new=new)
         return Bench(
             subject.run,
             place.n,
@@ -165,4 +165,5 @@ ROWS: tuple[Row, ...] = (
     Row("Django set, key exists", 1000, backend(setting)),
     Row("Django set, new key", 1000, backend(setting, new=True)),
     Row("Django request: get, set, close", 200, backend(requesting)),
+    Row("Django request, KEEP_OPEN", 200, backend(requesting, KEEP_OPEN=True)),
 )

@@ -55,8 +55,9 @@ def django(directory):
 def test_example_prints_what_it_shows(example, request, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    package = example.name.split(".")[1]
-    kind = {"fanout": "fanout", "integrations": "django"}.get(package, "cache")
+    package = ".".join(example.name.split(".")[:2])
+    kinds = {"diskcache.fanout": "fanout", "diskcache.integrations": "django"}
+    kind = kinds.get(package, "cache")
     cache = request.getfixturevalue(kind)
     report = []
     runner = doctest.DocTestRunner(verbose=False, optionflags=FLAGS)
