@@ -221,6 +221,18 @@ def test_memoize_leaves_ignored_arguments_out_and_keeps_types_apart(backend, dou
     assert doubled.calls == 2
 
 
+def test_memoize_of_a_cache_that_is_only_read_computes(make_backend, doubled):
+    writer = make_backend()
+    writer.memoize(name="n")(doubled)(1)
+    writer._cache.close()
+    reader = make_backend(OPTIONS={"readonly": True})
+    cached = reader.memoize(name="n")(doubled)
+
+    assert [cached(1), cached(2), cached(2)] == [(2, "mm"), (4, "mm"), (4, "mm")]
+    assert doubled.calls == 3
+    reader._cache.close()
+
+
 def test_memoize_without_parentheses_raises(backend, doubled):
     with pytest.raises(TypeError, match="name cannot be callable"):
         backend.memoize(doubled)
