@@ -50,7 +50,8 @@ def make_backend(directory: Path, clock: Any) -> Iterator[Callable[..., DjangoCa
 def check_and_close(backends: list[DjangoCache]) -> None:
     """Fail if a backend or its directory is not sound, or if closing leaves anything open."""
     caches_of_them = [backend._shared.cache for backend in backends]
-    found = findings_of([cache for cache in caches_of_them if not cache.info().readonly])
+    writable = [cache for cache in caches_of_them if not cache._shards[0].options["readonly"]]
+    found = findings_of(writable)
     for cache in caches_of_them:
         cache.close()
 
