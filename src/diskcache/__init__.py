@@ -14,6 +14,7 @@ Example:
 from __future__ import annotations
 
 import importlib
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     )
     from diskcache.fanout import FanoutCache, FanoutInfo
     from diskcache.index import Index
+    from diskcache.integrations.django import DjangoCache
     from diskcache.jsondisk import JSONDisk
     from diskcache.policy import EVICTION_POLICY
     from diskcache.recipes import (
@@ -173,10 +175,15 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "DEFAULT_SETTINGS",
 ]
 
+# As in version 5, the name is not offered where Django is not installed.
+if PathFinder.find_spec("django") is not None:
+    __all__ += ["DjangoCache"]
+
 _HOME: Final = {
     "Cache": "cache",
     "CacheInfo": "cache",
     "Deque": "deque",
+    "DjangoCache": "integrations.django",
     "Index": "index",
     "Disk": "disk",
     "FanoutCache": "fanout",
@@ -209,9 +216,15 @@ def __getattr__(name: str) -> Any:
             return importlib.import_module(f"{__name__}.{name}")
         except ImportError as exc:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {exc}") from exc
-    if name not in __all__:
+    if name not in __all__ and name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+    try:
+        module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+    except ImportError as exc:
+        if name in __all__:
+            raise
+        # What `hasattr` takes for an answer.
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {exc}") from exc
     value = getattr(module, name)
     # The next access finds it as an ordinary global and does not come here.
     globals()[name] = value

@@ -54,6 +54,7 @@ PLANS = {
     "UNTAGGED": ROWS,
     "ALL": ROWS,
     "VICTIMS": "SEARCH Cache USING INDEX Cache_rank (rank>?)",
+    "RANKS": "SEARCH Cache USING COVERING INDEX Cache_rank (rank>?)",
     "RANK_BATCH": ROW_RANGE,
     "RANK_STORED": ROW_RANGE,
     "RANK_USED": ROW_RANGE,

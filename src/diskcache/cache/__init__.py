@@ -62,16 +62,22 @@ class Cache(UpkeepMethods, PrivateNames):
         'value'
     """
 
-    def close(self) -> None:
+    def close(self, *, everywhere: bool = True) -> None:
         """Close the connection of this thread, and those of other threads that are idle.
 
         May be repeated. The object can still be used: it connects again.
 
+        Args:
+            everywhere: False closes that of this thread alone.
+
         Example:
             >>> cache.close()
         """
-        self._engine.close()
-        self._tier.clear()
+        self._engine.close(everywhere=everywhere)
+        if everywhere:
+            # Where a connection is left, what is in memory is as good as before; where none is, it
+            # is good for nothing.
+            self._tier.clear()
 
     def __enter__(self) -> Self:
         self._engine.open()

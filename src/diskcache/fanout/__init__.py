@@ -55,18 +55,21 @@ class FanoutCache(FanoutParts):
         'value'
     """
 
-    def close(self) -> None:
+    def close(self, *, everywhere: bool = True) -> None:
         """Close the connections of this thread, and those of other threads that are idle.
 
         What `cache`, `deque` and `index` returned is closed too, and made anew when it is asked
         for. May be repeated. The object can still be used: it connects again.
 
+        Args:
+            everywhere: False closes those of this thread alone, and forgets nothing.
+
         Example:
             >>> cache.close()
         """
-        self._close_parts()
+        self._close_parts(everywhere=everywhere)
         for shard in self._shards:
-            shard.close()
+            shard.close(everywhere=everywhere)
 
     def __enter__(self) -> Self:
         return self

@@ -77,6 +77,18 @@ class Shard(Cache):
         """Cull one batch, without waiting for the write lock."""
         self._engine.remove(RemovalCause.CULLED, None, self._now(), 0)
 
+    def rough_count(self) -> int:
+        """Return how many entries were stored when the directory was last looked at."""
+        return self._engine.rough_count()
+
+    def trim(self, limit: int, spared: Any) -> int:
+        """Remove up to *limit* victims but *spared*; tell how many."""
+        return self._engine.trim(limit, self._encode_key(spared), self._now(), self._timeout)
+
+    def ranks(self, limit: int, spared: Any) -> list[float]:
+        """Return the ranks of the next victims but *spared*, comparable between shards."""
+        return self._engine.ranks(limit, self._encode_key(spared))
+
     def mark(self, name: str) -> DbValue:
         """Return what the shard is marked with."""
         return self._engine.mark(name)

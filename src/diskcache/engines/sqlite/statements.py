@@ -122,6 +122,10 @@ VICTIMS: Final = (
     " ORDER BY rank, rowid LIMIT ?"
 )
 
+RANKS: Final = (
+    "SELECT rank FROM Cache WHERE rank IS NOT NULL AND rowid <> ? ORDER BY rank, rowid LIMIT ?"
+)
+
 # -- Eviction order --
 
 RANK_BATCH: Final = "SELECT rowid FROM Cache WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
