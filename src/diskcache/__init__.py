@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from diskcache.cache import Cache, CacheInfo
+    from diskcache.codecs.registration import register, unregister
     from diskcache.deque import Deque
     from diskcache.disk import Disk
     from diskcache.errors import (
+        ArchiveError,
         CacheCorruptError,
         CacheCorruptionWarning,
         CacheFormatError,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         QueueSideError,
         RateLimitError,
         ReadOnlyError,
+        RegistrationError,
         SettingError,
         StatementError,
         StringIterableWarning,
@@ -59,6 +62,8 @@ if TYPE_CHECKING:
         Timeout,
         TooLargeError,
         TransactionError,
+        UnavailableError,
+        UnavailableWarning,
         UnknownFileWarning,
         UnknownPolicyError,
         UnknownSettingWarning,
@@ -96,11 +101,15 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     # cache
     "Cache",
     "CacheInfo",
+    # codecs
+    "register",
+    "unregister",
     # deque
     "Deque",
     # disk
     "Disk",
     # errors
+    "ArchiveError",
     "CacheCorruptError",
     "CacheCorruptionWarning",
     "CacheFormatError",
@@ -132,6 +141,7 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "QueueSideError",
     "RateLimitError",
     "ReadOnlyError",
+    "RegistrationError",
     "SettingError",
     "StatementError",
     "StringIterableWarning",
@@ -139,6 +149,8 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "Timeout",
     "TooLargeError",
     "TransactionError",
+    "UnavailableError",
+    "UnavailableWarning",
     "UnknownFileWarning",
     "UnknownPolicyError",
     "UnknownSettingWarning",
@@ -176,6 +188,8 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
 _HOME: Final = {
     "Cache": "cache",
     "CacheInfo": "cache",
+    "register": "codecs.registration",
+    "unregister": "codecs.registration",
     "Deque": "deque",
     "Index": "index",
     "Disk": "disk",

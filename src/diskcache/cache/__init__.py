@@ -48,6 +48,10 @@ class Cache(UpkeepMethods, PrivateNames):
             objects on the directory that decode alike; 0 keeps nothing. Never stale.
         serializer: How values are written, instead of by a disk of one's own: `json_serializer`,
             an object with `dumps` and `loads`, or a pair of such functions.
+        compress: `'zlib'`, or `'zstd'` (`pip install "diskcache[zstd]"`), to compress values that
+            become smaller by it. Values tell how they are stored, so this may change at any time.
+        compress_min: Bytes from which a value is compressed.
+        compress_level: 1 to 9 for zlib, 1 to 19 for zstd; None for 6 or 3.
         **settings: See the attributes; they are kept in the directory for every later object.
             Unknown ones become attributes, with a warning.
 

@@ -14,9 +14,10 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 from diskcache import settings as rules
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.codecs.base import MODE_DATA
+from diskcache.codecs.compression import DEFAULT_MINIMUM, Packer
 from diskcache.codecs.plain import loads
 from diskcache.codecs.signing import Keyring, Signer
-from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING
+from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING, ValueCodec
 from diskcache.disk import Disk, as_native, writer_name
 from diskcache.engines.base import Engine
 from diskcache.engines.sqlite import open_engine
@@ -26,6 +27,8 @@ from diskcache.errors import (
     DiskCacheError,
     InsecureDirectoryWarning,
     SettingError,
+    UnavailableError,
+    UnavailableWarning,
     UnknownSettingWarning,
     UnsafePickleWarning,
     UntrustedPickleError,
@@ -132,6 +135,9 @@ class Foundation:
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
         memory_limit: int = MEMORY_LIMIT,
+        compress: str | None = None,
+        compress_min: int = DEFAULT_MINIMUM,
+        compress_level: int | None = None,
         **settings: Any,
     ) -> None:
         if restored := vars(self).pop("_restored", None):
@@ -143,6 +149,7 @@ class Foundation:
             return
         self._memory_limit = checked_memory_limit(memory_limit)
         self._serializer = _checked_serializer(disk, serializer)
+        packer = _make_packer(disk, compress, compress_min, compress_level)
         self._directory = expanded(directory)
         self._timeout = checked_timeout(timeout)
         self._options: dict[str, Any] = {"pickle": pickle, "readonly": readonly, "strict": strict}
@@ -152,12 +159,17 @@ class Foundation:
             self._options["serializer"] = self._serializer
         if memory_limit != MEMORY_LIMIT:
             self._options["memory_limit"] = memory_limit
+        if packer is not None:
+            self._options["compress"] = compress
+            self._options["compress_min"] = compress_min
+            self._options["compress_level"] = compress_level
         self._strict = strict
         self._clock = clock
         self._now = clock.time
         self._untrusted = 0
         self._corrupt = 0
-        self._has_warned = False
+        self._unavailable = 0
+        self._has_warned: set[type[Warning]] = set()
         self._measured: dict[str, int] = {}
         given, disk_options, pragmas = self._split(settings)
         # Another object on this directory, by pickling or copying, needs these again.
@@ -168,7 +180,15 @@ class Foundation:
         self._engine, files = self._open_engine(mode, readonly, pragmas)
         self._settle(given)
         self._check_writer(disk)
-        self._attach_disk(disk, disk_options, pickle, secret, files)
+        codec = make_codec(
+            self._serializer,
+            pickle=pickle,
+            signer=Signer(Keyring(secret, directory=self._directory), self._engine.cache_id),
+            protocol=self._settings["disk_pickle_protocol"],
+            label=self._directory,
+            packer=packer,
+        )
+        self._attach_disk(disk, disk_options, codec, files)
         self._attach_memory(disk, disk_options, secret)
 
     # -- Construction --
@@ -307,22 +327,14 @@ class Foundation:
         self,
         disk: type[Disk],
         options: dict[str, Any],
-        pickle: str,
-        secret: bytes | Sequence[bytes] | None,
+        codec: ValueCodec,
         files: ValueFiles,
     ) -> None:
-        codec = make_codec(
-            self._serializer,
-            pickle=pickle,
-            signer=Signer(Keyring(secret, directory=self._directory), self._engine.cache_id),
-            protocol=self._settings["disk_pickle_protocol"],
-            label=self._directory,
-        )
         if codec.pickle_mode == "unsafe":
             message = UNSAFE_WARNING.format(label=self._directory)
             self._warn(message, UnsafePickleWarning)
         self._codec, self._files = codec, files
-        self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encode
+        self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encoder
         options = {
             "min_file_size": self._settings["disk_min_file_size"],
             "pickle_protocol": self._settings["disk_pickle_protocol"],
@@ -449,8 +461,8 @@ class Foundation:
         except UntrustedPickleError as exc:
             self._count_untrusted(exc)
             raise
-        except CodecError:
-            self._count_corrupt()
+        except CodecError as exc:
+            self._count_corrupt(exc)
             raise
         except OSError:
             self._count_corrupt()
@@ -473,20 +485,31 @@ class Foundation:
         if isinstance(exc, UntrustedPickleError):
             self._count_untrusted(exc)
         else:
-            self._count_corrupt()
+            self._count_corrupt(exc)
         return ENOVAL
 
-    def _count_corrupt(self) -> None:
-        self._corrupt += 1
+    def _count_corrupt(self, exc: Exception | None = None) -> None:
+        if not isinstance(exc, UnavailableError):
+            self._corrupt += 1
+            return
+        self._unavailable += 1
+        self._warn_once(
+            f"an entry of cache {self._directory!r} was treated as missing: {exc}. Shown once;"
+            ' see "python -m diskcache info".',
+            UnavailableWarning,
+        )
+
+    def _warn_once(self, message: str, category: type[Warning]) -> None:
+        if category not in self._has_warned:
+            self._has_warned.add(category)
+            warnings.warn(message, category, stacklevel=6)
 
     def _count_untrusted(self, exc: UntrustedPickleError) -> None:
         self._untrusted += 1
         if exc.reason == "bad-tag":
             log.error(ALTERED_ERROR.format(label=self._directory))
-        if not self._has_warned:
-            self._has_warned = True
-            message = UNTRUSTED_WARNING.format(count="1 entry", label=self._directory)
-            warnings.warn(message, UntrustedPickleWarning, stacklevel=5)
+        message = UNTRUSTED_WARNING.format(count="1 entry", label=self._directory)
+        self._warn_once(message, UntrustedPickleWarning)
 
     def _wait(self, retry: bool) -> float | None:
         return None if retry else self._timeout
@@ -525,6 +548,19 @@ def _checked_serializer(disk: object, serializer: Any) -> Any:
             " pass one of them"
         )
     return checked_serializer(serializer)
+
+
+def _make_packer(
+    disk: type[Disk], method: str | None, minimum: int, level: int | None
+) -> Packer | None:
+    if method is None:
+        return None
+    if disk.store is not Disk.store or disk.fetch is not Disk.fetch:
+        raise SettingError(
+            f"compress works with Disk and with serializers, not with {disk.__name__}, which stores"
+            " values in a way of its own: leave it out"
+        )
+    return Packer(method, minimum, level)
 
 
 def _named(writer: object) -> str:

@@ -41,6 +41,9 @@ class FanoutCache(FanoutParts):
         clock: As for `Cache`.
         serializer: As for `Cache`.
         memory_limit: As for `Cache`, for all shards together.
+        compress: As for `Cache`.
+        compress_min: As for `Cache`.
+        compress_level: As for `Cache`.
         **settings: As for `Cache`. `size_limit` is that of all shards together.
 
     Raises:
