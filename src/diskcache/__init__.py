@@ -17,10 +17,14 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from diskcache.archive import Archive
     from diskcache.cache import Cache, CacheInfo
+    from diskcache.cache.exporting import ExportReport
+    from diskcache.cache.importing import ImportReport
     from diskcache.codecs.registration import register, unregister
     from diskcache.deque import Deque
     from diskcache.disk import Disk
+    from diskcache.engines.base import Copied
     from diskcache.errors import (
         ArchiveError,
         CacheCorruptError,
@@ -98,9 +102,14 @@ __license__ = "Apache-2.0"
 __copyright__ = "Copyright DiskCache contributors"
 
 __all__ = [  # noqa: RUF022 - grouped by module, as they are found
+    # archive
+    "Archive",
     # cache
     "Cache",
     "CacheInfo",
+    "Copied",
+    "ExportReport",
+    "ImportReport",
     # codecs
     "register",
     "unregister",
@@ -188,6 +197,10 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
 _HOME: Final = {
     "Cache": "cache",
     "CacheInfo": "cache",
+    "Archive": "archive",
+    "Copied": "engines.base",
+    "ExportReport": "cache.exporting",
+    "ImportReport": "cache.importing",
     "register": "codecs.registration",
     "unregister": "codecs.registration",
     "Deque": "deque",

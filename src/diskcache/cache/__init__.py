@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Self, TypeVar
 
+from diskcache.cache.copying import CopyMethods
 from diskcache.cache.private import PrivateNames
-from diskcache.cache.upkeep import CacheInfo, UpkeepMethods
+from diskcache.cache.upkeep import CacheInfo
 from diskcache.disk import Disk
 
 __all__ = ["Cache", "CacheInfo"]
@@ -13,7 +14,7 @@ __all__ = ["Cache", "CacheInfo"]
 T = TypeVar("T")
 
 
-class Cache(UpkeepMethods, PrivateNames):
+class Cache(CopyMethods, PrivateNames):
     """A cache in a directory, shared by all threads and processes that open it.
 
     Thread-safe: every thread has its own connection, closed by `close` in that thread, or when

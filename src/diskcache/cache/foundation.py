@@ -342,9 +342,9 @@ class Foundation:
         }
         self._disk = disk(self._directory, **options)
         self._disk.attach(codec, files)
-        has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
+        self._has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
         self._encode_key: Callable[[Any], EncodedKey] = (
-            self._encode_key_by_disk if has_own_keys else cast("Any", codec.encode_key)
+            self._encode_key_by_disk if self._has_own_keys else cast("Any", codec.encode_key)
         )
         self._has_own_numbers = disk.store is not Disk.store or is_foreign(self._serializer)
         self._has_own_store = disk.store is not Disk.store or disk.filename is not Disk.filename
@@ -409,7 +409,7 @@ class Foundation:
             return self._on_disk(self._disk.spill, mode, data, value)
         return mode, data, None
 
-    def _on_disk(self, write: Callable[..., Payload], *args: Any) -> Payload:
+    def _on_disk(self, write: Callable[..., T], *args: Any) -> T:
         """Write a value file; errors of the file system become errors of this library."""
         try:
             return write(*args)

@@ -14,7 +14,7 @@ class ExitCode(enum.IntEnum):
 
     OK = 0
     FINDINGS = 1
-    """No such key, or `check` found problems."""
+    """No such key, `check` found problems, or a copy had to leave entries out."""
     USAGE = 2
     """The command line makes no sense; nothing was done."""
     NOT_A_CACHE = 3
@@ -22,7 +22,8 @@ class ExitCode(enum.IntEnum):
     BUSY = 4
     """Another process held the write lock longer than `--timeout`."""
     FAILED = 5
-    """The cache is damaged, full or read-only, or an entry may not be loaded or stored."""
+    """The cache or the archive is damaged, the cache is full or read-only, or an entry may not be
+    loaded or stored."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it: 128 + SIGINT."""
     BROKEN_PIPE = 141

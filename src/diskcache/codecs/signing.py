@@ -195,6 +195,10 @@ class Signer:
             )
         return payload
 
+    def of(self, cache_id: bytes) -> Signer:
+        """Return the signer of another cache, with the same keys."""
+        return Signer(self._keyring, cache_id)
+
     def _find_state(self, key_id: bytes) -> blake2b:
         try:
             keys = self._keyring.verifying_keys()

@@ -46,6 +46,7 @@ from diskcache.errors import (
     NotPlainError,
     PickleKeyError,
     SettingError,
+    UnavailableError,
     UntrustedPickleError,
 )
 
@@ -55,6 +56,7 @@ _KEY_PROTOCOL: Final = 5
 """Of pickled keys, whatever the setting says: another protocol would make another key."""
 
 _BARE_KEY: Final = 0x02
+_PICKLED_KEYS: Final = frozenset({b"\x01", b"\x02"})
 
 UNTRUSTED_WARNING: Final = (
     "{count} of cache {label!r} is a pickle without a valid signature (written by diskcache 5, "
@@ -187,7 +189,7 @@ class ValueCodec:
             return self._unpickle("value", key, _as_bytes(data))
         if mode == MODE_JSON:
             return load_json(data)
-        if mode & PACKED:
+        if mode > 0 and mode & PACKED:
             return self._decode_packed(mode & KIND, mode & PACKED, _as_bytes(data), key)
         raise CodecError(f"cannot decode value: unknown mode {mode!r}")
 
@@ -277,6 +279,59 @@ class ValueCodec:
 
     def _unpickle(self, role: Role, key: bytes | EncodedKey, data: bytes) -> Any:
         return _load(self._verified(role, key, data))
+
+    # -- Entries of other caches --
+
+    def adopt_key(self, db_key: Native, raw: int, source: bytes) -> EncodedKey:
+        """Return an encoded key of another cache as this one would encode it.
+
+        Args:
+            db_key: The key as it is stored there.
+            raw: The same.
+            source: Id of that cache.
+
+        Raises:
+            UntrustedPickleError: It is a pickle that may not be loaded here.
+            CodecError: It is damaged, or not the encoding of any key.
+        """
+        if raw:
+            if not keys.is_native(db_key, type(db_key)):
+                raise CodecError(f"{type(db_key)!r} is not stored as a key of its own")
+            return db_key, 1
+        data = _as_bytes(db_key)
+        if data[:1] in _PICKLED_KEYS:
+            return self._adopted("key", data, source, b"", b""), 0
+        try:
+            again = keys.encode_key(plain.loads(data))
+        except UnavailableError:
+            # A type that is not registered here: whoever registers it will check.
+            return data, 0
+        if again != (data, 0):
+            raise CodecError("bytes are not the one encoding of a key")
+        return again
+
+    def adopt_value(
+        self, mode: int, data: Any, source: bytes, old: EncodedKey, new: EncodedKey
+    ) -> Any:
+        """Return the encoded value of an entry of another cache as this one may keep it.
+
+        Signatures are verified, and made anew for this cache; nothing else is decoded.
+
+        Raises:
+            UntrustedPickleError: It is a pickle that may not be loaded here.
+        """
+        if mode & KIND != MODE_PICKLE:
+            return data
+        role: Role = "packed" if mode & PACKED else "value"
+        return self._adopted(role, data, source, _bound(old), _bound(new))
+
+    def _adopted(self, role: Role, data: bytes, source: bytes, old: bytes, new: bytes) -> bytes:
+        if self.pickle_mode == "unsafe":
+            is_signed_key = role == "key" and data[0] == ENVELOPE
+            return bytes((_BARE_KEY,)) + data[HEADER_SIZE:] if is_signed_key else data
+        if self._signer is None or self.pickle_mode == "never":
+            raise UntrustedPickleError("pickles are not loaded here", "refused")
+        return self._signer.sign(role, new, self._signer.of(source).verify(role, old, data))
 
     def _verified(self, role: Role, key: bytes | EncodedKey, data: bytes) -> bytes:
         if self.pickle_mode == "never":

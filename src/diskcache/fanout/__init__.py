@@ -6,13 +6,13 @@ from typing import Any, Self
 
 from diskcache.cache import blank
 from diskcache.disk import Disk
-from diskcache.fanout.parts import FanoutParts
+from diskcache.fanout.copying import FanoutCopies
 from diskcache.fanout.upkeep import FanoutInfo
 
 __all__ = ["FanoutCache", "FanoutInfo"]
 
 
-class FanoutCache(FanoutParts):
+class FanoutCache(FanoutCopies):
     """A cache whose entries are spread over shards, so that writers seldom meet.
 
     Each shard is a `Cache` in a directory of its own, `000`, `001` and so on, with a write lock of
