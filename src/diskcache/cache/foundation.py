@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 from diskcache import settings as rules
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.codecs.base import MODE_DATA
-from diskcache.codecs.compression import DEFAULT_MINIMUM, Packer
+from diskcache.codecs.compression import DEFAULT_MINIMUM, Method, Packer
 from diskcache.codecs.plain import loads
 from diskcache.codecs.signing import Keyring, Signer
 from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING, ValueCodec
@@ -135,7 +135,7 @@ class Foundation:
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
         memory_limit: int = MEMORY_LIMIT,
-        compress: str | None = None,
+        compress: Method | None = None,
         compress_min: int = DEFAULT_MINIMUM,
         compress_level: int | None = None,
         **settings: Any,

@@ -189,8 +189,12 @@ class Importer:
                 " cannot be here: import it into a Cache"
             )
         try:
-            key = self._adopted_key(entry.key, source)
+            first = self._parts[0]
+            key = _adopted_key(first, entry.key, source)
             part = self._part_of(key)
+            if part is not first:
+                # A key that is a pickle is signed for its shard, which the first one's tells.
+                key = _adopted_key(part, entry.key, source)
             value = entry.value
             if value is not None:
                 value = part._codec.adopt_value(entry.mode, value, source, entry.key, key)
@@ -202,12 +206,6 @@ class Importer:
                 f"block {block.number} of the archive has a key that makes no sense: {exc}"
             ) from exc
         return part, key, value
-
-    def _adopted_key(self, key: EncodedKey, source: bytes) -> EncodedKey:
-        first = self._parts[0]
-        if key[1] or not first._has_own_keys:
-            return first._codec.adopt_key(*key, source)
-        return key
 
     # -- Entries with files --
 
@@ -280,6 +278,13 @@ class _Chunks:
             raise ArchiveError(f"block {block.number} of the archive is not where it belongs")
         self._missing -= len(block.payload)
         return block.payload
+
+
+def _adopted_key(part: Part, key: EncodedKey, source: bytes) -> EncodedKey:
+    """Return a key as a cache encodes it; as it is where a disk of a user's encodes keys."""
+    if key[1] or not part._has_own_keys:
+        return part._codec.adopt_key(*key, source)
+    return key
 
 
 # -- Checks ------------------------------------------------------------------------------------

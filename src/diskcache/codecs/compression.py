@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import zlib
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from diskcache.codecs.base import ZLIB, ZSTD
 from diskcache.errors import CodecError, MissingExtraError, SettingError, UnavailableError
+
+Method: TypeAlias = Literal["zlib", "zstd"]
 
 METHODS: Final = {"zlib": ZLIB, "zstd": ZSTD}
 LEVELS: Final = {"zlib": (1, 9), "zstd": (1, 19)}

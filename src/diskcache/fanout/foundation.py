@@ -18,7 +18,7 @@ from diskcache.cache.foundation import (
 )
 from diskcache.cache.private import missing
 from diskcache.clock import SYSTEM_CLOCK, Clock
-from diskcache.codecs.compression import DEFAULT_MINIMUM
+from diskcache.codecs.compression import DEFAULT_MINIMUM, Method
 from diskcache.disk import Disk
 from diskcache.errors import GateError, SettingError, Timeout, UnknownSettingWarning
 from diskcache.fanout.limit import SharedLimit
@@ -103,7 +103,7 @@ class FanoutFoundation:
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
         memory_limit: int = MEMORY_LIMIT,
-        compress: str | None = None,
+        compress: Method | None = None,
         compress_min: int = DEFAULT_MINIMUM,
         compress_level: int | None = None,
         **settings: Any,

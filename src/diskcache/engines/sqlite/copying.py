@@ -190,12 +190,17 @@ class DirectoryCopy:
 
     def _copy_database(self, target: apsw.Connection) -> None:
         size = self._link.page_size
-        with target.backup("main", self._link.con, "main") as backup:
-            while not backup.done:
-                backup.step(STEP)
-                done = (backup.page_count - backup.remaining) * size
-                self._progress(self._bytes + done, self._bytes + backup.page_count * size)
-        self._link.execute("COMMIT")
+        try:
+            with target.backup("main", self._link.con, "main") as backup:
+                while not backup.done:
+                    backup.step(STEP)
+                    done = (backup.page_count - backup.remaining) * size
+                    self._progress(self._bytes + done, self._bytes + backup.page_count * size)
+            self._link.execute("COMMIT")
+        except (apsw.Error, ValueError) as exc:
+            if self._link.is_closed:
+                raise _Moved from exc
+            raise
 
     def _settle(self, connection: apsw.Connection) -> Copied:
         """Make database and files of the copy agree; return what it holds."""
@@ -262,7 +267,7 @@ def _finished(copies: list[DirectoryCopy], wait: float | None) -> list[Copied]:
 
 
 class _Moved(Exception):  # noqa: N818 - it is a signal, not an error
-    """Where nobody could be kept from writing, somebody wrote."""
+    """Somebody wrote where nobody could be kept from it, or a fork closed the connection."""
 
 
 def _freeze(copies: list[DirectoryCopy], wait: float | None, *, is_last: bool) -> None:
