@@ -332,6 +332,24 @@ def test_archive_that_is_cut_anywhere_is_refused_and_can_be_continued(filled, ma
     assert imported(target, data).earlier == 0
 
 
+def test_interrupted_import_of_rows_goes_on_behind_the_last_block(make_cache, tmp_path):
+    source, target = make_cache(tmp_path / "s"), make_cache(tmp_path / "t")
+    source.set_many({number: "v" * 10_000 for number in range(100)})
+    data, _ = exported(source)
+    with pytest.raises(ArchiveError):
+        imported(target, data[: len(data) // 2])
+    stored = len(target)
+    target.delete(0)
+    target[1] = "mine"
+
+    found = imported(target, data)
+
+    assert 20 < stored < 80
+    assert (found.earlier, found.entries) == (stored, 100 - stored)
+    assert 0 not in target
+    assert target[1] == "mine"
+
+
 @pytest.mark.parametrize("step", [211])
 def test_archive_with_any_flipped_byte_is_refused(make_cache, tmp_path, step):
     source = make_cache(tmp_path / "s")

@@ -162,10 +162,11 @@ def test_queue_items_are_compressed_and_still_bound_to_their_keys(make_cache, me
 def test_rotated_deque_keeps_compressed_items(tmp_path, method):
     with Cache(tmp_path / "deque", eviction_policy="none", compress=method) as cache:
         deque = Deque.fromcache(cache, [Thing("a" * 5000), "b" * 5000, ["c"] * 5000])
-        deque.rotate(1)
+        deque.rotate(-1)
+        assert list(deque) == ["b" * 5000, ["c"] * 5000, Thing("a" * 5000)]
         deque.reverse()
 
-        assert list(deque) == ["b" * 5000, Thing("a" * 5000), ["c"] * 5000]
+        assert list(deque) == [Thing("a" * 5000), ["c"] * 5000, "b" * 5000]
 
 
 def test_counters_and_transactions_work_beside_it(make_cache, method):
