@@ -334,7 +334,7 @@ def test_archive_that_is_cut_anywhere_is_refused_and_can_be_continued(filled, ma
 
 def test_interrupted_import_of_rows_goes_on_behind_the_last_block(make_cache, tmp_path):
     source, target = make_cache(tmp_path / "s"), make_cache(tmp_path / "t")
-    source.set_many({number: "v" * 10_000 for number in range(100)})
+    source.set_many(dict.fromkeys(range(100), "v" * 10000))
     data, _ = exported(source)
     with pytest.raises(ArchiveError):
         imported(target, data[: len(data) // 2])
