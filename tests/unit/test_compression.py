@@ -206,6 +206,14 @@ def test_shards_sub_caches_and_copies_compress_too(tmp_path, method):
         again.close()
 
 
+def test_sub_cache_with_a_disk_of_its_own_does_not_inherit_compression(tmp_path):
+    with FanoutCache(tmp_path, shards=1, compress="zlib") as cache:
+        part = cache.cache("part", disk=JSONDisk)
+        part["k"] = ["x"] * 1000
+
+        assert part["k"] == ["x"] * 1000
+
+
 def test_unsafe_pickles_are_compressed_too(make_cache, method):
     with pytest.warns(UnsafePickleWarning):
         cache = make_cache(pickle="unsafe", compress=method)

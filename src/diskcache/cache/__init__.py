@@ -52,7 +52,7 @@ class Cache(CopyMethods, PrivateNames):
         compress: `'zlib'`, or `'zstd'` (`pip install "diskcache[zstd]"`), to compress values that
             become smaller by it. Values tell how they are stored, so this may change at any time.
         compress_min: Bytes from which a value is compressed.
-        compress_level: 1 to 9 for zlib, 1 to 19 for zstd; None for 6 or 3.
+        compress_level: 1 to 9 for zlib, 1 to 19 for zstd; None for 1 or 3.
         **settings: See the attributes; they are kept in the directory for every later object.
             Unknown ones become attributes, with a warning.
 

@@ -29,7 +29,8 @@ Method: TypeAlias = Literal["zlib", "zstd"]
 
 METHODS: Final = {"zlib": ZLIB, "zstd": ZSTD}
 LEVELS: Final = {"zlib": (1, 9), "zstd": (1, 19)}
-DEFAULT_LEVELS: Final = {"zlib": 6, "zstd": 3}
+DEFAULT_LEVELS: Final = {"zlib": 1, "zstd": 3}
+"""Beyond these, time grows faster than values shrink: see docs/compression.md."""
 DEFAULT_MINIMUM: Final = 1024
 """Bytes from which a value is compressed, unless told otherwise."""
 
