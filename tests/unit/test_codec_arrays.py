@@ -227,6 +227,23 @@ def test_state_that_is_no_stream_is_a_codec_error(pandas_frames, polars_frames, 
             plain.loads(ormsgpack.packb(ormsgpack.Ext(33, ormsgpack.packb([name, state]))))
 
 
+def test_stream_that_lies_about_its_size_is_a_codec_error(pandas_frames):
+    pyarrow = pytest.importorskip("pyarrow")
+    sink = pyarrow.BufferOutputStream()
+    table = pyarrow.table({"a": np.zeros(1000)})
+    options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+    with pyarrow.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    stream = bytes(memoryview(sink.getvalue()))
+    place = stream.rindex((8000).to_bytes(8, "little"))
+    for lie in (2**33, 2**62, 2**63 - 1):
+        bad = stream[:place] + lie.to_bytes(8, "little") + stream[place + 8 :]
+        with pytest.raises(CodecError):
+            plain.loads(
+                ormsgpack.packb(ormsgpack.Ext(33, plain.dumps(["pandas.DataFrame", bad])[1:]))
+            )
+
+
 def test_frames_without_arrow_name_the_extra(monkeypatch):
     pandas = pytest.importorskip("pandas")
     frames._arrow.cache_clear()

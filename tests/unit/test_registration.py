@@ -347,6 +347,18 @@ def test_error_of_loads_is_told_by_name(money):
         plain.loads(hostile(["money", "text"]))
 
 
+def test_state_that_takes_too_much_memory_is_a_codec_error():
+    def greedy(_):
+        raise MemoryError
+
+    register(Money, shapes.money_state, greedy)
+    try:
+        with pytest.raises(CodecError, match="MemoryError"):
+            plain.loads(plain.dumps(Money(1)))
+    finally:
+        unregister(Money)
+
+
 def test_interrupt_in_loads_is_not_taken_for_damage():
     def interrupted(_):
         raise KeyboardInterrupt

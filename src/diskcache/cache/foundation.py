@@ -153,16 +153,14 @@ class Foundation:
         self._directory = expanded(directory)
         self._timeout = checked_timeout(timeout)
         self._options: dict[str, Any] = {"pickle": pickle, "readonly": readonly, "strict": strict}
-        if clock is not SYSTEM_CLOCK:
-            self._options["clock"] = clock
-        if serializer is not None:
-            self._options["serializer"] = self._serializer
-        if memory_limit != MEMORY_LIMIT:
-            self._options["memory_limit"] = memory_limit
-        if packer is not None:
-            self._options["compress"] = compress
-            self._options["compress_min"] = compress_min
-            self._options["compress_level"] = compress_level
+        self._options |= _unusual(
+            clock=(clock, SYSTEM_CLOCK),
+            serializer=(self._serializer, None),
+            memory_limit=(memory_limit, MEMORY_LIMIT),
+            compress=(compress, None),
+            compress_min=(compress_min, DEFAULT_MINIMUM),
+            compress_level=(compress_level, None),
+        )
         self._strict = strict
         self._clock = clock
         self._now = clock.time
@@ -180,14 +178,7 @@ class Foundation:
         self._engine, files = self._open_engine(mode, readonly, pragmas)
         self._settle(given)
         self._check_writer(disk)
-        codec = make_codec(
-            self._serializer,
-            pickle=pickle,
-            signer=Signer(Keyring(secret, directory=self._directory), self._engine.cache_id),
-            protocol=self._settings["disk_pickle_protocol"],
-            label=self._directory,
-            packer=packer,
-        )
+        codec = self._make_codec(pickle, secret, packer)
         self._attach_disk(disk, disk_options, codec, files)
         self._attach_memory(disk, disk_options, secret)
 
@@ -322,6 +313,18 @@ class Foundation:
                 f"cache {self._directory!r} was written with {_named(found)}: got {_named(name)};"
                 " pass the same one, or choose another directory"
             )
+
+    def _make_codec(
+        self, pickle: str, secret: bytes | Sequence[bytes] | None, packer: Packer | None
+    ) -> ValueCodec:
+        return make_codec(
+            self._serializer,
+            pickle=pickle,
+            signer=Signer(Keyring(secret, directory=self._directory), self._engine.cache_id),
+            protocol=self._settings["disk_pickle_protocol"],
+            label=self._directory,
+            packer=packer,
+        )
 
     def _attach_disk(
         self,
@@ -548,6 +551,11 @@ def _checked_serializer(disk: object, serializer: Any) -> Any:
             " pass one of them"
         )
     return checked_serializer(serializer)
+
+
+def _unusual(**arguments: tuple[Any, Any]) -> dict[str, Any]:
+    """Return the arguments that are not their defaults; each is given with its own."""
+    return {name: value for name, (value, usual) in arguments.items() if value is not usual}
 
 
 def _make_packer(

@@ -157,7 +157,7 @@ def _failure(exc: Exception, size: int) -> BaseException:
         return trouble
     if trouble is None:
         return CodecError(f"cannot decode data of {size} bytes: {exc}")
-    if isinstance(trouble, Exception) and not isinstance(trouble, MemoryError):
+    if isinstance(trouble, Exception):
         return CodecError(
             f"cannot decode data of {size} bytes: {type(trouble).__name__}: {trouble}"
         )
