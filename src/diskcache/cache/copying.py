@@ -25,8 +25,8 @@ class CopyMethods(UpkeepMethods):
         signed pickles are valid in it. Copying the directory by other means is safe only while
         nobody has it open.
 
-        Cost: all bytes are read, written and flushed to the disk. The write lock is held while
-        value files that were stored during the copying are copied, usually a few milliseconds.
+        Cost: all bytes are read, written and flushed to the disk. The write lock is held only while
+        value files that were stored during the copying are copied.
 
         Args:
             destination: A directory outside the cache that is missing or empty.

@@ -1,7 +1,8 @@
 """The command line: `python -m diskcache`, also installed as `diskcache`.
 
 `main` parses and dispatches, `commands` return data, `render` prints it; `demo` and `analysis`
-are the demonstration. Everything here is written against the public names of `diskcache` alone.
+are the demonstration, `copies` the commands that copy a whole cache. Everything here is written
+against the public names of `diskcache` alone.
 """
 
 from __future__ import annotations
