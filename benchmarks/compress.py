@@ -1,9 +1,10 @@
 """What compression saves and costs, for values as caches hold them.
 
-Run it from a checkout, with the extra `zstd` installed:
+Run it from a checkout, with the extra `zstd` installed. (It is not called `compression`: a script
+stands before the standard library, which has a package of that name.)
 
-    python benchmarks/compression.py            # bytes, ratios, microseconds by method and level
-    python benchmarks/compression.py --cache    # set and get through a cache, with and without
+    python benchmarks/compress.py            # bytes, ratios, microseconds by method and level
+    python benchmarks/compress.py --cache    # set and get through a cache, with and without
 
 Every value is made here, the same in each run. Times are the least of several rounds.
 """
