@@ -73,8 +73,10 @@ def html_page(rows: int) -> str:
     """A page of a shop, rendered by templates."""
     chooser = random.Random(2)
     items = "\n".join(
-        f'      <li class="product-card" data-id="{chooser.randrange(10**6)}">'
-        f'\n        <a class="product-card__link" href="/{chooser.choice(WORDS)}-{number}">'
+        '      <li class="product-card product-card--compact"'
+        f' data-id="{chooser.randrange(10**6)}">'
+        '\n        <a class="product-card__link"'
+        f' href="/products/{chooser.choice(WORDS)}-{number}">'
         f'<img loading="lazy" src="/media/{chooser.randrange(16**8):08x}.webp" alt=""></a>'
         f'\n        <h3 class="product-card__title">{sentence(chooser, 5)}</h3>'
         f'\n        <span class="price">{chooser.randrange(1, 900)}.99&nbsp;EUR</span>\n      </li>'
