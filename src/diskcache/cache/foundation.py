@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from diskcache import settings as rules
+from diskcache.cache.arguments import named, packer_for, serializer_for, unusual
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.codecs.base import MODE_DATA
 from diskcache.codecs.compression import DEFAULT_MINIMUM, Method, Packer
@@ -38,7 +39,6 @@ from diskcache.files import ValueFiles
 from diskcache.memory.tier import MEMORY_LIMIT, Tier, tier_of
 from diskcache.policy import find_policy
 from diskcache.sentinels import ENOVAL, UNKNOWN
-from diskcache.serializers import checked as checked_serializer
 from diskcache.serializers import is_foreign, make_codec, name_of
 
 T = TypeVar("T")
@@ -148,12 +148,12 @@ class Foundation:
             )
             return
         self._memory_limit = checked_memory_limit(memory_limit)
-        self._serializer = _checked_serializer(disk, serializer)
-        packer = _make_packer(disk, compress, compress_min, compress_level)
+        self._serializer = serializer_for(disk, serializer)
+        packer = packer_for(disk, compress, compress_min, compress_level)
         self._directory = expanded(directory)
         self._timeout = checked_timeout(timeout)
         self._options: dict[str, Any] = {"pickle": pickle, "readonly": readonly, "strict": strict}
-        self._options |= _unusual(
+        self._options |= unusual(
             clock=(clock, SYSTEM_CLOCK),
             serializer=(self._serializer, None),
             memory_limit=(memory_limit, MEMORY_LIMIT),
@@ -178,8 +178,7 @@ class Foundation:
         self._engine, files = self._open_engine(mode, readonly, pragmas)
         self._settle(given)
         self._check_writer(disk)
-        codec = self._make_codec(pickle, secret, packer)
-        self._attach_disk(disk, disk_options, codec, files)
+        self._attach_disk(disk, disk_options, self._make_codec(pickle, secret, packer), files)
         self._attach_memory(disk, disk_options, secret)
 
     # -- Construction --
@@ -310,7 +309,7 @@ class Foundation:
             found = self._engine.claim("disk", name, PATIENCE, if_empty=True) or ""
         if found != name and self._engine.count():
             raise SettingError(
-                f"cache {self._directory!r} was written with {_named(found)}: got {_named(name)};"
+                f"cache {self._directory!r} was written with {named(found)}: got {named(name)};"
                 " pass the same one, or choose another directory"
             )
 
@@ -540,39 +539,6 @@ def checked_timeout(timeout: Any) -> float:
     if not isinstance(timeout, numbers.Real) or timeout != timeout:  # noqa: PLR0124 - NaN
         raise SettingError(f"timeout must be a number of seconds: got {timeout!r}")
     return cast("float", timeout)
-
-
-def _checked_serializer(disk: object, serializer: Any) -> Any:
-    if not (isinstance(disk, type) and issubclass(disk, Disk)):
-        raise SettingError(f"disk must be Disk or a subclass of it: got {disk!r}")
-    if serializer is not None and disk is not Disk:
-        raise SettingError(
-            f"serializer and disk both say how values are stored: got {serializer!r} and {disk!r};"
-            " pass one of them"
-        )
-    return checked_serializer(serializer)
-
-
-def _unusual(**arguments: tuple[Any, Any]) -> dict[str, Any]:
-    """Return the arguments that are not their defaults; each is given with its own."""
-    return {name: value for name, (value, usual) in arguments.items() if value is not usual}
-
-
-def _make_packer(
-    disk: type[Disk], method: str | None, minimum: int, level: int | None
-) -> Packer | None:
-    if method is None:
-        return None
-    if disk.store is not Disk.store or disk.fetch is not Disk.fetch:
-        raise SettingError(
-            f"compress works with Disk and with serializers, not with {disk.__name__}, which stores"
-            " values in a way of its own: leave it out"
-        )
-    return Packer(method, minimum, level)
-
-
-def _named(writer: object) -> str:
-    return f"the disk or serializer {writer!r}" if writer else "the default ones"
 
 
 def checked_memory_limit(value: Any) -> int:
