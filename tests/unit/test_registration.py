@@ -52,9 +52,9 @@ VALUES = [
 @pytest.fixture(autouse=True)
 def no_leftovers():
     """Fail a test that leaves a type registered."""
+    before = dict(tables.BY_TYPE), dict(tables.BY_NAME)
     yield
-    assert tables.BY_TYPE == {}
-    assert tables.BY_NAME == {}
+    assert (tables.BY_TYPE, tables.BY_NAME) == before
 
 
 @pytest.fixture
