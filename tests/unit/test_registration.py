@@ -54,7 +54,7 @@ def no_leftovers():
     """Fail a test that leaves a type registered."""
     before = dict(tables.BY_TYPE), dict(tables.BY_NAME)
     yield
-    assert (tables.BY_TYPE, tables.BY_NAME) == before
+    assert before == (tables.BY_TYPE, tables.BY_NAME)
 
 
 @pytest.fixture
