@@ -18,10 +18,16 @@ from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from diskcache.archive import Archive
     from diskcache.cache import Cache, CacheInfo
+    from diskcache.cache.exporting import ExportReport
+    from diskcache.cache.importing import ImportReport
+    from diskcache.codecs.registration import register, unregister
     from diskcache.deque import Deque
     from diskcache.disk import Disk
+    from diskcache.engines.base import Copied
     from diskcache.errors import (
+        ArchiveError,
         CacheCorruptError,
         CacheCorruptionWarning,
         CacheFormatError,
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
         QueueSideError,
         RateLimitError,
         ReadOnlyError,
+        RegistrationError,
         SettingError,
         StatementError,
         StringIterableWarning,
@@ -60,6 +67,8 @@ if TYPE_CHECKING:
         Timeout,
         TooLargeError,
         TransactionError,
+        UnavailableError,
+        UnavailableWarning,
         UnknownFileWarning,
         UnknownPolicyError,
         UnknownSettingWarning,
@@ -95,14 +104,23 @@ __license__ = "Apache-2.0"
 __copyright__ = "Copyright DiskCache contributors"
 
 __all__ = [  # noqa: RUF022 - grouped by module, as they are found
+    # archive
+    "Archive",
     # cache
     "Cache",
     "CacheInfo",
+    "Copied",
+    "ExportReport",
+    "ImportReport",
+    # codecs
+    "register",
+    "unregister",
     # deque
     "Deque",
     # disk
     "Disk",
     # errors
+    "ArchiveError",
     "CacheCorruptError",
     "CacheCorruptionWarning",
     "CacheFormatError",
@@ -134,6 +152,7 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "QueueSideError",
     "RateLimitError",
     "ReadOnlyError",
+    "RegistrationError",
     "SettingError",
     "StatementError",
     "StringIterableWarning",
@@ -141,6 +160,8 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "Timeout",
     "TooLargeError",
     "TransactionError",
+    "UnavailableError",
+    "UnavailableWarning",
     "UnknownFileWarning",
     "UnknownPolicyError",
     "UnknownSettingWarning",
@@ -182,6 +203,12 @@ if PathFinder.find_spec("django") is not None:
 _HOME: Final = {
     "Cache": "cache",
     "CacheInfo": "cache",
+    "Archive": "archive",
+    "Copied": "engines.base",
+    "ExportReport": "cache.exporting",
+    "ImportReport": "cache.importing",
+    "register": "codecs.registration",
+    "unregister": "codecs.registration",
     "Deque": "deque",
     "DjangoCache": "integrations.django",
     "Index": "index",

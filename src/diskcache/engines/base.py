@@ -78,6 +78,18 @@ class Finding(NamedTuple):
     message: str
 
 
+class Copied(NamedTuple):
+    """What a copy of a cache holds."""
+
+    entries: int
+    files: int
+    """Value files."""
+    volume: int
+    """Bytes of the database and of value files."""
+    lost: int
+    """Entries that were left out, because their files are missing or damaged in the original."""
+
+
 class Neighbours(Protocol):
     """The other caches that share one size limit with a cache.
 
@@ -403,6 +415,10 @@ class Engine(Protocol):
         A mark that is there stays; with *if_empty* any mark stays, and none is made, unless the
         cache has no entries.
         """
+        ...
+
+    def note(self, name: str, value: DbValue, wait: float | None) -> None:
+        """Mark the cache with *value*, whatever it is marked with; with None no longer."""
         ...
 
     def stored_settings(self) -> dict[str, Any]:

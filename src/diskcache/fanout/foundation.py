@@ -18,6 +18,7 @@ from diskcache.cache.foundation import (
 )
 from diskcache.cache.private import missing
 from diskcache.clock import SYSTEM_CLOCK, Clock
+from diskcache.codecs.compression import DEFAULT_MINIMUM, Method
 from diskcache.disk import Disk
 from diskcache.errors import GateError, SettingError, Timeout, UnknownSettingWarning
 from diskcache.fanout.limit import SharedLimit
@@ -102,6 +103,9 @@ class FanoutFoundation:
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
         memory_limit: int = MEMORY_LIMIT,
+        compress: Method | None = None,
+        compress_min: int = DEFAULT_MINIMUM,
+        compress_level: int | None = None,
         **settings: Any,
     ) -> None:
         from diskcache.engines.sqlite import make_directory
@@ -139,6 +143,9 @@ class FanoutFoundation:
                 clock=clock,
                 serializer=serializer,
                 memory_limit=memory_limit,
+                compress=compress,
+                compress_min=compress_min,
+                compress_level=compress_level,
                 **known,
             )
             return shard

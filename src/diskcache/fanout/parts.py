@@ -106,7 +106,7 @@ class FanoutParts(FanoutUpkeep):
             inherited = {
                 option
                 for option in first.options
-                if option == "serializer" or option.startswith("disk_")
+                if option.startswith(("serializer", "disk_", "compress"))
             }
             keywords = {
                 option: value

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import Any, TypeAlias
 
 from diskcache.cache import Cache
+from diskcache.clock import Clock
 from diskcache.engines.base import Neighbours
 from diskcache.entry import DbValue, EncodedKey, Order, RemovalCause, Tag
 from diskcache.memory.tier import Held, Tier
@@ -64,6 +65,20 @@ class Shard(Cache):
     def options(self) -> dict[str, Any]:
         """Keywords, settings excepted, that make another cache like this one."""
         return self._options
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that it works with."""
+        return self._settings
+
+    @property
+    def clock(self) -> Clock:
+        """Where time comes from."""
+        return self._clock
+
+    def in_transaction(self) -> bool:
+        """Tell whether this thread is inside a transaction."""
+        return self._engine.in_transaction()
 
     def join(self, neighbours: Neighbours) -> None:
         """Share the size limit with others."""
