@@ -37,6 +37,9 @@ generations, so none that was seen in an earlier file comes again.
 A generation is read and written as one 64-bit word by `memoryview.cast('Q')`. The order of stores
 within a process is that of the program on x86-64; elsewhere the system calls of COMMIT and of the
 gate order them.
+
+Whoever changes an order of steps runs `tests/explorer`, which tries all schedules on these very
+functions; see docs/coherence.md.
 """
 
 from __future__ import annotations
