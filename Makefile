@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: all test lint unit demo bench clean setup
+.PHONY: all test lint unit soak demo bench clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -29,6 +29,10 @@ lint: $(STAMP)
 
 unit: $(STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
+
+# What takes minutes: the largest scenarios of tests/explorer.
+soak: $(STAMP)
+	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s $(ARGS)
 
 demo: $(STAMP)
 	@$(BIN)/python -m diskcache demo

@@ -37,11 +37,15 @@ generations, so none that was seen in an earlier file comes again.
 A generation is read and written as one 64-bit word by `memoryview.cast('Q')`. The order of stores
 within a process is that of the program on x86-64; elsewhere the system calls of COMMIT and of the
 gate order them.
+
+Whoever changes an order of steps runs `tests/explorer`, which tries all schedules on these very
+functions; see docs/coherence.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import RLock
 from typing import Final, TypeAlias, cast
 
 from diskcache.entry import Row
@@ -77,7 +81,7 @@ class Source:
     source is: until `look_at`, by the clock that nobody can set.
     """
 
-    __slots__ = ("_is_retired", "hidden", "look_at", "tally", "words")
+    __slots__ = ("_is_retired", "_trusting", "hidden", "look_at", "tally", "words")
 
     def __init__(self, words: memoryview[int]) -> None:
         self.words = words
@@ -86,16 +90,20 @@ class Source:
         """Transactions of this process that are open: at most one, as they hold the gate."""
         self.look_at = -INFINITY
         self._is_retired = False
+        # A thread that believes must not undo what another one hides in between.
+        self._trusting = RLock()
 
     def trust(self, until: float) -> None:
         """Believe in the mapping for a while: it is the file at the path."""
-        if not self.hidden and not self._is_retired:
-            self.look_at = until
+        with self._trusting:
+            if not self.hidden and not self._is_retired:
+                self.look_at = until
 
     def hide(self) -> None:
         """Let nothing be a hit while a transaction is open, whose thread sees its own writes."""
-        self.hidden += 1
-        self.look_at = -INFINITY
+        with self._trusting:
+            self.hidden += 1
+            self.look_at = -INFINITY
 
     def show(self) -> None:
         """Undo one `hide`. Hits begin again with the next look at the path."""

@@ -144,6 +144,9 @@ class Session:
         return link
 
     def _look(self, now: float | None) -> Link:
+        # What is seen from here on is believed for a time that begins here: this thread may be
+        # kept waiting between the look and what follows from it.
+        looked_at = monotonic()
         link = self._local.link
         if self.is_readonly:
             seen = _state_of(self.directory)
@@ -163,7 +166,7 @@ class Session:
         if now is not None:
             self._look_from, self._look_at = now, now + LOOK_EVERY
         if here.control is not None:
-            here.control.source.trust(monotonic() + LOOK_EVERY)
+            here.control.source.trust(looked_at + LOOK_EVERY)
         return link
 
     def _look_soon(self) -> None:
