@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: all test lint unit demo bench clean setup
+.PHONY: all test lint unit demo bench soak clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -35,6 +35,10 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+# A million operations of processes that share caches and are killed now and then, all explained.
+soak: $(STAMP)
+	@$(BIN)/python -m tests.history.run $(ARGS)
 
 clean:
 	@rm -rf $(VENV) .ci-venv build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
