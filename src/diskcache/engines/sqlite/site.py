@@ -33,7 +33,7 @@ from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite.control import HITS, MASK, MISSES
 from diskcache.engines.sqlite.errors import directory_error
 from diskcache.engines.sqlite.gate import Gate, GateClosed
-from diskcache.errors import LockedError, Timeout
+from diskcache.errors import GateError, LockedError, Timeout
 
 if TYPE_CHECKING:
     from diskcache.engines.sqlite.connection import Link
@@ -158,7 +158,9 @@ class Site:
         """Work with a mapping instead of the one there was."""
         self._give_up_control()
         self.control = control
-        if control is not None:
+        if control is None:
+            self.off["control"] = "there is no control file that can be used; a writer makes one"
+        else:
             control.source.tally = self.tally
             self.off.pop("control", None)
 
@@ -181,6 +183,10 @@ class Site:
         )
         if self.control is None:
             self.off["control"] = "the control file cannot be made or mapped"
+            try:
+                control_file.withdraw(self.directory)
+            except OSError as exc:
+                raise directory_error(exc.errno or 0, self.directory) from exc
         return self.control
 
     def confirm_control(self, cache_id: bytes) -> None:
@@ -201,8 +207,8 @@ class Site:
             if self.is_shared_memory_safe:
                 self._use(control_file.attach(self.directory, cache_id))
             self.look_at = 0.0
-        except (Timeout, GateClosed):
-            pass  # Whoever writes sees to it.
+        except (Timeout, GateClosed, GateError):
+            pass  # Whoever writes sees to it, and if it is this thread, through another object.
         finally:
             self.gate.release(holder)
 
