@@ -64,7 +64,8 @@ class Peer:
         )
 
     def ask(self, expression: str) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(expression + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()

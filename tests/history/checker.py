@@ -10,8 +10,8 @@ The method is that of Wing and Gong, with the moments chosen as late as possible
 of a group are gone through in the order of time. A *configuration* is a state that the group may
 have, with those operations whose moment has come but whose response has not. When an operation
 responds, its moment must have come, or must come now, possibly after those of others that are
-still going on. If no configuration is left, nothing can explain the history. A read that agrees with
-a state takes place in it at once: that never takes a possibility away.
+still going on. If no configuration is left, nothing can explain the history. A read that agrees
+with a state takes place in it at once: that never takes a possibility away.
 
 What is special here:
 
@@ -274,9 +274,9 @@ class _Search:
             if step.invoked < must_expire:
                 found += _on_present(entry, part, step)
             if self._vanishing or step.latest >= may_expire:
-                found += _on_absent(ABSENT, part, step)
+                found += _on_absent(part, step)
         else:
-            found += _on_absent(entry, part, step)
+            found += _on_absent(part, step)
         return found
 
 
@@ -288,42 +288,40 @@ def _stored(value: int, part: Part, step: Step) -> Entry:
 
 
 def _on_present(entry: Entry, part: Part, step: Step) -> list[Entry]:
-    action, result, ended = part.action, part.result, step.has_ended
-    value = entry[0]
+    value, result, action = entry[0], part.result, part.action
     if step.kind == CLEARED:
         return [ABSENT]
     if step.kind == EVICTED:
         return [ABSENT if value % TAGS == part.argument else entry]
-    if action == GET:
-        return [entry] if result == value else []
-    if action == IN:
-        return [entry] if result == 1 else []
-    if action == SET:
-        return [_stored(part.argument, part, step)]
-    if action == ADD:
-        return [entry] if not ended or result == 0 else []
-    if action == DELETE:
-        return [ABSENT] if not ended or result == 1 else []
-    if action == POP:
-        return [ABSENT] if not ended or result == value else []
-    if action == INCR:
-        total = value + part.argument
-        return [(total, *entry[1:])] if not ended or result == total else []
-    # The value stays, with another expiry.
-    return [_stored(value, part, step)] if not ended or result == 1 else []
+    outcome, after = {
+        GET: (value, entry),
+        IN: (1, entry),
+        SET: (1, _stored(part.argument, part, step)),
+        ADD: (0, entry),
+        DELETE: (1, ABSENT),
+        POP: (value, ABSENT),
+        INCR: (value + part.argument, (value + part.argument, *entry[1:])),
+        # The value stays, with another expiry.
+        TOUCH: (1, _stored(value, part, step)),
+    }[action]
+    is_possible = result == outcome or (not step.has_ended and action not in _READS)
+    return [after] if is_possible else []
 
 
-def _on_absent(entry: Entry, part: Part, step: Step) -> list[Entry]:
-    action, result, ended = part.action, part.result, step.has_ended
+def _on_absent(part: Part, step: Step) -> list[Entry]:
+    result, action = part.result, part.action
     if step.kind in (CLEARED, EVICTED):
-        return [entry]
-    if action in (GET, POP):
-        return [entry] if not ended or result == NOTHING else []
-    if action in (IN, DELETE, TOUCH):
-        return [entry] if not ended or result == 0 else []
-    if action == SET:
-        return [_stored(part.argument, part, step)]
-    if action == ADD:
-        return [_stored(part.argument, part, step)] if not ended or result == 1 else []
-    # A number that is not there counts from 0, and does not expire.
-    return [(part.argument, FOREVER, FOREVER)] if not ended or result == part.argument else []
+        return [ABSENT]
+    outcome, after = {
+        GET: (NOTHING, ABSENT),
+        IN: (0, ABSENT),
+        SET: (1, _stored(part.argument, part, step)),
+        ADD: (1, _stored(part.argument, part, step)),
+        DELETE: (0, ABSENT),
+        POP: (NOTHING, ABSENT),
+        # A number that is not there counts from 0, and does not expire.
+        INCR: (part.argument, (part.argument, FOREVER, FOREVER)),
+        TOUCH: (0, ABSENT),
+    }[action]
+    is_possible = result == outcome or (not step.has_ended and action not in _READS)
+    return [after] if is_possible else []

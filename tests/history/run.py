@@ -67,8 +67,10 @@ class Report(NamedTuple):
         """Return a few lines for a person."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.by_name.most_common())
         lines = [
-            f"{self.operations:,} operations by {PROCESSES} processes of {worker.THREADS} threads"
-            f" in {self.run_time:.1f} s: {counts}",
+            (
+                f"{self.operations:,} operations by {PROCESSES} processes of {worker.THREADS}"
+                f" threads in {self.run_time:.1f} s: {counts}"
+            ),
             f"{self.kills} processes killed, {self.unanswered} of their operations unanswered",
             f"checked in {self.check_time:.1f} s: {len(self.violations)} violations",
         ]

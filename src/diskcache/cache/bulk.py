@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from diskcache.cache.foundation import RowReplaced
 from diskcache.cache.queues import QueueMethods
 from diskcache.engines.base import Put
-from diskcache.entry import EncodedKey, Listed, Order, RemovalCause, Tag
+from diskcache.entry import FILE, IDENT, EncodedKey, Listed, Order, RemovalCause, Row, Tag
 from diskcache.errors import GateError, Timeout
 from diskcache.sentinels import ENOVAL
 
@@ -18,6 +17,10 @@ PAGE: Final = 100
 
 MOMENTS: Final = 20
 """How often many rows are read before writers have to wait until their files are opened."""
+
+
+class RowReplaced(Exception):  # noqa: N818 - it is a signal, not an error
+    """A writer has replaced an entry, and its file, since its row was read."""
 
 
 class BulkMethods(QueueMethods):
@@ -60,18 +63,31 @@ class BulkMethods(QueueMethods):
         """
         for _ in range(MOMENTS):
             with suppress(RowReplaced):
-                return self._values_now(keys, only=True)
+                return self._values_now(keys, self._unpack_unless_replaced)
         if self._options["readonly"]:
-            return self._values_now(keys, only=False)
+            return self._values_now(keys)
         with self._engine.transaction(None):
-            return self._values_now(keys, only=False)
+            return self._values_now(keys)
 
-    def _values_now(self, keys: list[EncodedKey], *, only: bool) -> list[Any]:
+    def _values_now(
+        self,
+        keys: list[EncodedKey],
+        unpack: Callable[[Row, bool, EncodedKey], Any] | None = None,
+    ) -> list[Any]:
         rows = self._engine.get_many(keys, self._now())
         return [
-            ENOVAL if row is None else self._load(key, row, only=only)
+            ENOVAL if row is None else self._load(key, row, unpack=unpack if row[FILE] else None)
             for key, row in zip(keys, rows, strict=True)
         ]
+
+    def _unpack_unless_replaced(self, row: Row, read: bool, key: EncodedKey) -> Any:
+        try:
+            return self._unpack(row, read, key)
+        except OSError:
+            again = self._engine.get(key, self._now())
+            if again is None or again[FILE] != row[FILE] or again[IDENT] != row[IDENT]:
+                raise RowReplaced from None
+            raise
 
     def set_many(
         self,

@@ -53,10 +53,6 @@ Each time a writer has replaced it: ten in a row do happen where readers outnumb
 """
 
 
-class RowReplaced(Exception):  # noqa: N818 - it is a signal, not an error
-    """A writer has replaced an entry, and its file, since its row was read."""
-
-
 class Setting(Generic[T]):
     """A setting as an attribute of a cache; assigning changes this object only."""
 
@@ -414,16 +410,11 @@ class Foundation:
         row: Row,
         read: bool = False,
         unpack: Callable[[Row, bool, EncodedKey], Any] | None = None,
-        *,
-        only: bool = False,
     ) -> Any:
         """Return the value of a row, or `ENOVAL` if it cannot be had: then it is a miss.
 
         Between reading a row and opening its file, a writer may replace both: the row is then
         read again. An entry whose file is really gone, or damaged, is removed.
-
-        Raises:
-            RowReplaced: That is so, and the value of *only* this row was asked for.
         """
         if unpack is None and row[0] == MODE_DATA and row[2] is None and self._is_plain:
             try:
@@ -442,8 +433,6 @@ class Foundation:
                 again = self._engine.get(key, self._now())
                 if again is not None and again[2] == seen[2] and again[8] == seen[8]:
                     return self._lose(key, seen, exc)
-                if only:
-                    raise RowReplaced from None
                 seen = again
         return ENOVAL
 
