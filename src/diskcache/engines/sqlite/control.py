@@ -36,7 +36,9 @@ in another process would see halves.
 
 Every writer looks at least every `LEASE` seconds whether its mapping is still the file at the
 path, and does so under the gate. Whoever makes a new file, because the old one is gone, first waits
-twice as long with the gate in hand: no other writer can then change the old one unnoticed.
+twice as long with the gate in hand: no other writer can then change the old one unnoticed. A writer
+that can neither map the file nor make another one removes it, and waits `LOOK_EVERY` seconds with
+the gate in hand: no reader then believes the old one any longer.
 
 Between two equal values of *begin* and *end* the totals are exact. A writer that finds them
 different counts again. The file is made together with a new cache, or inside a write transaction,

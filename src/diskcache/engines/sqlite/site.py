@@ -33,7 +33,7 @@ from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite.control import HITS, MASK, MISSES
 from diskcache.engines.sqlite.errors import directory_error
 from diskcache.engines.sqlite.gate import Gate, GateClosed
-from diskcache.errors import GateError, LockedError, Timeout
+from diskcache.errors import LockedError, Timeout
 
 if TYPE_CHECKING:
     from diskcache.engines.sqlite.connection import Link
@@ -207,8 +207,8 @@ class Site:
             if self.is_shared_memory_safe:
                 self._use(control_file.attach(self.directory, cache_id))
             self.look_at = 0.0
-        except (Timeout, GateClosed, GateError):
-            pass  # Whoever writes sees to it, and if it is this thread, through another object.
+        except (Timeout, GateClosed):
+            pass  # Whoever writes sees to it.
         finally:
             self.gate.release(holder)
 
