@@ -23,8 +23,8 @@ _SETTLE: Final = "    words[slot] = (odd + 1) & MASK\n    return result\n"
 
 def _pause() -> None:
     """Let others run, now and then."""
-    if random.random() < 0.3:
-        time.sleep(0.0003)
+    if random.random() < 0.5:
+        time.sleep(0.001)
 
 
 def changed(module: ModuleType, owner: object, name: str, *changes: tuple[str, str]) -> None:

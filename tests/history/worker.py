@@ -55,6 +55,11 @@ LIMITED: Final = range(40, 64)
 WHOLE: Final = 0
 CULLED: Final = 1
 
+READS: Final = 560
+"""Single reads, beside 480 other operations."""
+MOST_READS: Final = 5000
+"""The same where the product is at fault: more readers meet a moment between two steps."""
+
 SIZE_LIMIT: Final = 80_000
 LARGE: Final = 1500
 RECORDS_SIZE: Final = 256 * 2**20
@@ -115,13 +120,15 @@ class Undone(Exception):  # noqa: N818 - it is a signal
 class User:
     """One thread."""
 
-    def __init__(self, caches: tuple[Cache, Cache], recorder: Recorder, first: int, seed: str):
+    def __init__(
+        self, caches: tuple[Cache, Cache], recorder: Recorder, first: int, seed: str, reads: int
+    ):
         self.cache, self.culled = caches
         self.recorder = recorder
         self.dice = random.Random(seed)
         self.number = first
         actions: dict[Callable[[], None], int] = {
-            self.read: 560,
+            self.read: reads,
             self.store: 130,
             self.count: 90,
             self.remove: 40,
@@ -360,7 +367,8 @@ def main(directory: str, records: str, serial: str, seed: str, mutation: str = "
     def work(thread: int) -> None:
         recorder = Recorder(Path(records) / f"{serial}-{thread}", RECORDS_SIZE)
         first = (int(serial) * THREADS + thread + 1) << 32
-        user = User(caches, recorder, first, f"{seed}/{serial}/{thread}")
+        reads = MOST_READS if mutation else READS
+        user = User(caches, recorder, first, f"{seed}/{serial}/{thread}", reads)
         try:
             user.run(progress, 1 + int(serial) * THREADS + thread)
         except BaseException as exc:
