@@ -19,6 +19,9 @@ What is special here:
   not.
 * A value that expires is there up to a moment and not there from it on. Operations see the moment
   by their own clock, so it is known up to the time that the storing operation took.
+* A touch judges by its own clock whether an entry is live, a little before the entry changes. So
+  one that began before the entry expired may still give it another expiry after others have missed
+  it.
 * Evicting and clearing remove each key at a moment of its own.
 * Where a cache is culled, any entry may vanish at any time. It may not come back.
 """
@@ -59,6 +62,9 @@ State: TypeAlias = tuple[Entry, ...]
 Configuration: TypeAlias = tuple[State, frozenset[int]]
 
 ABSENT: Final[Entry] = (NOTHING, FOREVER, FOREVER)
+LAPSED: Final = -2
+"""In place of the value of an entry that has expired; then come the value, and the latest moment
+at which it can have expired."""
 
 _READS: Final = frozenset({GET, IN})
 
@@ -270,13 +276,15 @@ class _Search:
     def _entries_after(self, entry: Entry, part: Part, step: Step) -> list[Entry]:
         found = []
         value, may_expire, must_expire = entry
-        if value != NOTHING:
+        if value >= 0:
             if step.invoked < must_expire:
                 found += _on_present(entry, part, step)
-            if self._vanishing or step.latest >= may_expire:
-                found += _on_absent(part, step)
+            if self._vanishing:
+                found += _on_absent(ABSENT, part, step)
+            elif step.latest >= may_expire:
+                found += _on_absent((LAPSED, value, must_expire), part, step)
         else:
-            found += _on_absent(part, step)
+            found += _on_absent(entry, part, step)
         return found
 
 
@@ -308,20 +316,22 @@ def _on_present(entry: Entry, part: Part, step: Step) -> list[Entry]:
     return [after] if is_possible else []
 
 
-def _on_absent(part: Part, step: Step) -> list[Entry]:
+def _on_absent(entry: Entry, part: Part, step: Step) -> list[Entry]:
     result, action = part.result, part.action
     if step.kind in (CLEARED, EVICTED):
-        return [ABSENT]
+        return [entry]
+    if action == TOUCH and entry[0] == LAPSED and result != 0 and step.invoked < entry[2]:
+        return [_stored(entry[1], part, step)]
     outcome, after = {
-        GET: (NOTHING, ABSENT),
-        IN: (0, ABSENT),
+        GET: (NOTHING, entry),
+        IN: (0, entry),
         SET: (1, _stored(part.argument, part, step)),
         ADD: (1, _stored(part.argument, part, step)),
-        DELETE: (0, ABSENT),
-        POP: (NOTHING, ABSENT),
+        DELETE: (0, entry),
+        POP: (NOTHING, entry),
         # A number that is not there counts from 0, and does not expire.
         INCR: (part.argument, (part.argument, FOREVER, FOREVER)),
-        TOUCH: (0, ABSENT),
+        TOUCH: (0, entry),
     }[action]
     is_possible = result == outcome or (not step.has_ended and action not in _READS)
     return [after] if is_possible else []

@@ -108,7 +108,7 @@ class TestRejects:
     def test_expired_value_that_is_touched_back_to_life(self):
         stored, missed = one(1, 2, SET, 1, 1, 10), one(15, 16, GET, 0, NOTHING)
         assert not is_possible(stored, missed, one(17, 18, TOUCH, 0, 1, 50))
-        assert not is_possible(stored, one(3, 30, TOUCH, 0, 1, 50), missed, one(31, 32, GET, 0, 1))
+        assert not is_possible(stored, missed, one(14, 30, TOUCH, 0, 1, 50))
 
     def test_torn_transaction(self):
         both = op(1, 2, Part(0, SET, 1, 1), Part(1, SET, 2, 1))
@@ -192,6 +192,12 @@ class TestAccepts:
     def test_touched_value_expires_later(self):
         stored, touched = one(1, 2, SET, 1, 1, 10), one(3, 4, TOUCH, 0, 1, 50)
         assert is_possible(stored, touched, one(40, 41, GET, 0, 1), one(60, 61, IN, 0, 0))
+
+    def test_touch_that_began_before_the_expiry_may_judge_before_it(self):
+        stored, missed = one(1, 2, SET, 1, 1, 10), one(15, 16, GET, 0, NOTHING)
+        touched = one(3, 30, TOUCH, 0, 1, 50)
+        assert is_possible(stored, touched, missed, one(31, 32, GET, 0, 1))
+        assert not is_possible(stored, touched, missed, one(31, 32, GET, 0, NOTHING))
 
     def test_value_stored_while_all_is_cleared_stays_or_not(self):
         cleared = one(1, 9, CLEARED, kind=CLEARED)
