@@ -31,14 +31,16 @@ unit: $(STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
 
 # What takes minutes: the largest scenarios of tests/explorer.
-soak: $(STAMP)
-	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s $(ARGS)
-
 demo: $(STAMP)
 	@$(BIN)/python -m diskcache demo
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+# A million operations of processes that share caches and are killed now and then, all explained.
+soak: $(STAMP)
+	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s
+	@$(BIN)/python -m tests.history.run $(ARGS)
 
 clean:
 	@rm -rf $(VENV) .ci-venv build dist .coverage .hypothesis .import_linter_cache .mypy_cache \

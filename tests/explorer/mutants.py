@@ -153,6 +153,8 @@ MUTANTS: Final = {
                 "        if link.is_looking or",
             ),
             Edit(ENGINE, " or not link.is_idle()", ""),
+            # What is hidden cannot be kept either.
+            Edit(COHERENCE, "self.hidden += 1\n        self.words = _NOTHING", "self.hidden += 1"),
         ),
         ROLLBACK,
         "stale",
@@ -235,15 +237,12 @@ MUTANTS: Final = {
         THREADS,
         "in its transaction",
     ),
-    "hiding is not waited for": Mutant(
+    "another thread's look undoes what a transaction hides": Mutant(
         (
             Edit(
                 COHERENCE,
-                "        with self._trusting:\n"
-                "            if not self.hidden and not self._is_retired:\n"
-                "                self.look_at = until\n",
-                "        if not self.hidden and not self._is_retired:\n"
-                "            self.look_at = until\n",
+                "self.hidden += 1\n        self.words = _NOTHING",
+                "self.hidden += 1\n        self.look_at = -INFINITY",
             ),
         ),
         THREADS,

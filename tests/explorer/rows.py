@@ -42,6 +42,11 @@ def _get(content: Content, values: tuple[Any, ...]) -> Answer:
     return Answer(content, tuple(found))
 
 
+def _find(content: Content, values: tuple[Any, ...]) -> Answer:
+    found = [(rowid, None, None, 0) for rowid, key, _, _ in content if key == values[0]]
+    return Answer(content, tuple(found))
+
+
 def _upsert(content: Content, key: str, value: str, tag: str | None) -> Answer:
     for place, row in enumerate(content):
         if row[1] == key:
@@ -72,6 +77,7 @@ def _listed(content: Content, chosen: Callable[[Row], bool]) -> Answer:
 
 _STATEMENTS: dict[str, Callable[[Content, tuple[Any, ...]], Answer]] = {
     sql.GET: _get,
+    sql.FIND: _find,
     sql.UPSERT_SIMPLE: _upsert_simple,
     sql.UPSERT: _upsert_full,
     sql.DELETE_SIMPLE: lambda content, values: _remove(content, lambda row: row[1] == values[0]),

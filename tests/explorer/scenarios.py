@@ -15,7 +15,7 @@ from tests.explorer.actors import Actor, Player, Program
 from tests.explorer.rows import Content
 from tests.explorer.search import Explorer, Report
 from tests.explorer.stage import set_up
-from tests.explorer.world import NOBODY, Layout
+from tests.explorer.world import Layout
 
 CLEARED, EVICTED = RemovalCause.CLEARED, RemovalCause.EVICTED
 SAME_SLOT: Final = "a1295"
@@ -195,7 +195,7 @@ SCENARIOS: Final = {
                 Role("writer 3", transact(("a", "3"), (SAME_SLOT, None))),
                 Role("reader", program(get("a"), get(SAME_SLOT), get("a"))),
             ),
-            least=40_000,
+            least=38_000,
             keys=("a", SAME_SLOT, "b"),
         ),
         Scenario(
@@ -226,9 +226,9 @@ SCENARIOS: Final = {
                 Role("thread 2", program(get("a"), get("a"))),
                 LAST,
             ),
-            least=22_000,
+            least=17_000,
             threads=("thread 1", "thread 2"),
-            shared={"hidden": 0, "lock": NOBODY, "look_at": -1.0},
+            shared={"hidden": 0, "is shown": True, "look_at": -1.0},
         ),
         Scenario(
             "a control file that vanishes",
@@ -237,7 +237,7 @@ SCENARIOS: Final = {
                 Role("writer", put("a", "1")),
                 Role("reader", program(get("a"), get("a"))),
             ),
-            least=25_000,
+            least=22_500,
             timed=True,
         ),
         Scenario(
@@ -249,7 +249,7 @@ SCENARIOS: Final = {
                 ),
                 Role("writer 2", program(put("a", "2"), get("a")), has_looked=True),
             ),
-            least=23_000,
+            least=22_500,
             timed=True,
         ),
         Scenario(

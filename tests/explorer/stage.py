@@ -19,6 +19,7 @@ import apsw
 
 from diskcache import coherence
 from diskcache.cache import Cache
+from diskcache.coherence import _NOTHING as NOTHING
 from diskcache.coherence import Source, Tally
 from diskcache.engines.sqlite import connection, control, engine
 from diskcache.engines.sqlite.connection import Found, Link
@@ -248,25 +249,20 @@ class SharedSource(Source):
         self._ask("put", "hidden", value)
 
     @property
+    def words(self) -> Any:
+        return self._mapped if self._ask("look", "is shown") else NOTHING
+
+    @words.setter
+    def words(self, value: Any) -> None:
+        self._ask("put", "is shown", value is not NOTHING)
+
+    @property
     def look_at(self) -> float:
         return self._ask("look", "look_at")
 
     @look_at.setter
     def look_at(self, value: float) -> None:
         self._ask("put", "look_at", value)
-
-
-class SharedLock:
-    """A lock between threads that are actors."""
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-
-    def __enter__(self) -> None:
-        self._ask("lock")
-
-    def __exit__(self, *_: object) -> None:
-        self._ask("unlock")
 
 
 class SharedDict:
@@ -431,10 +427,9 @@ def _control(ask: Ask, file: int) -> Control:
 def _shared_source(ask: Ask, control: Control) -> SharedSource:
     made = SharedSource.__new__(SharedSource)
     made._ask = ask
-    made.words = control.words
+    made._mapped = control.words
     made.tally = Tally()
     made._is_retired = False
-    made._trusting = SharedLock(ask)
     return made
 
 
@@ -507,6 +502,7 @@ def set_up(layout: Layout) -> Iterator[None]:
         put(control, "inode_of", _inode_of)
         put(control, "attach", _attach)
         put(control, "_first_words", lambda *_: b"")
+        put(control, "_map", lambda *_: _control(running[-1].ask, running[-1].made))
         for name in ("os", "host", "time"):
             put(control, name, files)
         yield

@@ -209,8 +209,6 @@ class Layout:
         name = request[0]
         if name == "acquire":
             return world.gate == NOBODY or request[1] == 0
-        if name == "lock":
-            return bool(dict(world.shared)["lock"] == NOBODY)
         return name != "sleep" or world.lock in (NOBODY, me)
 
     # -- What --
@@ -362,12 +360,6 @@ class Layout:
     def _do_put(self, world: World, me: int, name: str, value: Any) -> Any:
         shared = {**dict(world.shared), name: value}
         return world._replace(shared=tuple(sorted(shared.items()))), None
-
-    def _do_lock(self, world: World, me: int) -> Any:
-        return self._do_put(world, me, "lock", me)
-
-    def _do_unlock(self, world: World, me: int) -> Any:
-        return self._do_put(world, me, "lock", NOBODY)
 
     # -- What else may happen --
 
