@@ -132,6 +132,7 @@ class Foundation:
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
         memory_limit: int = MEMORY_LIMIT,
+        trust_legacy_pickles: bool = False,
         **settings: Any,
     ) -> None:
         if restored := vars(self).pop("_restored", None):
@@ -165,11 +166,14 @@ class Foundation:
         self._options.update({f"sqlite_{name}": value for name, value in pragmas.items()})
         self._settings: dict[str, Any] = {**rules.DEFAULT_SETTINGS, **given}
         find_policy(self._settings["eviction_policy"])
+        self._disk_class, self._disk_options = disk, disk_options
         self._engine, files = self._open_engine(mode, readonly, pragmas)
         self._settle(given)
         self._check_writer(disk)
-        self._attach_disk(disk, disk_options, pickle, secret, files)
+        self._attach_disk(disk, pickle, secret, files)
         self._attach_memory(disk, disk_options, secret)
+        if trust_legacy_pickles and not readonly:
+            self._migrate()
 
     # -- Construction --
 
@@ -218,9 +222,32 @@ class Foundation:
             mode=mode,
             readonly=readonly,
             pragmas=pragmas,
+            upgrade=self._upgrade,
         )
         self._warn_if_insecure()
         return engine, files
+
+    def _new_disk(self) -> Disk:
+        options = {
+            "min_file_size": self._settings["disk_min_file_size"],
+            "pickle_protocol": self._settings["disk_pickle_protocol"],
+            **self._disk_options,
+        }
+        return self._disk_class(self._directory, **options)
+
+    def _upgrade(self) -> None:
+        """Make a directory of version 5 one of this version."""
+        from diskcache.cache.upgrading import DiskConverter, upgrade
+
+        keeps = self._settings["eviction_policy"] == "none"
+        converter = DiskConverter(self._new_disk(), self._directory, keeps=keeps)
+        upgrade([os.path.realpath(self._directory)], converter, self._clock)
+
+    def _migrate(self) -> None:
+        """Load what version 5 pickled, and store it as this version does."""
+        from diskcache.cache.migration import migrate_if_needed
+
+        migrate_if_needed(self)
 
     def _warn_if_insecure(self) -> None:
         try:
@@ -306,7 +333,6 @@ class Foundation:
     def _attach_disk(
         self,
         disk: type[Disk],
-        options: dict[str, Any],
         pickle: str,
         secret: bytes | Sequence[bytes] | None,
         files: ValueFiles,
@@ -323,12 +349,7 @@ class Foundation:
             self._warn(message, UnsafePickleWarning)
         self._codec, self._files = codec, files
         self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encode
-        options = {
-            "min_file_size": self._settings["disk_min_file_size"],
-            "pickle_protocol": self._settings["disk_pickle_protocol"],
-            **options,
-        }
-        self._disk = disk(self._directory, **options)
+        self._disk = self._new_disk()
         self._disk.attach(codec, files)
         has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
         self._encode_key: Callable[[Any], EncodedKey] = (

@@ -27,7 +27,7 @@ LONG: Final = frozenset({"check", "evict", "expire", "cull", "clear"})
 EPILOG: Final = """\
 exit codes:
   0    done
-  1    no such key, or check found problems
+  1    no such key, check found problems, or migrate left pickles
   2    the command line makes no sense; nothing was done
   3    the directory is not a cache, or cannot be opened; it was left untouched
   4    the cache was busy for longer than --timeout seconds
@@ -160,6 +160,25 @@ def _removing(add: Callable[..., argparse.ArgumentParser]) -> None:
     clear.add_argument("--yes", action="store_true", help="do it, even when typed on a terminal")
 
 
+def _migrating(add: Callable[..., argparse.ArgumentParser]) -> None:
+    migrate = add("migrate", "upgrade a directory of version 5, and all caches below it")
+    migrate.add_argument(
+        "--trust-pickles",
+        action="store_true",
+        help="load pickles that name classes, which can run code; only if nobody else could write"
+        " to DIR",
+    )
+    migrate.add_argument(
+        "--dry-run", action="store_true", help="only report what is there; load and change nothing"
+    )
+    migrate.add_argument(
+        "--disk",
+        default="Disk",
+        metavar="NAME",
+        help="how it was opened: Disk, JSONDisk or MODULE:CLASS (default: %(default)s)",
+    )
+
+
 def _demo(add: Callable[..., argparse.ArgumentParser]) -> None:
     demo = add(
         "demo", "analyse Python's standard library once, then again from the cache", directory=False
@@ -211,7 +230,7 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(function=name or command)
         return added
 
-    for group in (_looking, _changing, _removing, _demo):
+    for group in (_looking, _changing, _removing, _migrating, _demo):
         group(add)
     return parser
 
@@ -270,6 +289,10 @@ def _run(args: argparse.Namespace, output: Output) -> int:
         from diskcache.cli import demo
 
         return demo.run(args, output)
+    if args.command == "migrate":
+        from diskcache.cli import migration
+
+        return migration.run(args, output)
     from diskcache.cli import commands, views
 
     function: Callable[[argparse.Namespace], Result] = getattr(commands, args.function)

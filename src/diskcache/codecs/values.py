@@ -15,7 +15,7 @@ import pickle
 from collections.abc import Mapping
 from typing import Any, Final
 
-from diskcache.codecs import keys, plain
+from diskcache.codecs import keys, legacy, plain
 from diskcache.codecs.base import (
     INT64_MAX,
     INT64_MIN,
@@ -42,7 +42,9 @@ _STRICTEST_LAST: Final[tuple[PickleMode, ...]] = ("unsafe", "signed", "never")
 _KEY_PROTOCOL: Final = 5
 """Of pickled keys, whatever the setting says: another protocol would make another key."""
 
-_BARE_KEY: Final = 0x02
+_SIGNED: Final = bytes((ENVELOPE,))
+BARE_KEY: Final = b"\x02"
+"""In front of a key that is a bare pickle: of `pickle='unsafe'`, or of version 5."""
 
 UNTRUSTED_WARNING: Final = (
     "{count} of cache {label!r} is a pickle without a valid signature (written by diskcache 5, "
@@ -148,10 +150,22 @@ class ValueCodec:
         if mode == MODE_DATA:
             return plain.loads(_as_bytes(data))
         if mode == MODE_PICKLE:
-            return self._unpickle("value", key, _as_bytes(data))
+            return self._decode_pickle(_as_bytes(data), key)
         if mode == MODE_JSON:
             return load_json(data)
         raise CodecError(f"cannot decode value: unknown mode {mode!r}")
+
+    def _decode_pickle(self, data: bytes, key: bytes | EncodedKey) -> Any:
+        if data[:1] != _SIGNED and self.pickle_mode != "unsafe":
+            # A bare pickle, as version 5 left it, may still be read as data.
+            try:
+                return legacy.loads(data)
+            except legacy.ForeignPickleError:
+                pass
+            except CodecError:
+                if legacy.is_pickle(data):
+                    raise
+        return self._unpickle("value", key, data)
 
     # -- Keys --
 
@@ -182,7 +196,7 @@ class ValueCodec:
         data = _as_bytes(db_key)
         if data[:1] == b"\x01":
             return self._unpickle("key", b"", data)
-        if data[:1] == b"\x02":
+        if data[:1] == BARE_KEY:
             return self._unpickle("key", b"", data[1:])
         return plain.loads(data)
 
@@ -199,7 +213,7 @@ class ValueCodec:
         self._allow_pickle(refusal)
         payload = _pickle_by_value(key)
         if self.pickle_mode == "unsafe":
-            return bytes((_BARE_KEY,)) + payload
+            return BARE_KEY + payload
         return self._sign("key", b"", payload, refusal)
 
     def _allow_pickle(self, refusal: NotPlainError) -> None:
@@ -229,12 +243,12 @@ class ValueCodec:
                 "refused",
             )
         if self.pickle_mode == "unsafe":
-            payload = data[HEADER_SIZE:] if data[:1] == bytes((ENVELOPE,)) else data
+            payload = data[HEADER_SIZE:] if data[:1] == _SIGNED else data
         elif self._signer is None:
             raise UntrustedPickleError("no key to verify signatures was given", "unknown-key")
         else:
             payload = self._signer.verify(role, _bound(key), data)
-        return _load(payload)
+        return load_pickle(payload)
 
 
 def load_json(text: Any) -> Any:
@@ -262,7 +276,7 @@ def _as_bytes(data: Native) -> bytes:
     raise CodecError(f"cannot decode data: {type(data)!r} where bytes are expected")
 
 
-def _load(payload: bytes) -> Any:
+def load_pickle(payload: bytes) -> Any:
     """Load a pickle that is as trustworthy as it will get."""
     try:
         return pickle.loads(payload)

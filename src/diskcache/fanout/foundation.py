@@ -102,6 +102,7 @@ class FanoutFoundation:
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
         memory_limit: int = MEMORY_LIMIT,
+        trust_legacy_pickles: bool = False,
         **settings: Any,
     ) -> None:
         from diskcache.engines.sqlite import make_directory
@@ -124,9 +125,15 @@ class FanoutFoundation:
         known = self._without_unknown(settings, notices)
         mode = make_directory(os.path.realpath(self._directory), mode, readonly)
 
+        def upgrade_whole(shard: Shard) -> None:
+            from diskcache.fanout.upgrading import upgrade_shards
+
+            upgrade_shards(self._directory, shard, shards)
+
         def open_shard(number: int) -> Shard:
             shard = Shard.__new__(Shard)
             shard.notices = notices
+            shard.upgrade_whole = upgrade_whole
             shard.__init__(  # type: ignore[misc] # what it warns of is known before it is made
                 os.path.join(self._directory, f"{number:03d}"),
                 timeout,
@@ -157,6 +164,9 @@ class FanoutFoundation:
         self._settings_changed()
         self._hash: Callable[[Any], int] = first.disk.hash
         self._hashes_text = disk.hash is Disk.hash and disk.put is Disk.put
+        self._trusts_legacy = trust_legacy_pickles
+        if not readonly:
+            self._take_over(first, trust_legacy_pickles)
         for category, message in notices.items():
             warnings.warn(message, category, stacklevel=2)
 
@@ -194,7 +204,7 @@ class FanoutFoundation:
         """
         found = first.mark("shards")
         if found is None and not first.options["readonly"]:
-            found = first.claim("shards", wanted or SHARDS, PATIENCE)
+            found = self._old_count(first) or first.claim("shards", wanted or SHARDS, PATIENCE)
         if type(found) is not int or not 1 <= found <= MOST_SHARDS:
             first.close()
             raise SettingError(
@@ -211,6 +221,27 @@ class FanoutFoundation:
 
     def _settings_changed(self) -> None:
         self._notes: bool = self._shards[0].has_to_note
+
+    def _old_count(self, first: Shard) -> int:
+        """Return how many shards version 5 made; 0 if it made none."""
+        if first.mark("version_5") is None:
+            return 0
+        from diskcache.fanout.upgrading import shard_directories
+
+        return len(shard_directories(self._directory))
+
+    def _take_over(self, first: Shard, trust: bool) -> None:
+        """Bring what version 5 left to where it belongs, unless that is done."""
+        is_settled = first.mark("shards") is not None
+        if is_settled and not trust:
+            return
+        from diskcache.fanout import upgrading
+
+        if not is_settled:
+            upgrading.settle(self._shards, self._index)
+            first.claim("shards", self._count, PATIENCE)
+        if trust:
+            upgrading.migrate_if_needed(self)
 
     # -- The way to a shard --
 

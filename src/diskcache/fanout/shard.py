@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeAlias
 
 from diskcache.cache import Cache
@@ -23,6 +23,15 @@ class Shard(Cache):
 
     notices: dict[type[Warning], str] | None = None
     """Where to leave warnings of the constructor."""
+
+    upgrade_whole: Callable[[Shard], None] | None = None
+    """Upgrades all shards, where one is of version 5."""
+
+    def _upgrade(self) -> None:
+        if self.upgrade_whole is None:
+            super()._upgrade()
+        else:
+            self.upgrade_whole(self)
 
     def _warn(self, message: str, category: type[Warning]) -> None:
         if self.notices is None:
