@@ -499,7 +499,7 @@ def test_commands_are_complete():
     looking = {"info", "ls", "get", "check"}
     changing = {"set", "delete", "evict", "expire", "cull", "clear"}
 
-    assert set(COMMANDS) == looking | changing | {"demo"}
+    assert set(COMMANDS) == looking | changing | {"demo", "migrate"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

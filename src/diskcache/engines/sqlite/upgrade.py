@@ -180,8 +180,7 @@ def survey(directory: str, visit: Visit) -> int | None:
         try:
             if not _is_old(connection, directory):
                 return None
-            statement = _ROWS.replace("file", "filename") + f" AND {PICKLED}"
-            statement = statement.replace("file IS", "filename IS")
+            statement = _ROWS.replace("file", "filename") + " AND (raw IS NOT 1 OR mode = 4)"
             bounds = (LONGEST_VALUE, -(2**63), LONGEST_KEY)
             for _, key, raw, mode, file, _, value in connection.execute(statement, bounds):
                 visit(key, raw, mode, file, value)
@@ -220,7 +219,7 @@ def _take(directory: str, deadline: float, clock: Clock) -> apsw.Connection | No
     Raises:
         LockedError: Somebody has the database open.
     """
-    while True:
+    while _may_be_old(directory):
         connection = connect(directory)
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
@@ -240,11 +239,21 @@ def _take(directory: str, deadline: float, clock: Clock) -> apsw.Connection | No
         except BaseException:
             connection.close()
             raise
-        else:
-            connection.close()
-            return None
         connection.close()
         clock.sleep(NAP)
+    return None
+
+
+def _may_be_old(directory: str) -> bool:
+    """Look without asking for the database alone: other processes may have a new one open."""
+    with suppress(apsw.Error):
+        connection = connect_to_look(directory)
+        try:
+            return _is_old(connection, directory)
+        finally:
+            connection.close()
+    # Busy, or with a journal that must be undone first: whoever takes it alone will see.
+    return True
 
 
 def _is_old(connection: apsw.Connection, directory: str) -> bool:
