@@ -104,21 +104,26 @@ class JSONDisk(Disk):
     def upgrade_value(self, mode: int, filename: str | None, value: Any) -> tuple[int, Any]:
         """Return mode and value for a value of version 5, which was compressed JSON text.
 
-        A file that does not begin like that was stored with `read=True`.
+        What does not begin like that was stored with `read=True`.
         """
-        if mode == MODE_RAW and type(value) is bytes and filename is None:
-            return _PACKED, value
-        if mode == MODE_BINARY and filename is not None and self._is_packed(filename):
-            return _PACKED, value
+        try:
+            if mode == MODE_RAW and type(value) is bytes and filename is None:
+                return (_PACKED if _is_packed(value) else mode), value
+            if mode == MODE_BINARY and filename is not None:
+                with self._files.open(filename) as file:
+                    return (_PACKED if _is_packed(file.read(_PEEK)) else mode), value
+        except OSError:
+            pass
         return mode, value
 
-    def _is_packed(self, filename: str) -> bool:
-        try:
-            with self._files.open(filename) as file:
-                text = zlib.decompressobj().decompress(file.read(_PEEK), _PEEK)
-        except (OSError, zlib.error):
-            return False
-        return text[:1] in _JSON_STARTS
+
+def _is_packed(data: bytes) -> bool:
+    """Tell whether bytes begin as compressed JSON text does."""
+    try:
+        text = zlib.decompressobj().decompress(data[:_PEEK], _PEEK)
+    except zlib.error:
+        return False
+    return text[:1] in _JSON_STARTS
 
 
 def unpacked(data: bytes, most: int) -> bytes:

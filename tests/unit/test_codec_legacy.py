@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import pickle
 import pickletools
@@ -23,7 +24,7 @@ PLAIN = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(PLAIN, st.integers(3, 5), st.booleans())
 def test_plain_data_of_any_protocol_comes_back(value, protocol, is_optimized):
     data = pickle.dumps(value, protocol)
@@ -93,8 +94,9 @@ def test_types_that_are_only_mentioned_are_data():
     [
         b"", b".", b"\x80", b"\x80\x04", b"\x80\x04.", b"\x80\x06N.", b"\x80\x04(.", b"\x80\x04K.",
         b"\x80\x04]K\x01e.", b"\x80\x04}K\x01s.", b"\x80\x04h\x05.", b"\x80\x04K\x01a.",
-        b"\x80\x04}(]K\x01u.", b"\x80\x04\x8e" + b"\xff" * 8 + b"x.", b"I1", b"Fx\n.", b"\x80\x04\x86.",
-        b"\x80\x04\x8a\x02.", b"L" + b"9" * 10_000 + b"L\n.", b"\x80\x04]q\x00h\x00a.", b"e.", b"(2.",
+        b"\x80\x04}(]K\x01u.", b"\x80\x04\x8e" + b"\xff" * 8 + b"x.", b"I1", b"Fx\n.", b"e.",
+        b"\x80\x04\x8a\x02.", b"L" + b"9" * 10_000 + b"L\n.", b"\x80\x04]q\x00h\x00a.", b"(2.",
+        b"\x80\x04\x86.",
     ],
 )  # fmt: skip
 def test_damaged_pickle_is_a_codec_error(data):
@@ -160,10 +162,8 @@ def test_small_pickle_takes_little_memory(data):
     assert peak < 64 * len(data) + 2**17
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=60).map(lambda data: b"\x80\x04" + data + b"."))
 def test_arbitrary_bytes_do_no_harm(data):
-    try:
+    with contextlib.suppress(CodecError):
         legacy.loads(data)
-    except CodecError:
-        pass

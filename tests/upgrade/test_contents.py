@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import collections
 import datetime
-import itertools
 import logging
 import math
 import os
@@ -14,6 +12,7 @@ import time
 import apsw
 import pytest
 
+import diskcache
 from diskcache import Cache, Deque, Disk, Index, JSONDisk, SettingError, UntrustedPickleWarning
 from diskcache.clock import SYSTEM_CLOCK
 from diskcache.engines.sqlite import schema
@@ -23,7 +22,7 @@ LARGE = "é\r\nline" * 10_000
 PLAIN = {
     "text": "text", "umlaut": "grün", b"bytes": b"bytes", 1: 1, 2.5: 2.5, -7: 2**63 - 1,
     "large text": LARGE, "large bytes": b"\x00\xff" * 30_000, "large list": list(range(30_000)),
-    None: None, True: False, (1, "a"): [1, {"k": (None, 2**70)}], 2**80: {1, 2},
+    None: None, (True,): False, (1, "a"): [1, {"k": (None, 2**70)}], 2**80: {1, 2},
     ("nested", (1.0, b"x")): {"a": 1, 2: [b""]}, "bytearray": bytearray(b"x"),
     "empty": "", "nothing": b"", "zero": -0.0, "inf": math.inf, "frozen": frozenset("ab"),
 }  # fmt: skip
@@ -128,7 +127,8 @@ def test_expiry_and_tags_are_kept(fill, opened, old, directory):
 
 def test_order_of_eviction_is_that_of_version_5(old, opened, directory):
     old.run(
-        "cache = diskcache.Cache(directory, eviction_policy='least-frequently-used', cull_limit=0)\n"
+        "cache = diskcache.Cache(directory, eviction_policy='least-frequently-used')\n"
+        "cache.reset('cull_limit', 0)\n"
         "for number in range(40): cache[number] = 'x' * 30_000\n"
         "for number in range(0, 40, 2): cache[number]\n"
         "cache.close()",
@@ -224,7 +224,8 @@ def test_memoized_results_are_found(old, opened, directory):
     calls = (
         "plain = cache.memoize()(add)\ntyped = cache.memoize(name='t', typed=True)(add)\n"
         "early = cache.memoize(name='none', typed=True, ignore={'c'})(add)\n"
-        "for f in (plain, typed, early):\n"
+        "guarded = diskcache.memoize_stampede(cache, 10**9, name='s', typed=True)(add)\n"
+        "for f in (plain, typed, early, guarded):\n"
         "    f(1), f(1.0), f(True), f('x', b=None), f((1, 2), c=[3]), f(b=1, a=b'')\n"
     )
     old.run(
@@ -232,11 +233,11 @@ def test_memoized_results_are_found(old, opened, directory):
         directory=str(directory),
     )
     cache = opened()
-    scope = {"calls": [], "cache": cache}
+    scope = {"calls": [], "cache": cache, "diskcache": diskcache}
     exec(definition + calls, scope)
 
     assert scope["calls"] == []
-    assert len(cache) == 18
+    assert len(cache) == 24
 
 
 def test_settings_are_taken_over_if_they_are_numbers_in_range(old, opened, directory):
@@ -408,7 +409,8 @@ def test_deque_keeps_order_and_the_old_database(old, directory, tmp_path):
     kept.mkdir()
     (directory / "cache.db.5").rename(kept / "cache.db")
     found = old.run(
-        "deque = diskcache.Deque(directory=directory)\nresult = [deque.popleft() for _ in range(6)]\n"
+        "deque = diskcache.Deque(directory=directory)\n"
+        "result = [deque.popleft() for _ in range(6)]\n"
         "deque.cache.close()",
         directory=str(kept),
     )
@@ -455,20 +457,30 @@ def test_rows_of_recipes_are_taken_over(old, opened, directory):
         pass
 
 
-def test_many_rows_are_visited_in_batches(old, opened, directory):
+def test_many_rows_are_visited_in_batches_and_soon_done(old, opened, directory):
     """More rows than a batch, native and pickled, keep their order."""
     old.run(
         "cache = diskcache.Cache(directory, cull_limit=0)\n"
         "with cache.transact():\n"
-        "    for n in range(2500):\n"
-        "        cache[n if n % 2 else (n, 'k')] = [n] if n % 3 else n\n"
+        "    for n in range(20_000):\n"
+        "        cache[n if n % 4 else (n, 'k')] = n if n % 3 else [n]\n"
         "cache.close()",
         directory=str(directory),
     )
+    began = time.perf_counter()
+    cache = opened()
+    took = time.perf_counter() - began
+
+    expected = {n if n % 4 else (n, "k"): n if n % 3 else [n] for n in range(20_000)}
+    assert list(cache) == list(expected)
+    assert cache.get_many(expected) == expected
+    assert took < 5
+
+
+def test_true_and_one_stay_two_keys(fill, opened):
+    fill([(1, "int"), (True, "bool"), (0.0, "float"), (False, "false")])
+
     cache = opened()
 
-    expected = {n if n % 2 else (n, "k"): [n] if n % 3 else n for n in range(2500)}
-    assert list(cache) == list(expected)
-    assert dict(zip(expected, itertools.starmap(cache.get, ((k,) for k in expected)), strict=True)) \
-        == expected  # fmt: skip
-    assert collections.Counter(map(type, cache)) == {tuple: 1250, int: 1250}
+    assert list(map(repr, cache)) == ["1", "True", "0.0", "False"]
+    assert [cache[key] for key in (1, True, 0, False)] == ["int", "bool", "float", "false"]

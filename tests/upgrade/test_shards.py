@@ -1,8 +1,9 @@
-"""A `FanoutCache` of version 5 is upgraded as a whole, and its keys are where they are looked for."""
+"""A `FanoutCache` of version 5 is upgraded as a whole; its keys are where one looks for them."""
 
 from __future__ import annotations
 
 import datetime
+import os
 
 import pytest
 
@@ -15,16 +16,17 @@ cache = diskcache.FanoutCache(directory, **settings)
 for key, value in entries.items(): cache[key] = value
 cache.close(); del cache
 """
+START = 500_000_000_000_000
 ENTRIES = {
     **{number: f"int {number}" for number in range(60)},
     **{number + 0.0: f"float {number}" for number in range(60, 120)},
     **{number + 0.5: number for number in range(40)},
     **{(number, "tuple"): [number] for number in range(100)},
     **{f"text {number}": number for number in range(60)},
-    **{f"queue-{number:015d}": number for number in range(500_000_000_000_000, 500_000_000_000_020)},
+    **{f"queue-{START + number}": START + number for number in range(20)},
     **{f"large {number}".encode(): b"y" * 40_000 for number in range(20)},
     **{number + 1000.0: "z" * 40_000 for number in range(20)},
-    None: "none", True: "true",
+    None: "none", (True,): "true",
 }  # fmt: skip
 
 
@@ -103,6 +105,27 @@ def test_no_shard_is_upgraded_while_one_is_in_use(fill_shards, start_old, direct
     process.stop()
     with FanoutCache(directory) as cache:
         assert cache["a"] == 1
+
+
+def test_many_processes_that_open_at_once_move_each_entry_once(fill_shards, directory):
+    fill_shards(shards=4)
+    children = []
+    for number in range(5):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                with FanoutCache(directory) as cache:
+                    for gone in range(number, 100, 5):
+                        code = 0 if cache.pop((gone, "tuple")) == [gone] else 2
+            finally:
+                os._exit(code)
+        children.append(pid)
+
+    assert {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children} == {0}
+    with FanoutCache(directory) as cache:
+        assert len(cache) == len(ENTRIES) - 100
+        assert cache.check() == []
 
 
 def test_parts_are_upgraded_when_they_are_opened(start_old, directory):

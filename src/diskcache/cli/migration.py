@@ -16,6 +16,7 @@ from diskcache import Cache, Disk, FanoutCache
 from diskcache.cache import migration
 from diskcache.cli import CommandError, ExitCode
 from diskcache.cli.render import Cell, Output
+from diskcache.engines.sqlite.upgrade import alone
 from diskcache.fanout import upgrading
 from diskcache.files import ValueFiles
 
@@ -98,7 +99,7 @@ def _migrate(
     with output.working(f"upgrade {part.path}"):
         cache = kind(part.path, timeout=args.timeout, disk=disk)
     steps: Any = upgrading if part.shards else migration
-    with contextlib.closing(cache):
+    with contextlib.closing(cache), alone(os.path.realpath(part.path)):
         total = steps.count_pickled(cache)
         with output.progress(f"migrate {part.path}", total) as advance:
             steps.migrate(cache, trust=args.trust_pickles, report=report, progress=advance)

@@ -232,16 +232,10 @@ class FanoutFoundation:
 
     def _take_over(self, first: Shard, trust: bool) -> None:
         """Bring what version 5 left to where it belongs, unless that is done."""
-        is_settled = first.mark("shards") is not None
-        if is_settled and not trust:
-            return
-        from diskcache.fanout import upgrading
+        if trust or first.mark("shards") is None:
+            from diskcache.fanout.upgrading import take_over
 
-        if not is_settled:
-            upgrading.settle(self._shards, self._index)
-            first.claim("shards", self._count, PATIENCE)
-        if trust:
-            upgrading.migrate_if_needed(self)
+            take_over(self, trust=trust)
 
     # -- The way to a shard --
 

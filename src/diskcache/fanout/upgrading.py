@@ -4,7 +4,8 @@ Version 5 chose a shard by the pickle of a key, or by the bytes of a float; here
 one shard, and the keys of a queue to that of their queue. So after the upgrade some entries are in
 a shard where nobody looks. They are stored in the right one, and then removed from the wrong one,
 in batches. Until all are moved shard 000 is not marked with the number of shards: whoever opens the
-cache then takes up the work.
+cache then takes up the work. One process at a time does it, and the others wait: an entry that one
+of them has moved, and removed, must not be moved by another one again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from diskcache.cache.foundation import PATIENCE
 from diskcache.cache.migration import Progress, Report, check_trust, engine_of, is_needed, tell
 from diskcache.cache.migration import count_pickled as count_in_one
 from diskcache.cache.migration import migrate as migrate_one
@@ -25,7 +27,7 @@ from diskcache.fanout.shard import Shard
 
 if TYPE_CHECKING:
     from diskcache.engines.sqlite.rewriting import OldRow
-    from diskcache.fanout.foundation import FanoutFoundation
+    from diskcache.fanout.foundation import FanoutFoundation as FanoutCache
 
 BATCH: Final = 500
 """Entries that are moved at a time."""
@@ -57,6 +59,22 @@ def upgrade_shards(directory: str, first: Shard, wanted: int | None) -> None:
     keeps = first._settings["eviction_policy"] == "none"
     converter = DiskConverter(first._new_disk(), directory, len(found), keeps=keeps)
     upgrade([os.path.realpath(shard) for shard in found], converter, first._clock)
+
+
+def take_over(cache: FanoutCache, *, trust: bool) -> None:
+    """Move what is in a wrong shard; with *trust* load every pickle that version 5 left."""
+    from diskcache.engines.sqlite.upgrade import alone
+
+    shards = cache._shards
+    with alone(os.path.realpath(cache._directory)):
+        if shards[0].mark("shards") is None:
+            settle(shards, cache._index)
+            shards[0].claim("shards", len(shards), PATIENCE)
+        if trust and any(map(is_needed, shards)):
+            check_trust(shards[0])
+            report = Report()
+            migrate(cache, trust=True, report=report)
+            tell(shards[0], report)
 
 
 def settle(shards: Sequence[Shard], index: Callable[[Any], int]) -> int:
@@ -118,23 +136,14 @@ def reached(step: str) -> None:
     """Do nothing; tests end the process here."""
 
 
-def migrate_if_needed(cache: FanoutFoundation) -> None:
-    """Load every pickle that version 5 left, and store it as this version does."""
-    if any(map(is_needed, cache._shards)):
-        check_trust(cache._shards[0])
-        report = Report()
-        migrate(cache, trust=True, report=report)
-        tell(cache._shards[0], report)
-
-
 def migrate(
-    cache: FanoutFoundation, *, trust: bool, report: Report, progress: Progress | None = None
+    cache: FanoutCache, *, trust: bool, report: Report, progress: Progress | None = None
 ) -> None:
     """Encode anew what version 5 pickled; see `cache.migration.migrate`."""
     for shard in cache._shards:
         migrate_one(shard, trust=trust, report=report, place=cache._shard_of, progress=progress)
 
 
-def count_pickled(cache: FanoutFoundation) -> int:
+def count_pickled(cache: FanoutCache) -> int:
     """Return how many entries hold a pickle of version 5."""
     return sum(map(count_in_one, cache._shards))
