@@ -251,7 +251,7 @@ class Disk:
         if raw or type(key) is not bytes or self._pickles_keys:
             return key, raw
         try:
-            return keys.encode_key(legacy.loads(key, is_key=True))
+            return keys.encode_key(legacy.loads(key))
         except (legacy.ForeignPickleError, NotPlainError):
             return BARE_KEY + key, 0
         except CodecError:

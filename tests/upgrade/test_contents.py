@@ -260,6 +260,7 @@ def test_settings_are_taken_over_if_they_are_numbers_in_range(old, opened, direc
     assert (cache.disk_min_file_size, cache.sqlite_synchronous) == (99, 1)
     assert cache.sqlite_mmap_size == 0
     assert cache.sqlite_auto_vacuum == 2
+    assert cache._engine._link().execute("PRAGMA auto_vacuum").get == 2
 
 
 def test_policy_that_nobody_defines_is_not_taken_over(fill, opened, directory, caplog):

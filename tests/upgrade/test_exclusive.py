@@ -87,12 +87,9 @@ def test_version_5_started_later_fails_and_changes_nothing(fill, start_old, dire
     before = contents(directory)
     process = start_old()
 
-    for kind in ("Cache", "FanoutCache", "Deque", "Index"):
-        where = "directory=directory" if kind == "Deque" else "directory"
-        if kind == "FanoutCache":
-            continue
+    for opening in ("Cache(directory)", "Deque(directory=directory)", "Index(directory)"):
         with pytest.raises(OldVersionError):
-            process.run(f"diskcache.{kind}({where})", directory=str(directory))
+            process.run(f"diskcache.{opening}", directory=str(directory))
     process.stop()
 
     assert contents(directory) == before

@@ -7,9 +7,11 @@ import os
 
 import pytest
 
-from diskcache import FanoutCache, JSONDisk, LockedError, SettingError
+from diskcache import FanoutCache, JSONDisk, LockedError, OlderFormatError, SettingError
 from diskcache.engines.sqlite import upgrade
+from diskcache.engines.sqlite.rewriting import Rewriting
 from tests.support.leaks import assert_tidy
+from tests.support.legacy import OldVersionError
 
 FILL = """
 cache = diskcache.FanoutCache(directory, **settings)
@@ -105,6 +107,54 @@ def test_no_shard_is_upgraded_while_one_is_in_use(fill_shards, start_old, direct
     process.stop()
     with FanoutCache(directory) as cache:
         assert cache["a"] == 1
+
+
+def test_version_5_started_later_fails_and_changes_nothing(fill_shards, start_old, directory):
+    fill_shards(shards=3)
+    FanoutCache(directory).close()
+    before = {
+        path: path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
+    }
+    process = start_old()
+    with pytest.raises(OldVersionError):
+        process.run("diskcache.FanoutCache(directory, shards=3)", directory=str(directory))
+    process.stop()
+
+    assert {path: path.read_bytes() for path in before} == before
+    with FanoutCache(directory) as cache:
+        assert len(cache) == len(ENTRIES)
+        assert cache.check() == []
+
+
+def test_readonly_says_what_to_do(fill_shards, directory):
+    fill_shards({"a": 1})
+    with pytest.raises(OlderFormatError, match="without readonly=True"):
+        FanoutCache(directory, readonly=True)
+
+
+@pytest.mark.filterwarnings("ignore::diskcache.UnsafePickleWarning")
+def test_trusting_that_was_interrupted_between_two_shards_is_taken_up(
+    fill_shards, directory, monkeypatch
+):
+    days = {datetime.date(2020, 1, 1) + datetime.timedelta(n): "x" * 40_000 for n in range(20)}
+    fill_shards(days, shards=4)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Rewriting, "release", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            FanoutCache(directory, trust_legacy_pickles=True)
+
+    with FanoutCache(directory, trust_legacy_pickles=True) as cache:
+        assert {key: cache[key] for key in days} == days
+        assert len(cache) == len(days)
+        assert cache.check() == []
+    for shard in directory.iterdir():
+        assert_tidy(shard)
 
 
 def test_many_processes_that_open_at_once_move_each_entry_once(fill_shards, directory):

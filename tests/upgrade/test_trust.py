@@ -173,3 +173,22 @@ def test_large_plain_pickles_are_readable_at_once_and_sealed_by_migrating(
     assert report.kept == {"datetime.date": 1}
     assert cache["large"] == list(range(20_000))
     assert migration.count_pickled(cache) == 1
+
+
+@pytest.mark.parametrize("change", ["replaced", "deleted", "file replaced"])
+def test_entry_that_changes_meanwhile_is_left_alone(fill, make_cache, monkeypatch, change):
+    fill({"day": [DAY] * 20_000 if change == "file replaced" else DAY, "other": DAY})
+    cache = make_cache(clock=SYSTEM_CLOCK)
+
+    def plan(self, row, _cache, original=migration.Migration._plan):
+        found = original(self, row, _cache)
+        if row.key == "day":
+            cache.delete("day") if change == "deleted" else cache.set("day", "newer")
+        return found
+
+    monkeypatch.setattr(migration.Migration, "_plan", plan)
+    migration.migrate(cache, trust=True, report=migration.Report())
+
+    assert cache.get("day") == (None if change == "deleted" else "newer")
+    assert cache["other"] == DAY
+    assert cache.check() == []

@@ -48,6 +48,8 @@ class Cache(UpkeepMethods, PrivateNames):
             objects on the directory that decode alike; 0 keeps nothing. Never stale.
         serializer: How values are written, instead of by a disk of one's own: `json_serializer`,
             an object with `dumps` and `loads`, or a pair of such functions.
+        trust_legacy_pickles: Load the pickles that version 5 left in the directory, which can run
+            any code, and store them anew. Without it what names a class stays unreadable.
         **settings: See the attributes; they are kept in the directory for every later object.
             Unknown ones become attributes, with a warning.
 

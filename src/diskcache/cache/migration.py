@@ -294,7 +294,7 @@ def preview(directory: str, report: Report, files: ValueFiles) -> int | None:
         try:
             found = _SAME
             if raw == 0 and isinstance(key, bytes):
-                found = legacy.loads(key, is_key=True)
+                found = legacy.loads(key)
             if mode == MODE_PICKLE:
                 data = files.read(file, 0, None) if file is not None else value
                 found = legacy.loads(data) if isinstance(data, bytes) else found

@@ -7,8 +7,8 @@ dict. Anything else (a class or function, a persistent id, an extension code, a 
 ends in `ForeignPickleError`. It is no subclass of an unpickler, so there is no machine behind it
 that could be talked into more.
 
-A type that is only mentioned, as in the keys of functions memoized with `typed=True`, is data too:
-the types of `names.BUILTIN_TYPES`, and in keys those of `_KEY_TYPES` by their names.
+A type that is only mentioned, as in the keys of functions memoized with `typed=True`, is data too
+if it is one of `names.BUILTIN_TYPES`.
 
 What a pickle refers to many times is one object, but is written many times when it is encoded anew.
 So the size of a value with all its parts counted each time is bounded by that of its pickle.
@@ -20,26 +20,13 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final, NoReturn, TypeAlias
 
-from diskcache.codecs.names import BUILTIN_TYPES, TypeName
+from diskcache.codecs.names import BUILTIN_TYPES
 from diskcache.errors import CodecError
 
 LARGEST_GROWTH: Final = 64
 """How many times longer than its pickle a value may be when nothing in it is shared."""
 FREE_GROWTH: Final = 2**16
 """Bytes that a value may always have."""
-
-_KEY_TYPES: Final = frozenset(
-    {
-        ("datetime", "date"),
-        ("datetime", "datetime"),
-        ("datetime", "time"),
-        ("datetime", "timedelta"),
-        ("datetime", "timezone"),
-        ("decimal", "Decimal"),
-        ("fractions", "Fraction"),
-        ("uuid", "UUID"),
-    }
-)
 
 _DOUBLE: Final = Struct(">d")
 _MARK: Final = object()
@@ -74,14 +61,10 @@ class _Mention:
         return f"{self.module}.{self.name}"
 
 
-def loads(data: bytes, *, is_key: bool = False) -> Any:
+def loads(data: bytes) -> Any:
     r"""Return the value of a pickle that is made of built-in types only.
 
     Cost: a quarter of a microsecond per operation; memory a small multiple of *data*.
-
-    Args:
-        data: The pickle.
-        is_key: Whether types are taken as `codecs.keys` writes them.
 
     Raises:
         ForeignPickleError: It names a class or a function.
@@ -91,7 +74,7 @@ def loads(data: bytes, *, is_key: bool = False) -> Any:
         >>> loads(b'\x80\x04\x95\x07\x00\x00\x00\x00\x00\x00\x00]\x94(K\x01Ne.')
         [1, None]
     """
-    reader = _Reader(data, is_key)
+    reader = _Reader(data)
     try:
         value = reader.run()
         if reader.shares:
@@ -111,10 +94,9 @@ def is_pickle(data: bytes) -> bool:
 class _Reader:
     """The stack, the memo and the position in one pickle."""
 
-    def __init__(self, data: bytes, is_key: bool) -> None:
+    def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
-        self.is_key = is_key
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.shares = False
@@ -180,8 +162,6 @@ class _Reader:
             return item
         if item.module == "builtins" and item.name in BUILTIN_TYPES:
             return BUILTIN_TYPES[item.name]
-        if self.is_key and (item.module, item.name) in _KEY_TYPES:
-            return TypeName(item.module, item.name)
         raise ForeignPickleError(str(item))
 
     def hashable(self, item: Any) -> Any:

@@ -41,6 +41,7 @@ class FanoutCache(FanoutParts):
         clock: As for `Cache`.
         serializer: As for `Cache`.
         memory_limit: As for `Cache`, for all shards together.
+        trust_legacy_pickles: As for `Cache`.
         **settings: As for `Cache`. `size_limit` is that of all shards together.
 
     Raises:

@@ -148,6 +148,7 @@ class FanoutFoundation:
                 memory_limit=memory_limit,
                 **known,
             )
+            del shard.upgrade_whole
             return shard
 
         first = open_shard(0)
