@@ -237,7 +237,7 @@ def check_trust(cache: Foundation) -> None:
     warnings.warn(
         f"pickles of version 5 are loaded: {UNSAFE_WARNING.format(label=cache._directory)}",
         UnsafePickleWarning,
-        stacklevel=6,
+        stacklevel=5,
     )
 
 
