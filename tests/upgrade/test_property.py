@@ -41,7 +41,7 @@ def shape(value):
     return type(value), repr(value)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     entries=st.lists(st.tuples(KEYS, VALUES), max_size=12),
     smallest=st.sampled_from([0, 30, 2**15]),

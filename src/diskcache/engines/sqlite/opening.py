@@ -109,7 +109,7 @@ def open_link(place: Place, *, create: bool) -> Link:
             except BaseException:
                 here.leave()
                 raise
-    except apsw.Error as exc:
+    except (apsw.Error, UnicodeDecodeError) as exc:
         raise translate(exc, directory) from exc
 
 

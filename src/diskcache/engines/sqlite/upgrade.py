@@ -209,7 +209,7 @@ def alone(directory: str) -> Iterator[None]:
 def _translated(directory: str) -> Iterator[None]:
     try:
         yield
-    except apsw.Error as exc:
+    except (apsw.Error, UnicodeDecodeError) as exc:
         raise translate(exc, directory) from exc
 
 
@@ -442,7 +442,10 @@ class _Upgrade:
 
     def _settle_duplicate(self, rowid: int, key: tuple[DbValue, int]) -> None:
         """Keep the newer one of two entries whose keys are equal in this version."""
-        other = self.run_sql(sql.FIND, key).get[0]
+        found = self.run_sql(sql.FIND, key).get
+        if found is None:
+            raise apsw.CorruptError("the index on keys has entries that are not there")
+        other = found[0]
         newest = self.run_sql(
             "SELECT rowid FROM Cache WHERE rowid IN (?, ?) ORDER BY store_time DESC, rowid DESC"
             " LIMIT 1",
