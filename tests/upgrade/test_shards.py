@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 
@@ -10,6 +11,7 @@ import pytest
 from diskcache import FanoutCache, JSONDisk, LockedError, OlderFormatError, SettingError
 from diskcache.engines.sqlite import upgrade
 from diskcache.engines.sqlite.rewriting import Rewriting
+from tests.crash.story import die
 from tests.support.leaks import assert_tidy
 from tests.support.legacy import OldVersionError
 
@@ -135,19 +137,17 @@ def test_readonly_says_what_to_do(fill_shards, directory):
 
 
 @pytest.mark.filterwarnings("ignore::diskcache.UnsafePickleWarning")
-def test_trusting_that_was_interrupted_between_two_shards_is_taken_up(
-    fill_shards, directory, monkeypatch
-):
+def test_kill_between_two_shards_while_trusting_is_taken_up(fill_shards, directory, monkeypatch):
     days = {datetime.date(2020, 1, 1) + datetime.timedelta(n): "x" * 40_000 for n in range(20)}
     fill_shards(days, shards=4)
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Rewriting, "release", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+    pid = os.fork()
+    if pid == 0:
+        monkeypatch.setattr(Rewriting, "release", lambda *_: die())
+        with contextlib.suppress(BaseException):
             FanoutCache(directory, trust_legacy_pickles=True)
+        os._exit(1)
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
     with FanoutCache(directory, trust_legacy_pickles=True) as cache:
         assert {key: cache[key] for key in days} == days

@@ -192,3 +192,17 @@ def test_entry_that_changes_meanwhile_is_left_alone(fill, make_cache, monkeypatc
     assert cache.get("day") == (None if change == "deleted" else "newer")
     assert cache["other"] == DAY
     assert cache.check() == []
+
+
+@pytest.mark.filterwarnings("ignore::diskcache.UntrustedPickleWarning")
+def test_what_another_object_migrates_is_seen_at_once(fill, trusting, make_cache):
+    fill(OBJECTS)
+    cache = make_cache(clock=SYSTEM_CLOCK)
+    for _ in range(3):
+        assert [cache.get("day"), cache.get(DAY)] == [None, None]
+        assert cache["large plain"] == list(range(20_000))
+
+    trusting()
+
+    assert [cache.get("day"), cache.get(DAY)] == [DAY, "by day"]
+    assert cache["large plain"] == list(range(20_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import warnings
@@ -125,15 +126,10 @@ class FanoutFoundation:
         known = self._without_unknown(settings, notices)
         mode = make_directory(os.path.realpath(self._directory), mode, readonly)
 
-        def upgrade_whole(shard: Shard) -> None:
-            from diskcache.fanout.upgrading import upgrade_shards
-
-            upgrade_shards(self._directory, shard, shards)
-
         def open_shard(number: int) -> Shard:
             shard = Shard.__new__(Shard)
             shard.notices = notices
-            shard.upgrade_whole = upgrade_whole
+            shard.upgrade_whole = functools.partial(self._upgrade, shards)
             shard.__init__(  # type: ignore[misc] # what it warns of is known before it is made
                 os.path.join(self._directory, f"{number:03d}"),
                 timeout,
@@ -222,6 +218,12 @@ class FanoutFoundation:
 
     def _settings_changed(self) -> None:
         self._notes: bool = self._shards[0].has_to_note
+
+    def _upgrade(self, wanted: int | None, first: Shard) -> None:
+        """Upgrade every shard of a directory of version 5."""
+        from diskcache.fanout.upgrading import upgrade_shards
+
+        upgrade_shards(self._directory, first, wanted)
 
     def _old_count(self, first: Shard) -> int:
         """Return how many shards version 5 made; 0 if it made none."""
