@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import django_backends
 import operations
 import structures
 from operations import Row
@@ -9,6 +10,7 @@ from operations import Row
 ROWS: tuple[Row, ...] = (
     *operations.ROWS,
     *structures.ROWS,
+    *django_backends.ROWS,
 )
 
 

@@ -64,7 +64,7 @@ class Disk:
         """Use the codec and the files of a cache. The cache calls this once."""
         self._codec = codec
         self._files = files
-        self._encode = codec.encode
+        self._encode = codec.encoder
         self._decode = codec.decode
 
     # -- The way of the library --

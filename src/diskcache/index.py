@@ -20,6 +20,7 @@ from itertools import chain, zip_longest
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from diskcache.cache import Cache
+from diskcache.cache.lossless import LosslessCopies
 from diskcache.cache.queues import check_queue
 from diskcache.cache.strict import StrictAccess, sibling
 from diskcache.entry import EncodedKey, Listed, Order, Row
@@ -33,7 +34,7 @@ R = TypeVar("R")
 _END: Final = object()
 
 
-class Index(MutableMapping[Any, Any]):
+class Index(LosslessCopies, MutableMapping[Any, Any]):
     """A mapping in a directory: a dict whose entries stay, in the order in which they were added.
 
     Keys and values are plain data, or anything that can be pickled; what comes out is a copy, so

@@ -27,7 +27,16 @@ def script(name, *arguments, expected=0):
 def load(monkeypatch):
     """Import a module of the benchmarks, and forget it afterwards."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ("count", "environment", "operations", "report", "rows", "run", "structures")
+    names = (
+        "count",
+        "django_backends",
+        "environment",
+        "operations",
+        "report",
+        "rows",
+        "run",
+        "structures",
+    )
 
     def load_one(name):
         return importlib.import_module(name)

@@ -447,6 +447,8 @@ def frames_of(call):
 
     gc.collect()
     gc.disable()
+    # Collecting may take longer than the mapping is believed without another look.
+    call()
     sys.setprofile(note)
     try:
         call()

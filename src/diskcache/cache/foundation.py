@@ -12,11 +12,13 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from diskcache import settings as rules
+from diskcache.cache.arguments import named, packer_for, serializer_for, unusual
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.codecs.base import MODE_DATA
+from diskcache.codecs.compression import DEFAULT_MINIMUM, Method, Packer
 from diskcache.codecs.plain import loads
 from diskcache.codecs.signing import Keyring, Signer
-from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING
+from diskcache.codecs.values import ALTERED_ERROR, UNSAFE_WARNING, UNTRUSTED_WARNING, ValueCodec
 from diskcache.disk import Disk, as_native, writer_name
 from diskcache.engines.base import Engine
 from diskcache.engines.sqlite import open_engine
@@ -26,6 +28,8 @@ from diskcache.errors import (
     DiskCacheError,
     InsecureDirectoryWarning,
     SettingError,
+    UnavailableError,
+    UnavailableWarning,
     UnknownSettingWarning,
     UnsafePickleWarning,
     UntrustedPickleError,
@@ -35,7 +39,6 @@ from diskcache.files import ValueFiles
 from diskcache.memory.tier import MEMORY_LIMIT, Tier, tier_of
 from diskcache.policy import find_policy
 from diskcache.sentinels import ENOVAL, UNKNOWN
-from diskcache.serializers import checked as checked_serializer
 from diskcache.serializers import is_foreign, make_codec, name_of
 
 T = TypeVar("T")
@@ -132,6 +135,9 @@ class Foundation:
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
         memory_limit: int = MEMORY_LIMIT,
+        compress: Method | None = None,
+        compress_min: int = DEFAULT_MINIMUM,
+        compress_level: int | None = None,
         trust_legacy_pickles: bool = False,
         **settings: Any,
     ) -> None:
@@ -143,37 +149,37 @@ class Foundation:
             )
             return
         self._memory_limit = checked_memory_limit(memory_limit)
-        self._serializer = _checked_serializer(disk, serializer)
+        self._serializer = serializer_for(disk, serializer)
+        packer = packer_for(disk, compress, compress_min, compress_level)
         self._directory = expanded(directory)
         self._timeout = checked_timeout(timeout)
         self._options: dict[str, Any] = {"pickle": pickle, "readonly": readonly, "strict": strict}
-        if clock is not SYSTEM_CLOCK:
-            self._options["clock"] = clock
-        if serializer is not None:
-            self._options["serializer"] = self._serializer
-        if memory_limit != MEMORY_LIMIT:
-            self._options["memory_limit"] = memory_limit
+        self._options |= unusual(
+            clock=(clock, SYSTEM_CLOCK),
+            serializer=(self._serializer, None),
+            memory_limit=(memory_limit, MEMORY_LIMIT),
+            compress=(compress, None),
+            compress_min=(compress_min, DEFAULT_MINIMUM),
+            compress_level=(compress_level, None),
+        )
         self._strict = strict
         self._clock = clock
         self._now = clock.time
-        self._untrusted = 0
-        self._corrupt = 0
-        self._has_warned = False
+        self._untrusted = self._corrupt = self._unavailable = 0
+        self._has_warned: set[type[Warning]] = set()
         self._measured: dict[str, int] = {}
-        given, disk_options, pragmas = self._split(settings)
+        given, self._disk_options, pragmas = self._split(settings)
         # Another object on this directory, by pickling or copying, needs these again.
-        self._options.update({f"disk_{name}": value for name, value in disk_options.items()})
+        self._options.update({f"disk_{name}": value for name, value in self._disk_options.items()})
         self._options.update({f"sqlite_{name}": value for name, value in pragmas.items()})
         self._settings: dict[str, Any] = {**rules.DEFAULT_SETTINGS, **given}
         find_policy(self._settings["eviction_policy"])
-        self._disk_class, self._disk_options = disk, disk_options
-        self._engine, files = self._open_engine(mode, readonly, pragmas)
+        self._engine, files = self._open_engine(disk, mode, readonly, pragmas)
         self._settle(given)
         self._check_writer(disk)
-        self._attach_disk(disk, pickle, secret, files)
-        self._attach_memory(disk, disk_options, secret)
-        if trust_legacy_pickles and not readonly:
-            self._migrate()
+        self._attach_disk(disk, self._make_codec(pickle, secret, packer), files)
+        self._attach_memory(disk, self._disk_options, secret)
+        self._migrate(trust_legacy_pickles and not readonly)
 
     # -- Construction --
 
@@ -213,7 +219,7 @@ class Foundation:
         vars(self)[name] = value
 
     def _open_engine(
-        self, mode: int, readonly: bool, pragmas: dict[str, Any]
+        self, disk: type[Disk], mode: int, readonly: bool, pragmas: dict[str, Any]
     ) -> tuple[Engine, ValueFiles]:
         engine, files = open_engine(
             os.path.realpath(self._directory),
@@ -222,32 +228,28 @@ class Foundation:
             mode=mode,
             readonly=readonly,
             pragmas=pragmas,
-            upgrade=self._upgrade,
+            upgrade=lambda: self._upgrade(self._new_disk(disk)),
         )
         self._warn_if_insecure()
         return engine, files
 
-    def _new_disk(self) -> Disk:
-        options = {
-            "min_file_size": self._settings["disk_min_file_size"],
-            "pickle_protocol": self._settings["disk_pickle_protocol"],
-            **self._disk_options,
-        }
-        return self._disk_class(self._directory, **options)
+    def _new_disk(self, disk: type[Disk]) -> Disk:
+        size, protocol = map(self._settings.get, ("disk_min_file_size", "disk_pickle_protocol"))
+        options = {"min_file_size": size, "pickle_protocol": protocol, **self._disk_options}
+        return disk(self._directory, **options)
 
-    def _upgrade(self) -> None:
+    def _upgrade(self, disk: Disk) -> None:
         """Make a directory of version 5 one of this version."""
-        from diskcache.cache.upgrading import DiskConverter, upgrade
+        from diskcache.cache.upgrading import upgrade_cache
 
-        keeps = self._settings["eviction_policy"] == "none"
-        converter = DiskConverter(self._new_disk(), self._directory, keeps=keeps)
-        upgrade([os.path.realpath(self._directory)], converter, self._clock)
+        upgrade_cache(disk, self._directory, self._clock, self._settings)
 
-    def _migrate(self) -> None:
+    def _migrate(self, trust: bool) -> None:
         """Load what version 5 pickled, and store it as this version does."""
-        from diskcache.cache.migration import migrate_if_needed
+        if trust:
+            from diskcache.cache.migration import migrate_if_needed
 
-        migrate_if_needed(self)
+            migrate_if_needed(self)
 
     def _warn_if_insecure(self) -> None:
         try:
@@ -326,34 +328,38 @@ class Foundation:
             found = self._engine.claim("disk", name, PATIENCE, if_empty=True) or ""
         if found != name and self._engine.count():
             raise SettingError(
-                f"cache {self._directory!r} was written with {_named(found)}: got {_named(name)};"
+                f"cache {self._directory!r} was written with {named(found)}: got {named(name)};"
                 " pass the same one, or choose another directory"
             )
 
-    def _attach_disk(
-        self,
-        disk: type[Disk],
-        pickle: str,
-        secret: bytes | Sequence[bytes] | None,
-        files: ValueFiles,
-    ) -> None:
-        codec = make_codec(
+    def _make_codec(
+        self, pickle: str, secret: bytes | Sequence[bytes] | None, packer: Packer | None
+    ) -> ValueCodec:
+        return make_codec(
             self._serializer,
             pickle=pickle,
             signer=Signer(Keyring(secret, directory=self._directory), self._engine.cache_id),
             protocol=self._settings["disk_pickle_protocol"],
             label=self._directory,
+            packer=packer,
         )
+
+    def _attach_disk(
+        self,
+        disk: type[Disk],
+        codec: ValueCodec,
+        files: ValueFiles,
+    ) -> None:
         if codec.pickle_mode == "unsafe":
             message = UNSAFE_WARNING.format(label=self._directory)
             self._warn(message, UnsafePickleWarning)
         self._codec, self._files = codec, files
-        self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encode
-        self._disk = self._new_disk()
+        self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encoder
+        self._disk = self._new_disk(disk)
         self._disk.attach(codec, files)
-        has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
+        self._has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
         self._encode_key: Callable[[Any], EncodedKey] = (
-            self._encode_key_by_disk if has_own_keys else cast("Any", codec.encode_key)
+            self._encode_key_by_disk if self._has_own_keys else cast("Any", codec.encode_key)
         )
         self._has_own_numbers = disk.store is not Disk.store or is_foreign(self._serializer)
         self._has_own_store = disk.store is not Disk.store or disk.filename is not Disk.filename
@@ -418,7 +424,7 @@ class Foundation:
             return self._on_disk(self._disk.spill, mode, data, value)
         return mode, data, None
 
-    def _on_disk(self, write: Callable[..., Payload], *args: Any) -> Payload:
+    def _on_disk(self, write: Callable[..., T], *args: Any) -> T:
         """Write a value file; errors of the file system become errors of this library."""
         try:
             return write(*args)
@@ -470,8 +476,8 @@ class Foundation:
         except UntrustedPickleError as exc:
             self._count_untrusted(exc)
             raise
-        except CodecError:
-            self._count_corrupt()
+        except CodecError as exc:
+            self._count_corrupt(exc)
             raise
         except OSError:
             self._count_corrupt()
@@ -494,20 +500,31 @@ class Foundation:
         if isinstance(exc, UntrustedPickleError):
             self._count_untrusted(exc)
         else:
-            self._count_corrupt()
+            self._count_corrupt(exc)
         return ENOVAL
 
-    def _count_corrupt(self) -> None:
-        self._corrupt += 1
+    def _count_corrupt(self, exc: Exception | None = None) -> None:
+        if not isinstance(exc, UnavailableError):
+            self._corrupt += 1
+            return
+        self._unavailable += 1
+        self._warn_once(
+            f"an entry of cache {self._directory!r} was treated as missing: {exc}. Shown once;"
+            ' see "python -m diskcache info".',
+            UnavailableWarning,
+        )
+
+    def _warn_once(self, message: str, category: type[Warning]) -> None:
+        if category not in self._has_warned:
+            self._has_warned.add(category)
+            warnings.warn(message, category, stacklevel=6)
 
     def _count_untrusted(self, exc: UntrustedPickleError) -> None:
         self._untrusted += 1
         if exc.reason == "bad-tag":
             log.error(ALTERED_ERROR.format(label=self._directory))
-        if not self._has_warned:
-            self._has_warned = True
-            message = UNTRUSTED_WARNING.format(count="1 entry", label=self._directory)
-            warnings.warn(message, UntrustedPickleWarning, stacklevel=5)
+        message = UNTRUSTED_WARNING.format(count="1 entry", label=self._directory)
+        self._warn_once(message, UntrustedPickleWarning)
 
     def _wait(self, retry: bool) -> float | None:
         return None if retry else self._timeout
@@ -535,21 +552,6 @@ def checked_timeout(timeout: Any) -> float:
     if not isinstance(timeout, numbers.Real) or timeout != timeout:  # noqa: PLR0124 - NaN
         raise SettingError(f"timeout must be a number of seconds: got {timeout!r}")
     return cast("float", timeout)
-
-
-def _checked_serializer(disk: object, serializer: Any) -> Any:
-    if not (isinstance(disk, type) and issubclass(disk, Disk)):
-        raise SettingError(f"disk must be Disk or a subclass of it: got {disk!r}")
-    if serializer is not None and disk is not Disk:
-        raise SettingError(
-            f"serializer and disk both say how values are stored: got {serializer!r} and {disk!r};"
-            " pass one of them"
-        )
-    return checked_serializer(serializer)
-
-
-def _named(writer: object) -> str:
-    return f"the disk or serializer {writer!r}" if writer else "the default ones"
 
 
 def checked_memory_limit(value: Any) -> int:

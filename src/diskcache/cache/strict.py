@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from diskcache.cache import Cache
 from diskcache.cache.foundation import LOOKS, is_lost
-from diskcache.codecs.base import MODE_PICKLE, MODE_RAW
+from diskcache.codecs.base import KIND, MODE_PICKLE, MODE_RAW
 from diskcache.disk import Disk
 from diskcache.engines.base import Engine, Put, SkipEntry
 from diskcache.entry import (
@@ -22,7 +22,7 @@ from diskcache.entry import (
     Payload,
     Row,
 )
-from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
+from diskcache.errors import CodecError, TooLargeError, UnavailableError, UntrustedPickleError
 from diskcache.sentinels import ENOVAL
 
 PAGE: Final = 100
@@ -57,6 +57,7 @@ class StrictAccess:
 
         Raises:
             UntrustedPickleError: It is a pickle that may not be loaded.
+            UnavailableError: Its type is not registered here, or an extra is missing.
             CodecError: It is damaged, or its file is missing or damaged.
         """
         seen: Row | None = row
@@ -114,6 +115,9 @@ class StrictAccess:
             return UntrustedPickleError(
                 f"{subject}: {exc}; {remedy}, or remove it with del", exc.reason
             )
+        if isinstance(exc, UnavailableError):
+            self.cache._unavailable += 1
+            return UnavailableError(f"{subject}: {exc}")
         self.cache._corrupt += 1
         return CodecError(
             f"{subject}: {exc}; restore its file, or remove it with del, or all entries whose"
@@ -198,7 +202,7 @@ class StrictAccess:
         """Return the value of an entry, encoded for another key."""
         mode, value, file = listed.row[MODE], listed.row[VALUE], listed.row[FILE]
         # A pickle is signed for its key; and two entries must not name one file.
-        if file is None and mode != MODE_PICKLE and self.cache._is_plain:
+        if file is None and mode & KIND != MODE_PICKLE and self.cache._is_plain:
             return mode, value, None
         return self.pack(self.load_queued(listed.key, listed.row), key)
 

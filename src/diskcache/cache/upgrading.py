@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -96,6 +97,13 @@ def _is_packed_json(key: tuple[DbValue, int]) -> bool:
     except (CodecError, zlib.error, EOFError):
         return False
     return True
+
+
+def upgrade_cache(disk: Disk, directory: str, clock: Clock, settings: Mapping[str, Any]) -> None:
+    """Upgrade the directory of a cache that is opened with *settings*; see `upgrade`."""
+    keeps = settings["eviction_policy"] == "none"
+    converter = DiskConverter(disk, directory, keeps=keeps)
+    upgrade([os.path.realpath(directory)], converter, clock)
 
 
 def upgrade(

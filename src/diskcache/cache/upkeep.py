@@ -54,6 +54,8 @@ class CacheInfo:
     """Entries this object met that are pickles without a valid signature."""
     corrupt: int
     """Entries this object met that could not be decoded, or whose files were unusable."""
+    unavailable: int
+    """Entries this object met whose type is not registered here, or whose extra is missing."""
     pickle: str
     readonly: bool
     off: dict[str, str] = field(default_factory=dict)
@@ -150,6 +152,7 @@ class UpkeepMethods(BulkMethods):
             misses=misses,
             untrusted=self._untrusted,
             corrupt=self._corrupt,
+            unavailable=self._unavailable,
             pickle=self._codec.pickle_mode,
             readonly=self._options["readonly"],
             off=self._engine.off,

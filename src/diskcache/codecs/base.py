@@ -38,6 +38,15 @@ MODE_USERTEXT: Final = 8
 ZLIB: Final = 1 << 4
 """Added to a mode whose bytes are compressed by zlib."""
 
+ZSTD: Final = 2 << 4
+"""Added to a mode whose bytes are compressed by zstd."""
+
+KIND: Final = 15
+"""The bits of a mode that say what a value is, however it is compressed."""
+
+PACKED: Final = ZLIB | ZSTD
+"""The bits of a mode that say how a value is compressed; see `compression`."""
+
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 

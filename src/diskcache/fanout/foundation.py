@@ -19,6 +19,7 @@ from diskcache.cache.foundation import (
 )
 from diskcache.cache.private import missing
 from diskcache.clock import SYSTEM_CLOCK, Clock
+from diskcache.codecs.compression import DEFAULT_MINIMUM, Method
 from diskcache.disk import Disk
 from diskcache.errors import GateError, SettingError, Timeout, UnknownSettingWarning
 from diskcache.fanout.limit import SharedLimit
@@ -103,6 +104,9 @@ class FanoutFoundation:
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
         memory_limit: int = MEMORY_LIMIT,
+        compress: Method | None = None,
+        compress_min: int = DEFAULT_MINIMUM,
+        compress_level: int | None = None,
         trust_legacy_pickles: bool = False,
         **settings: Any,
     ) -> None:
@@ -142,6 +146,9 @@ class FanoutFoundation:
                 clock=clock,
                 serializer=serializer,
                 memory_limit=memory_limit,
+                compress=compress,
+                compress_min=compress_min,
+                compress_level=compress_level,
                 **known,
             )
             del shard.upgrade_whole
@@ -219,11 +226,11 @@ class FanoutFoundation:
     def _settings_changed(self) -> None:
         self._notes: bool = self._shards[0].has_to_note
 
-    def _upgrade(self, wanted: int | None, first: Shard) -> None:
+    def _upgrade(self, wanted: int | None, disk: Disk, first: Shard) -> None:
         """Upgrade every shard of a directory of version 5."""
         from diskcache.fanout.upgrading import upgrade_shards
 
-        upgrade_shards(self._directory, first, wanted)
+        upgrade_shards(self._directory, disk, first, wanted)
 
     def _old_count(self, first: Shard) -> int:
         """Return how many shards version 5 made; 0 if it made none."""

@@ -111,7 +111,7 @@ class FanoutParts(FanoutUpkeep):
             inherited = {
                 option
                 for option in first.options
-                if option == "serializer" or option.startswith("disk_")
+                if option.startswith(("serializer", "disk_", "compress"))
             }
             keywords = {
                 option: value
@@ -120,10 +120,12 @@ class FanoutParts(FanoutUpkeep):
             }
         return Cache(directory, timeout, disk or Disk, **keywords)
 
-    def _close_parts(self) -> None:
-        parts, self._parts = self._parts, {}
+    def _close_parts(self, *, everywhere: bool) -> None:
+        parts = dict(self._parts)
+        if everywhere:
+            self._parts = {}
         for cache, _ in parts.values():
-            cache.close()
+            cache.close(everywhere=everywhere)
 
 
 def _checked_name(name: object) -> tuple[str, ...]:

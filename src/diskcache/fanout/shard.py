@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeAlias
 
 from diskcache.cache import Cache
+from diskcache.clock import Clock
+from diskcache.disk import Disk
 from diskcache.engines.base import Neighbours
 from diskcache.entry import DbValue, EncodedKey, Order, RemovalCause, Tag
 from diskcache.memory.tier import Held, Tier
@@ -24,14 +26,14 @@ class Shard(Cache):
     notices: dict[type[Warning], str] | None = None
     """Where to leave warnings of the constructor."""
 
-    upgrade_whole: Callable[[Shard], None] | None = None
+    upgrade_whole: Callable[[Disk, Shard], None] | None = None
     """Upgrades all shards, where one is of version 5."""
 
-    def _upgrade(self) -> None:
+    def _upgrade(self, disk: Disk) -> None:
         if self.upgrade_whole is None:
-            super()._upgrade()
+            super()._upgrade(disk)
         else:
-            self.upgrade_whole(self)
+            self.upgrade_whole(disk, self)
 
     def _warn(self, message: str, category: type[Warning]) -> None:
         if self.notices is None:
@@ -74,6 +76,20 @@ class Shard(Cache):
         """Keywords, settings excepted, that make another cache like this one."""
         return self._options
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that it works with."""
+        return self._settings
+
+    @property
+    def clock(self) -> Clock:
+        """Where time comes from."""
+        return self._clock
+
+    def in_transaction(self) -> bool:
+        """Tell whether this thread is inside a transaction."""
+        return self._engine.in_transaction()
+
     def join(self, neighbours: Neighbours) -> None:
         """Share the size limit with others."""
         self._engine.share_limit(neighbours)
@@ -85,6 +101,18 @@ class Shard(Cache):
     def make_room(self) -> None:
         """Cull one batch, without waiting for the write lock."""
         self._engine.remove(RemovalCause.CULLED, None, self._now(), 0)
+
+    def rough_count(self) -> int:
+        """Return how many entries were stored when the directory was last looked at."""
+        return self._engine.rough_count()
+
+    def trim(self, limit: int, spared: Any) -> int:
+        """Remove up to *limit* victims but *spared*; tell how many."""
+        return self._engine.trim(limit, self._encode_key(spared), self._now(), self._timeout)
+
+    def ranks(self, limit: int, spared: Any) -> list[float]:
+        """Return the ranks of the next victims but *spared*, comparable between shards."""
+        return self._engine.ranks(limit, self._encode_key(spared))
 
     def mark(self, name: str) -> DbValue:
         """Return what the shard is marked with."""

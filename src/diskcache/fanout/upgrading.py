@@ -43,7 +43,7 @@ def shard_directories(directory: str) -> list[str]:
         found.append(shard)
 
 
-def upgrade_shards(directory: str, first: Shard, wanted: int | None) -> None:
+def upgrade_shards(directory: str, disk: Disk, first: Shard, wanted: int | None) -> None:
     """Upgrade every shard of a directory, or none.
 
     Raises:
@@ -57,7 +57,7 @@ def upgrade_shards(directory: str, first: Shard, wanted: int | None) -> None:
             " it out, or choose another directory"
         )
     keeps = first._settings["eviction_policy"] == "none"
-    converter = DiskConverter(first._new_disk(), directory, len(found), keeps=keeps)
+    converter = DiskConverter(disk, directory, len(found), keeps=keeps)
     upgrade([os.path.realpath(shard) for shard in found], converter, first._clock)
 
 

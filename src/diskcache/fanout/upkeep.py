@@ -44,6 +44,8 @@ class FanoutInfo:
     """Entries this object met that are pickles without a valid signature."""
     corrupt: int
     """Entries this object met that could not be decoded, or whose files were unusable."""
+    unavailable: int
+    """Entries this object met whose type is not registered here, or whose extra is missing."""
     pickle: str
     readonly: bool
     off: dict[str, str] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class FanoutUpkeep(FanoutBulk):
             refused=self._refused,
             untrusted=total("untrusted"),
             corrupt=total("corrupt"),
+            unavailable=total("unavailable"),
             pickle=first.pickle,
             readonly=first.readonly,
             off=first.off,

@@ -30,7 +30,7 @@ OWN_FOLDER: Final = re.compile(r"[0-9a-f]{2}(?:[/\\][0-9a-f]{2})?")
 
 ROWS_WITH_FILES: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE file IS NOT NULL"
 BAD_MODES: Final = (
-    "SELECT count(*) FROM Cache WHERE mode & 15 NOT IN (1, 2, 3, 4, 5, 6, 7) OR mode > 127"
+    "SELECT count(*) FROM Cache WHERE mode & 15 NOT BETWEEN 1 AND 8 OR mode & 48 = 48 OR mode > 127"
     " OR (file IS NULL AND value IS NULL) OR (file IS NOT NULL AND value IS NOT NULL)"
 )
 

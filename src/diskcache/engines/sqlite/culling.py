@@ -364,6 +364,25 @@ class Culler:
         self._mark(link, volume + beside, self._settings["size_limit"])
         return removed
 
+    def remove_first(self, link: Link, now: float, limit: int, spared: int) -> int:
+        """Remove up to *limit* victims, whatever the volume is.
+
+        Ranks a batch of older entries first, if there are some without a rank.
+        """
+        if self.policy.rank is Rank.NONE:
+            return 0
+        self.load(link)
+        self.flush_reads(link)
+        self._rank_more(link)
+        removed = 0
+        # One more, in case the policy is somebody's own and names the one that is spared.
+        for row in self._victims(link, now, limit + 1, spared):
+            rowid, file, size, key, _, mode = row
+            if removed < limit and rowid != spared and not mode & GUARD:
+                forget(link, rowid, file, size, key)
+                removed += 1
+        return removed
+
     def _slack(self, link: Link, volume: float, bound: float) -> float:
         """Return how far below the limit to go: a fraction of it where that is an entry or more.
 

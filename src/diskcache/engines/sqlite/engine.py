@@ -464,6 +464,14 @@ class SqliteEngine(Rewriting):
                     pass
         return batch
 
+    def trim(self, limit: int, spared: EncodedKey, now: float, wait: float | None) -> int:
+        """Remove victims, whatever the volume is."""
+        return self._write(wait, removal.trim, self._culler, limit, spared, now)
+
+    def ranks(self, limit: int, spared: EncodedKey) -> list[float]:
+        """Return the ranks of the next victims."""
+        return self._query(removal.ranks, limit, spared)
+
     def page(
         self,
         order: Order,

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from diskcache.clock import Clock
-from diskcache.engines.sqlite import forking, looking, opening, site, writing
+from diskcache.engines.sqlite import forking, looking, opening, sharing, site, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
 from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
@@ -21,6 +21,7 @@ from diskcache.engines.sqlite.culling import Culler
 from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.sharing import Gauge
+from diskcache.entry import DbValue
 from diskcache.errors import DiskCacheError
 from diskcache.files import ValueFiles
 
@@ -321,6 +322,10 @@ class Session:
         if isinstance(exc, OSError):
             return self.file_error(exc)
         return exc
+
+    def note(self, name: str, value: DbValue, wait: float | None) -> None:
+        """Mark the cache with *value*, whatever it is marked with; with None no longer."""
+        self._write(wait, sharing.note, name, value)
 
     def in_transaction(self) -> bool:
         """Tell whether this thread is inside a transaction."""

@@ -35,6 +35,14 @@ class Upkeep(Session):
         """Return bytes of pages in use and of value files."""
         return self._query(_volume)
 
+    def rough_count(self) -> int:
+        """Return how many entries are stored, without a look at the directory."""
+        link = self._local.link
+        if link is not None and not link.is_closed:
+            with suppress(apsw.Error):
+                return _count(link)
+        return self._query(_count)
+
     def rough_volume(self, slack: float) -> int:
         """Return the volume as it was not long ago."""
         link = self._local.link
