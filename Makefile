@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: all test lint unit demo bench clean setup
+.PHONY: all test lint unit soak demo bench clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -31,11 +31,17 @@ lint: $(STAMP)
 unit: $(STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
 
+# What takes minutes: the largest scenarios of tests/explorer.
 demo: $(STAMP)
 	@$(BIN)/python -m diskcache demo
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+# A million operations of processes that share caches and are killed now and then, all explained.
+soak: $(STAMP)
+	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s
+	@$(BIN)/python -m tests.history.run $(ARGS)
 
 clean:
 	@rm -rf $(VENV) .ci-venv build dist .coverage .hypothesis .import_linter_cache .mypy_cache \

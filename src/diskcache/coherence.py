@@ -37,6 +37,9 @@ generations, so none that was seen in an earlier file comes again.
 A generation is read and written as one 64-bit word by `memoryview.cast('Q')`. The order of stores
 within a process is that of the program on x86-64; elsewhere the system calls of COMMIT and of the
 gate order them.
+
+Whoever changes an order of steps runs `tests/explorer`, which tries all schedules on these very
+functions; see docs/coherence.md.
 """
 
 from __future__ import annotations
@@ -62,12 +65,15 @@ class Tally:
         """Reads that found none."""
 
 
-class _Gone:
-    """The generations of a mapping that was given up: all odd, so that nothing is a hit."""
+class _Nothing:
+    """Generations that are all odd, so that nothing is a hit and nothing is kept."""
 
     def __getitem__(self, slot: int) -> int:
         """Return an odd number."""
         return 1
+
+
+_NOTHING: Final = cast("memoryview[int]", _Nothing())
 
 
 class Source:
@@ -77,10 +83,12 @@ class Source:
     source is: until `look_at`, by the clock that nobody can set.
     """
 
-    __slots__ = ("_is_retired", "hidden", "look_at", "tally", "words")
+    __slots__ = ("_is_retired", "_mapped", "hidden", "look_at", "tally", "words")
 
     def __init__(self, words: memoryview[int]) -> None:
+        self._mapped = words
         self.words = words
+        """What a generation is looked up in."""
         self.tally = Tally()
         self.hidden = 0
         """Transactions of this process that are open: at most one, as they hold the gate."""
@@ -89,24 +97,29 @@ class Source:
 
     def trust(self, until: float) -> None:
         """Believe in the mapping for a while: it is the file at the path."""
-        if not self.hidden and not self._is_retired:
+        if not self._is_retired:
             self.look_at = until
 
     def hide(self) -> None:
-        """Let nothing be a hit while a transaction is open, whose thread sees its own writes."""
+        """Let nothing be a hit while a transaction is open, whose thread sees its own writes.
+
+        No other thread undoes this, whatever it is in the middle of.
+        """
         self.hidden += 1
-        self.look_at = -INFINITY
+        self.words = _NOTHING
 
     def show(self) -> None:
-        """Undo one `hide`. Hits begin again with the next look at the path."""
+        """Undo one `hide`."""
         self.hidden -= 1
+        if not self.hidden:
+            self.words = self._mapped
 
     def retire(self) -> None:
         """Let nothing be a hit any more: the mapping is given up."""
         self._is_retired = True
         self.look_at = -INFINITY
         # Whoever still refers to this source does not keep the mapping alive.
-        self.words = cast("memoryview[int]", _Gone())
+        self._mapped = self.words = _NOTHING
 
 
 Seen: TypeAlias = tuple[Row | None, Source | None, int, int]

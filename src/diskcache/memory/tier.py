@@ -101,6 +101,7 @@ _ATOMS: Final = frozenset(
         range,
     }
 )
+_ZONED: Final = frozenset({datetime, time_of_day})
 _SHARED_PARTS: Final = 64
 """Elements of a tuple up to which it is shared; longer ones are decoded at each hit."""
 
@@ -122,15 +123,21 @@ def shared_cost(value: Any) -> int | None:
     """Return the bytes of a value that callers may share; None if one could change another's."""
     kind = type(value)
     if kind in _ATOMS:
-        return getsizeof(value)
+        return getsizeof(value) if kind not in _ZONED or _has_plain_zone(value) else None
     if kind is tuple and len(value) <= _SHARED_PARTS:
         total = getsizeof(value)
         for part in value:
-            if type(part) not in _ATOMS:
+            cost = None if type(part) is tuple else shared_cost(part)
+            if cost is None:
                 return None
-            total += getsizeof(part)
+            total += cost
         return total
     return None
+
+
+def _has_plain_zone(value: datetime | time_of_day) -> bool:
+    """Tell whether a moment has no zone, or one that nobody can change."""
+    return type(value.tzinfo) in (NoneType, timezone)
 
 
 def is_hit(held: Held) -> bool:

@@ -353,9 +353,9 @@ class Link:
         if not site.is_shared_memory_safe:
             return
         control = site.control
+        if not site.is_current():
+            raise DirectoryReplaced
         if control is None or control_file.inode_of(site.control_path) != control.inode:
-            if not site.is_current():
-                raise DirectoryReplaced
             control = site.renew_control(self.cache_id)
         # Whoever makes a control file waits until no writer believes any longer that there is none.
         site.look_at = monotonic() + control_file.LEASE

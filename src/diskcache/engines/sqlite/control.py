@@ -36,7 +36,9 @@ in another process would see halves.
 
 Every writer looks at least every `LEASE` seconds whether its mapping is still the file at the
 path, and does so under the gate. Whoever makes a new file, because the old one is gone, first waits
-twice as long with the gate in hand: no other writer can then change the old one unnoticed.
+twice as long with the gate in hand: no other writer can then change the old one unnoticed. A writer
+that can neither map the file nor make another one removes it, and waits `LOOK_EVERY` seconds with
+the gate in hand: no reader then believes the old one any longer.
 
 Between two equal values of *begin* and *end* the totals are exact. A writer that finds them
 different counts again. The file is made together with a new cache, or inside a write transaction,
@@ -81,6 +83,9 @@ FILES: Final = 15
 
 LEASE: Final = 0.05
 """Seconds for which a writer believes that its mapping is the file at the path."""
+
+LOOK_EVERY: Final = 0.5
+"""Seconds for which a reader believes that its mapping is the file at the path."""
 
 NEVER: Final = MASK
 """Value of *next expiry* when no entry expires."""
@@ -134,6 +139,13 @@ def attach(directory: str, cache_id: bytes, *, readonly: bool = False) -> Contro
     except OSError:
         return None
     try:
+        return _map(descriptor, cache_id, readonly=readonly)
+    finally:
+        os.close(descriptor)
+
+
+def _map(descriptor: int, cache_id: bytes, *, readonly: bool = False) -> Control | None:
+    try:
         found = os.fstat(descriptor)
         if found.st_size != SIZE or not (readonly or host.has_blocks(descriptor, SIZE)):
             return None
@@ -141,8 +153,6 @@ def attach(directory: str, cache_id: bytes, *, readonly: bool = False) -> Contro
         mapping = mmap.mmap(descriptor, SIZE, access=access)
     except (OSError, ValueError):
         return None
-    finally:
-        os.close(descriptor)
     control = Control(mapping, found.st_ino)
     if control.words[:2].tolist() != [MAGIC, VERSION] or control.words[2:4].tobytes() != cache_id:
         control.close()
@@ -177,6 +187,10 @@ def create(directory: str, cache_id: bytes, mode: int, *, is_new: bool = False) 
     try:
         host.allocate(descriptor, SIZE)
         os.pwrite(descriptor, _first_words(cache_id, is_new), 0)
+        control = _map(descriptor, cache_id)
+        if control is None:
+            os.unlink(temporary)
+            return None
         if not is_new:
             time.sleep(2 * LEASE)
         os.rename(temporary, path)
@@ -185,7 +199,21 @@ def create(directory: str, cache_id: bytes, mode: int, *, is_new: bool = False) 
         return None
     finally:
         os.close(descriptor)
-    return attach(directory, cache_id)
+    return control
+
+
+def withdraw(directory: str) -> None:
+    """Remove a control file that this process cannot use, before it writes without one.
+
+    Others that have it mapped must not believe it any longer. Call it with the gate in hand; when
+    it returns, all of them have looked at the path again.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(directory, NAME))
+        time.sleep(LOOK_EVERY)
 
 
 def _first_words(cache_id: bytes, is_new: bool) -> bytes:

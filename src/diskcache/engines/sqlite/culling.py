@@ -124,19 +124,21 @@ class Culler:
 
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
-        reads, self.reads = self.reads, {}
-        if not reads:
+        noted, self.reads = self.reads, {}
+        if not noted:
             return
+        # Another thread may be in the middle of noting one more.
+        reads = list(noted.items())
         policy = self.policy
         link.has_changes = True
         if policy.rank is Rank.USED:
-            link.con.executemany(sql.READ_USED, [(now, *key) for key, now in reads.items()])
+            link.con.executemany(sql.READ_USED, [(now, *key) for key, now in reads])
         elif policy.rank is Rank.COUNT:
-            link.con.executemany(sql.READ_COUNT, [(count, *key) for key, count in reads.items()])
+            link.con.executemany(sql.READ_COUNT, [(count, *key) for key, count in reads])
         elif policy.template is not None and policy.template["get"]:
             change = policy.template["get"].format(now=repr(float(self.last_read)))
             statement = f"UPDATE Cache SET {change} WHERE key = ? AND raw = ?"
-            for key, count in reads.items():
+            for key, count in reads:
                 link.con.executemany(statement, [key] * int(count))
 
     # -- Rank of a row that is stored --

@@ -28,6 +28,7 @@ from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BEGIN, END, slot_of
 from diskcache.engines.sqlite.culling import footprint
 from diskcache.engines.sqlite.rewriting import Rewriting
+from diskcache.engines.sqlite.session import FULL
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -56,9 +57,6 @@ ROOMY: Final = 2**23
 
 BATCH: Final = 1000
 """Rows of a bulk put that are stored at a time."""
-
-FULL: Final = 1000
-"""Entries whose reads a process keeps to itself at most, while the gate is free now and then."""
 
 SUSPICION: Final = 0.1
 """Seconds after which a reader asks whether the writer that it waits for is alive."""
@@ -115,6 +113,9 @@ class SqliteEngine(Rewriting):
                 self._suspect(link, source.words)
                 source = None
         row = self.get(key, now) if noting else self._read(link, sql.GET, (*key, now))
+        if row is None and source is not None and self._read(link, sql.FIND, key) is not None:
+            # It has expired, by a clock that may be set back.
+            source = None
         # The read may have found the connection closed, and made another.
         return row, None if link.is_closed else source, slot, generation
 
@@ -155,7 +156,7 @@ class SqliteEngine(Rewriting):
             reads[key] = reads.get(key, 0) + 1
             self._culler.last_read = now
         if len(reads) >= FULL and not self.is_readonly:
-            self._flush()
+            self._flush_soon()
 
     def settings_changed(self) -> None:
         """Take note of a changed eviction policy or limit."""

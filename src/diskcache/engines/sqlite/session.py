@@ -17,6 +17,7 @@ from diskcache.engines.sqlite import forking, looking, opening, sharing, site, w
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
 from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
+from diskcache.engines.sqlite.control import LOOK_EVERY
 from diskcache.engines.sqlite.culling import Culler
 from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
 from diskcache.engines.sqlite.gate import GateClosed
@@ -27,8 +28,11 @@ from diskcache.files import ValueFiles
 
 T = TypeVar("T")
 
-LOOK_EVERY: Final = 0.5
-"""Seconds between two looks at whether the directory is still the one that was opened."""
+FULL: Final = 1000
+"""Reads, counted or of different entries, that an object keeps to itself while the gate is free."""
+
+FLUSH_PAUSE: Final = 0.01
+"""Seconds between two tries to write reads down while the gate is not free."""
 
 TRIES: Final = 100
 """Attempts to read or to write while other threads close the connection."""
@@ -66,6 +70,7 @@ class Session:
         self._checkpointer = Checkpointer()
         self._look_at = self._look_from = float("-inf")
         self._seen: tuple[object, ...] = ()
+        self._flush_at = 0.0
         self._largest: float = float("inf")
         self._puts = 1
         self._gauge = Gauge()
@@ -144,6 +149,9 @@ class Session:
         return link
 
     def _look(self, now: float | None) -> Link:
+        # What is seen from here on is believed for a time that begins here: this thread may be
+        # kept waiting between the look and what follows from it.
+        looked_at = monotonic()
         link = self._local.link
         if self.is_readonly:
             seen = _state_of(self.directory)
@@ -163,7 +171,7 @@ class Session:
         if now is not None:
             self._look_from, self._look_at = now, now + LOOK_EVERY
         if here.control is not None:
-            here.control.source.trust(monotonic() + LOOK_EVERY)
+            here.control.source.trust(looked_at + LOOK_EVERY)
         return link
 
     def _look_soon(self) -> None:
@@ -381,6 +389,20 @@ class Session:
         if self._culler.reads or tally.hits or tally.misses:
             with suppress(DiskCacheError):
                 self._write(wait, self._culler.flush_reads)
+
+    def _flush_soon(self) -> None:
+        """Write down reads and statistics, if the gate is free; forget reads that are too many."""
+        now = monotonic()
+        if now < self._flush_at:
+            return
+        self._flush()
+        if len(self._culler.reads) >= 2 * FULL:
+            self._culler.reads = {}
+        link = self._local.link
+        tally = None if link is None else link.site.tally
+        counted = 0 if tally is None else tally.hits + tally.misses
+        if counted >= FULL or len(self._culler.reads) >= FULL:
+            self._flush_at = now + FLUSH_PAUSE
 
 
 class Transaction(ContextDecorator, AbstractContextManager[None]):

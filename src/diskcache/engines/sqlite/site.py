@@ -158,7 +158,9 @@ class Site:
         """Work with a mapping instead of the one there was."""
         self._give_up_control()
         self.control = control
-        if control is not None:
+        if control is None:
+            self.off["control"] = "there is no control file that can be used; a writer makes one"
+        else:
             control.source.tally = self.tally
             self.off.pop("control", None)
 
@@ -181,6 +183,10 @@ class Site:
         )
         if self.control is None:
             self.off["control"] = "the control file cannot be made or mapped"
+            try:
+                control_file.withdraw(self.directory)
+            except OSError as exc:
+                raise directory_error(exc.errno or 0, self.directory) from exc
         return self.control
 
     def confirm_control(self, cache_id: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import apsw
 
@@ -15,11 +15,8 @@ from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import HITS, MISSES
 from diskcache.engines.sqlite.culling import count, file_bytes, pages_in_use
 from diskcache.engines.sqlite.errors import read_only, translate
-from diskcache.engines.sqlite.session import Session
+from diskcache.engines.sqlite.session import FULL, Session
 from diskcache.entry import DbValue
-
-FLUSH_COUNTS: Final = 1000
-"""Counted reads that a process keeps to itself at most, while the gate is free now and then."""
 
 
 class Upkeep(Session):
@@ -64,8 +61,8 @@ class Upkeep(Session):
         tally = self._link().site.tally
         tally.hits += hits
         tally.misses += misses
-        if (tally.hits + tally.misses) % FLUSH_COUNTS == 0 and not self.is_readonly:
-            self._flush()
+        if tally.hits + tally.misses >= FULL and not self.is_readonly:
+            self._flush_soon()
 
     def reset_statistics(self, wait: float | None) -> None:
         """Set hits and misses to zero."""

@@ -275,8 +275,12 @@ def _deleted(link: Link, key: EncodedKey, found: tuple[str | None, int] | None) 
 
 
 def touch(link: Link, key: EncodedKey, expire_time: float | None, now: float) -> bool:
-    """Change the expiry of a live entry."""
-    link.execute(sql.TOUCH, (expire_time, *key, now))
+    """Change the expiry of a live entry.
+
+    The call may have waited for the write lock since *now*. What has expired meanwhile, others have
+    missed: it must not come back.
+    """
+    link.execute(sql.TOUCH, (expire_time, *key, max(now, link.clock.time())))
     if not link.con.changes():
         return False
     link.touched(key[0])
