@@ -49,6 +49,16 @@ def old_python(home: Path = OLD_HOME) -> str:
     return str(python)
 
 
+def main() -> int:
+    """Make the environment, if it can be made."""
+    try:
+        print(old_python())
+    except EnvironmentProblemError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    return 0
+
+
 def _has_old_version(python: Path) -> bool:
     """Tell whether *python* is there and imports the version to compare with."""
     if not python.exists():
@@ -95,3 +105,7 @@ def _file_system(directory: str) -> str:
     except OSError:
         pass
     return best[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -501,7 +501,7 @@ def test_commands_are_complete():
 
     copying = {"backup", "export", "import"}
 
-    assert set(COMMANDS) == looking | changing | copying | {"demo"}
+    assert set(COMMANDS) == looking | changing | copying | {"demo", "migrate"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -53,6 +53,8 @@ class Cache(CopyMethods, PrivateNames):
             become smaller by it. Values tell how they are stored, so this may change at any time.
         compress_min: Bytes from which a value is compressed.
         compress_level: 1 to 9 for zlib, 1 to 19 for zstd; None for 1 or 3.
+        trust_legacy_pickles: Load the pickles that version 5 left in the directory, which can run
+            any code, and store them anew. Without it what names a class stays unreadable.
         **settings: See the attributes; they are kept in the directory for every later object.
             Unknown ones become attributes, with a warning.
 

@@ -138,6 +138,7 @@ class Foundation:
         compress: Method | None = None,
         compress_min: int = DEFAULT_MINIMUM,
         compress_level: int | None = None,
+        trust_legacy_pickles: bool = False,
         **settings: Any,
     ) -> None:
         if restored := vars(self).pop("_restored", None):
@@ -164,22 +165,21 @@ class Foundation:
         self._strict = strict
         self._clock = clock
         self._now = clock.time
-        self._untrusted = 0
-        self._corrupt = 0
-        self._unavailable = 0
+        self._untrusted = self._corrupt = self._unavailable = 0
         self._has_warned: set[type[Warning]] = set()
         self._measured: dict[str, int] = {}
-        given, disk_options, pragmas = self._split(settings)
+        given, self._disk_options, pragmas = self._split(settings)
         # Another object on this directory, by pickling or copying, needs these again.
-        self._options.update({f"disk_{name}": value for name, value in disk_options.items()})
+        self._options.update({f"disk_{name}": value for name, value in self._disk_options.items()})
         self._options.update({f"sqlite_{name}": value for name, value in pragmas.items()})
         self._settings: dict[str, Any] = {**rules.DEFAULT_SETTINGS, **given}
         find_policy(self._settings["eviction_policy"])
-        self._engine, files = self._open_engine(mode, readonly, pragmas)
+        self._engine, files = self._open_engine(disk, mode, readonly, pragmas)
         self._settle(given)
         self._check_writer(disk)
-        self._attach_disk(disk, disk_options, self._make_codec(pickle, secret, packer), files)
-        self._attach_memory(disk, disk_options, secret)
+        self._attach_disk(disk, self._make_codec(pickle, secret, packer), files)
+        self._attach_memory(disk, self._disk_options, secret)
+        self._migrate(trust_legacy_pickles and not readonly)
 
     # -- Construction --
 
@@ -219,7 +219,7 @@ class Foundation:
         vars(self)[name] = value
 
     def _open_engine(
-        self, mode: int, readonly: bool, pragmas: dict[str, Any]
+        self, disk: type[Disk], mode: int, readonly: bool, pragmas: dict[str, Any]
     ) -> tuple[Engine, ValueFiles]:
         engine, files = open_engine(
             os.path.realpath(self._directory),
@@ -228,9 +228,28 @@ class Foundation:
             mode=mode,
             readonly=readonly,
             pragmas=pragmas,
+            upgrade=lambda: self._upgrade(self._new_disk(disk)),
         )
         self._warn_if_insecure()
         return engine, files
+
+    def _new_disk(self, disk: type[Disk]) -> Disk:
+        size, protocol = map(self._settings.get, ("disk_min_file_size", "disk_pickle_protocol"))
+        options = {"min_file_size": size, "pickle_protocol": protocol, **self._disk_options}
+        return disk(self._directory, **options)
+
+    def _upgrade(self, disk: Disk) -> None:
+        """Make a directory of version 5 one of this version."""
+        from diskcache.cache.upgrading import upgrade_cache
+
+        upgrade_cache(disk, self._directory, self._clock, self._settings)
+
+    def _migrate(self, trust: bool) -> None:
+        """Load what version 5 pickled, and store it as this version does."""
+        if trust:
+            from diskcache.cache.migration import migrate_if_needed
+
+            migrate_if_needed(self)
 
     def _warn_if_insecure(self) -> None:
         try:
@@ -328,7 +347,6 @@ class Foundation:
     def _attach_disk(
         self,
         disk: type[Disk],
-        options: dict[str, Any],
         codec: ValueCodec,
         files: ValueFiles,
     ) -> None:
@@ -337,12 +355,7 @@ class Foundation:
             self._warn(message, UnsafePickleWarning)
         self._codec, self._files = codec, files
         self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encoder
-        options = {
-            "min_file_size": self._settings["disk_min_file_size"],
-            "pickle_protocol": self._settings["disk_pickle_protocol"],
-            **options,
-        }
-        self._disk = disk(self._directory, **options)
+        self._disk = self._new_disk(disk)
         self._disk.attach(codec, files)
         self._has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
         self._encode_key: Callable[[Any], EncodedKey] = (

@@ -106,10 +106,14 @@ class StrictAccess:
         subject = f"{name} of {self.cache.directory!r} cannot be loaded and is kept"
         if isinstance(exc, UntrustedPickleError):
             self.cache._untrusted += 1
+            remedy = "open it with the secret that it was signed with"
+            if exc.reason == "unsigned":
+                remedy = (
+                    "if version 5 wrote it, and nobody else could, run"
+                    f' "python -m diskcache migrate {self.cache.directory} --trust-pickles"'
+                )
             return UntrustedPickleError(
-                f"{subject}: {exc}; open it with the secret that it was signed with, or remove it"
-                " with del",
-                exc.reason,
+                f"{subject}: {exc}; {remedy}, or remove it with del", exc.reason
             )
         if isinstance(exc, UnavailableError):
             self.cache._unavailable += 1

@@ -30,7 +30,8 @@ COPYING: Final = frozenset({"backup", "export", "import"})
 EPILOG: Final = """\
 exit codes:
   0    done
-  1    no such key, check found problems, or a copy had to leave entries out
+  1    no such key, check found problems, a copy had to leave entries out, or migrate left
+       pickles
   2    the command line makes no sense; nothing was done
   3    the directory is not a cache, or cannot be opened; it was left untouched
   4    the cache was busy for longer than --timeout seconds
@@ -164,6 +165,25 @@ def _removing(add: Callable[..., argparse.ArgumentParser]) -> None:
     clear.add_argument("--yes", action="store_true", help="do it, even when typed on a terminal")
 
 
+def _migrating(add: Callable[..., argparse.ArgumentParser]) -> None:
+    migrate = add("migrate", "upgrade a directory of version 5, and all caches below it")
+    migrate.add_argument(
+        "--trust-pickles",
+        action="store_true",
+        help="load pickles that name classes, which can run code; only if nobody else could write"
+        " to DIR",
+    )
+    migrate.add_argument(
+        "--dry-run", action="store_true", help="only report what is there; load and change nothing"
+    )
+    migrate.add_argument(
+        "--disk",
+        default="Disk",
+        metavar="NAME",
+        help="how it was opened: Disk, JSONDisk or MODULE:CLASS (default: %(default)s)",
+    )
+
+
 def _copying(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands that copy a whole cache."""
     backup = add("backup", "copy a cache to another directory, as of one moment, while it is used")
@@ -235,7 +255,7 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(function=name or command)
         return added
 
-    for group in (_looking, _changing, _removing, _copying, _demo):
+    for group in (_looking, _changing, _removing, _copying, _migrating, _demo):
         group(add)
     return parser
 
@@ -294,6 +314,10 @@ def _run(args: argparse.Namespace, output: Output) -> int:
         from diskcache.cli import demo
 
         return demo.run(args, output)
+    if args.command == "migrate":
+        from diskcache.cli import migration
+
+        return migration.run(args, output)
     if args.command in COPYING:
         from diskcache.cli import copies
 

@@ -15,7 +15,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-from diskcache.codecs import keys, plain
+from diskcache.codecs import keys, legacy, plain
 from diskcache.codecs.base import (
     INT64_MAX,
     INT64_MIN,
@@ -55,7 +55,9 @@ _STRICTEST_LAST: Final[tuple[PickleMode, ...]] = ("unsafe", "signed", "never")
 _KEY_PROTOCOL: Final = 5
 """Of pickled keys, whatever the setting says: another protocol would make another key."""
 
-_BARE_KEY: Final = 0x02
+_SIGNED: Final = bytes((ENVELOPE,))
+BARE_KEY: Final = b"\x02"
+"""In front of a key that is a bare pickle: of `pickle='unsafe'`, or of version 5."""
 _PICKLED_KEYS: Final = frozenset({b"\x01", b"\x02"})
 
 UNTRUSTED_WARNING: Final = (
@@ -186,16 +188,28 @@ class ValueCodec:
         if mode == MODE_DATA:
             return plain.loads(_as_bytes(data))
         if mode == MODE_PICKLE:
-            return self._unpickle("value", key, _as_bytes(data))
+            return self._decode_pickle(_as_bytes(data), key)
         if mode == MODE_JSON:
             return load_json(data)
         if mode > 0 and mode & PACKED:
             return self._decode_packed(mode & KIND, mode & PACKED, _as_bytes(data), key)
         raise CodecError(f"cannot decode value: unknown mode {mode!r}")
 
+    def _decode_pickle(self, data: bytes, key: bytes | EncodedKey) -> Any:
+        if data[:1] != _SIGNED and self.pickle_mode != "unsafe":
+            # A bare pickle, as version 5 left it, may still be read as data.
+            try:
+                return legacy.loads(data)
+            except legacy.ForeignPickleError:
+                pass
+            except CodecError:
+                if legacy.is_pickle(data):
+                    raise
+        return self._unpickle("value", key, data)
+
     def _decode_packed(self, mode: int, bits: int, data: bytes, key: bytes | EncodedKey) -> Any:
         if mode == MODE_PICKLE:
-            return _load(unpack(bits, self._verified("packed", key, data)))
+            return load_pickle(unpack(bits, self._verified("packed", key, data)))
         content = unpack(bits, data)
         if mode == MODE_BINARY:
             return content
@@ -232,7 +246,7 @@ class ValueCodec:
         data = _as_bytes(db_key)
         if data[:1] == b"\x01":
             return self._unpickle("key", b"", data)
-        if data[:1] == b"\x02":
+        if data[:1] == BARE_KEY:
             return self._unpickle("key", b"", data[1:])
         return plain.loads(data)
 
@@ -255,7 +269,7 @@ class ValueCodec:
         self._allow_pickle(refusal)
         payload = _pickle_by_value(key)
         if self.pickle_mode == "unsafe":
-            return bytes((_BARE_KEY,)) + payload
+            return BARE_KEY + payload
         return self._sign("key", b"", payload, refusal)
 
     def _allow_pickle(self, refusal: NotPlainError) -> None:
@@ -278,7 +292,7 @@ class ValueCodec:
             ) from exc
 
     def _unpickle(self, role: Role, key: bytes | EncodedKey, data: bytes) -> Any:
-        return _load(self._verified(role, key, data))
+        return load_pickle(self._verified(role, key, data))
 
     # -- Entries of other caches --
 
@@ -328,7 +342,7 @@ class ValueCodec:
     def _adopted(self, role: Role, data: bytes, source: bytes, old: bytes, new: bytes) -> bytes:
         if self.pickle_mode == "unsafe":
             is_signed_key = role == "key" and data[0] == ENVELOPE
-            return bytes((_BARE_KEY,)) + data[HEADER_SIZE:] if is_signed_key else data
+            return BARE_KEY + data[HEADER_SIZE:] if is_signed_key else data
         if self._signer is None or self.pickle_mode == "never":
             raise UntrustedPickleError("pickles are not loaded here", "refused")
         return self._signer.sign(role, new, self._signer.of(source).verify(role, old, data))
@@ -341,7 +355,7 @@ class ValueCodec:
                 "refused",
             )
         if self.pickle_mode == "unsafe":
-            return data[HEADER_SIZE:] if data[:1] == bytes((ENVELOPE,)) else data
+            return data[HEADER_SIZE:] if data[:1] == _SIGNED else data
         if self._signer is None:
             raise UntrustedPickleError("no key to verify signatures was given", "unknown-key")
         return self._signer.verify(role, _bound(key), data)
@@ -384,7 +398,7 @@ def _as_bytes(data: Native) -> bytes:
     raise CodecError(f"cannot decode data: {type(data)!r} where bytes are expected")
 
 
-def _load(payload: bytes) -> Any:
+def load_pickle(payload: bytes) -> Any:
     """Load a pickle that is as trustworthy as it will get."""
     try:
         return pickle.loads(payload)

@@ -44,6 +44,7 @@ class FanoutCache(FanoutCopies):
         compress: As for `Cache`.
         compress_min: As for `Cache`.
         compress_level: As for `Cache`.
+        trust_legacy_pickles: As for `Cache`.
         **settings: As for `Cache`. `size_limit` is that of all shards together.
 
     Raises:

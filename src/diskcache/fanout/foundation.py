@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import warnings
@@ -106,6 +107,7 @@ class FanoutFoundation:
         compress: Method | None = None,
         compress_min: int = DEFAULT_MINIMUM,
         compress_level: int | None = None,
+        trust_legacy_pickles: bool = False,
         **settings: Any,
     ) -> None:
         from diskcache.engines.sqlite import make_directory
@@ -131,6 +133,7 @@ class FanoutFoundation:
         def open_shard(number: int) -> Shard:
             shard = Shard.__new__(Shard)
             shard.notices = notices
+            shard.upgrade_whole = functools.partial(self._upgrade, shards)
             shard.__init__(  # type: ignore[misc] # what it warns of is known before it is made
                 os.path.join(self._directory, f"{number:03d}"),
                 timeout,
@@ -148,6 +151,7 @@ class FanoutFoundation:
                 compress_level=compress_level,
                 **known,
             )
+            del shard.upgrade_whole
             return shard
 
         first = open_shard(0)
@@ -164,6 +168,9 @@ class FanoutFoundation:
         self._settings_changed()
         self._hash: Callable[[Any], int] = first.disk.hash
         self._hashes_text = disk.hash is Disk.hash and disk.put is Disk.put
+        self._trusts_legacy = trust_legacy_pickles
+        if not readonly:
+            self._take_over(first, trust_legacy_pickles)
         for category, message in notices.items():
             warnings.warn(message, category, stacklevel=2)
 
@@ -201,7 +208,7 @@ class FanoutFoundation:
         """
         found = first.mark("shards")
         if found is None and not first.options["readonly"]:
-            found = first.claim("shards", wanted or SHARDS, PATIENCE)
+            found = self._old_count(first) or first.claim("shards", wanted or SHARDS, PATIENCE)
         if type(found) is not int or not 1 <= found <= MOST_SHARDS:
             first.close()
             raise SettingError(
@@ -218,6 +225,27 @@ class FanoutFoundation:
 
     def _settings_changed(self) -> None:
         self._notes: bool = self._shards[0].has_to_note
+
+    def _upgrade(self, wanted: int | None, disk: Disk, first: Shard) -> None:
+        """Upgrade every shard of a directory of version 5."""
+        from diskcache.fanout.upgrading import upgrade_shards
+
+        upgrade_shards(self._directory, disk, first, wanted)
+
+    def _old_count(self, first: Shard) -> int:
+        """Return how many shards version 5 made; 0 if it made none."""
+        if first.mark("version_5") is None:
+            return 0
+        from diskcache.fanout.upgrading import shard_directories
+
+        return len(shard_directories(self._directory))
+
+    def _take_over(self, first: Shard, trust: bool) -> None:
+        """Bring what version 5 left to where it belongs, unless that is done."""
+        if trust or first.mark("shards") is None:
+            from diskcache.fanout.upgrading import take_over
+
+            take_over(self, trust=trust)
 
     # -- The way to a shard --
 

@@ -98,7 +98,12 @@ class FanoutParts(FanoutUpkeep):
         self, directory: str, timeout: float, disk: type[Disk] | None, settings: dict[str, Any]
     ) -> Cache:
         first = self._shards[0]
-        keywords = {"secret": self._secret, **first.options, **settings}
+        keywords = {
+            "secret": self._secret,
+            "trust_legacy_pickles": self._trusts_legacy,
+            **first.options,
+            **settings,
+        }
         if disk is None and "serializer" not in settings:
             disk = type(first.disk)
         else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeAlias
 
 from diskcache.cache import Cache
 from diskcache.clock import Clock
+from diskcache.disk import Disk
 from diskcache.engines.base import Neighbours
 from diskcache.entry import DbValue, EncodedKey, Order, RemovalCause, Tag
 from diskcache.memory.tier import Held, Tier
@@ -24,6 +25,15 @@ class Shard(Cache):
 
     notices: dict[type[Warning], str] | None = None
     """Where to leave warnings of the constructor."""
+
+    upgrade_whole: Callable[[Disk, Shard], None] | None = None
+    """Upgrades all shards, where one is of version 5."""
+
+    def _upgrade(self, disk: Disk) -> None:
+        if self.upgrade_whole is None:
+            super()._upgrade(disk)
+        else:
+            self.upgrade_whole(disk, self)
 
     def _warn(self, message: str, category: type[Warning]) -> None:
         if self.notices is None:

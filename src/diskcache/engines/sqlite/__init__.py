@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from diskcache.clock import Clock
 from diskcache.engines.base import Copied
+from diskcache.errors import (
+    CacheCorruptError,
+    CacheFormatError,
+    LockedError,
+    NewerFormatError,
+    OlderFormatError,
+)
 from diskcache.files import ValueFiles
 
 if TYPE_CHECKING:
     from diskcache.engines.sqlite.copying import DirectoryCopy, Progress
     from diskcache.engines.sqlite.engine import SqliteEngine
+
+TRIES: Final = 3
+"""Attempts to open a directory that other processes may be upgrading."""
 
 
 def make_directory(directory: str, mode: int, readonly: bool) -> int:
@@ -35,8 +45,11 @@ def open_engine(
     mode: int,
     readonly: bool,
     pragmas: Mapping[str, Any],
+    upgrade: Callable[[], None],
 ) -> tuple[SqliteEngine, ValueFiles]:
     """Open the cache of a directory, making both if they do not exist.
+
+    *upgrade* is called where the directory is one of version 5.
 
     Raises:
         MissingExtraError: apsw cannot be imported.
@@ -50,8 +63,28 @@ def open_engine(
     engine = SqliteEngine(
         directory, settings, files, clock, mode=mode, readonly=readonly, pragmas=pragmas
     )
-    engine.open(create=True)
+    _open(engine, directory, upgrade)
     return engine, files
+
+
+def _open(engine: SqliteEngine, directory: str, upgrade: Callable[[], None]) -> None:
+    from diskcache.engines.sqlite.upgrade import alone
+
+    for attempt in range(TRIES):
+        try:
+            engine.open(create=True)
+        except OlderFormatError:
+            if engine.is_readonly or attempt == TRIES - 1:
+                raise
+            upgrade()
+        except (CacheFormatError, CacheCorruptError, LockedError) as exc:
+            if isinstance(exc, NewerFormatError) or attempt == TRIES - 1:
+                raise
+            # So it looks while another process upgrades it; that one is waited for.
+            with alone(directory):
+                pass
+        else:
+            return
 
 
 def start_copy(

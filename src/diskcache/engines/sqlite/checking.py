@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 OWN_FOLDERS: Final = (TEMPORARY, LOCKS)
 """Folders that come and go by rules of their own."""
-LEFTOVER: Final = re.compile(r"(?:cache\.db|control)\.new(?:-journal|-wal|-shm)?")
-"""What a process that was killed while it made a cache may leave."""
+LEFTOVER: Final = re.compile(r"(?:cache\.db|cache\.db\.5|control)\.new(?:-journal|-wal|-shm)?")
+"""What a process that was killed while it made or upgraded a cache may leave."""
 
 OWN_FOLDER: Final = re.compile(r"[0-9a-f]{2}(?:[/\\][0-9a-f]{2})?")
 

@@ -139,8 +139,8 @@ def verify(connection: apsw.Connection, directory: str) -> dict[str, str]:
         return found
     if schema.is_version_5(found):
         raise OlderFormatError(
-            f"cache {directory!r} was written by diskcache 5, whose format this version does not"
-            " read: choose another directory"
+            f"cache {directory!r} was written by diskcache 5: open it once without readonly=True,"
+            f' or run "python -m diskcache migrate {directory}", to upgrade it'
         )
     if isinstance(version, int) and version > schema.FORMAT and "Cache" in found:
         raise NewerFormatError(

@@ -27,8 +27,8 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BEGIN, END, slot_of
 from diskcache.engines.sqlite.culling import footprint
+from diskcache.engines.sqlite.rewriting import Rewriting
 from diskcache.engines.sqlite.session import FULL
-from diskcache.engines.sqlite.upkeep import Upkeep
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -62,7 +62,7 @@ SUSPICION: Final = 0.1
 """Seconds after which a reader asks whether the writer that it waits for is alive."""
 
 
-class SqliteEngine(Upkeep):
+class SqliteEngine(Rewriting):
     """An engine on one SQLite database and value files beside it.
 
     Thread-safe: each thread has a connection of its own, closed when the thread ends.

@@ -49,7 +49,7 @@ def put(
         row = (*key, mode, value, expire_time, tag, now)
         link.run(sql.UPSERT, _full_row(culler, row))
         if expire_time is not None:
-            _note_expiry(link, expire_time)
+            note_expiry(link, expire_time)
     rowid = con.last_insert_rowid()
     if rowid:
         link.rows += 1
@@ -97,7 +97,7 @@ def put_batch(
     link.written += written
     expiries = [row[4] for row in rows if row[4] is not None]
     if expiries:
-        _note_expiry(link, min(expiries))
+        note_expiry(link, min(expiries))
     if link.con.total_changes() - changes != len(rows):
         _replace_files(link, culler, rows)
     culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
@@ -146,7 +146,8 @@ def check_tag(tag: object) -> None:
         raise IntegerRangeError(f"a tag that is an int has at most 64 bits: got {tag}")
 
 
-def _note_expiry(link: Link, expire_time: float) -> None:
+def note_expiry(link: Link, expire_time: float) -> None:
+    """Remember the earliest expiry that was stored."""
     link.expiry_low = min(link.expiry_low, as_microseconds(expire_time))
 
 
@@ -198,7 +199,7 @@ def _store_slowly(
     culler.reads.pop(key, None)
     mode, value, staged = payload
     if staged is not None:
-        _publish(link, staged)
+        publish(link, staged)
     file, size, checksum = (
         (None, 0, None) if staged is None else (staged.name, staged.size, staged.checksum)
     )
@@ -223,16 +224,16 @@ def _store_slowly(
             link.files.remove(staged.name)
         raise
     if found is not None and found[2] is not None:
-        _drop_file(link, found[2], found[3], file)
+        drop_file(link, found[2], found[3], file)
     link.touched(key[0])
     link.size += size
     link.written += footprint(key[0], value) + size
     if expire_time is not None:
-        _note_expiry(link, expire_time)
+        note_expiry(link, expire_time)
     return int(rowid)
 
 
-def _publish(link: Link, staged: Staged) -> None:
+def publish(link: Link, staged: Staged) -> None:
     """Give a value file its name, in the directory that this connection belongs to."""
     if not link.site.is_current():
         raise directory_error(errno.ENOENT, link.site.directory)
@@ -242,7 +243,7 @@ def _publish(link: Link, staged: Staged) -> None:
     link.files.publish(staged)
 
 
-def _drop_file(link: Link, old: str, size: int, new: str | None) -> None:
+def drop_file(link: Link, old: str, size: int, new: str | None) -> None:
     """Remember that the file of a row is to be removed, unless the new value has the same."""
     link.size -= size
     if old != new:
@@ -284,7 +285,7 @@ def touch(link: Link, key: EncodedKey, expire_time: float | None, now: float) ->
         return False
     link.touched(key[0])
     if expire_time is not None:
-        _note_expiry(link, expire_time)
+        note_expiry(link, expire_time)
     return True
 
 
