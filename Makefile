@@ -7,7 +7,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: all test lint unit demo bench fuzz clean setup
+# Tests write much and keep nothing: memory serves them as well as a disk, where there is enough.
+ROOMY  := $(shell test "$$(df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }')" -gt 4000 2>/dev/null && echo /dev/shm)
+TMPDIR ?= $(or $(ROOMY),/tmp)
+
+.PHONY: all test lint unit soak demo bench fuzz clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -16,6 +20,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "diskcache needs Python 3.11 or newer: set PYTHON=/path/to/python")'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install --editable '.[bench,cli,dev,test]'
+	@$(BIN)/python benchmarks/environment.py > /dev/null || echo 'tests of the upgrade from version 5 will be skipped'
 	@touch $@
 
 # The last line of the output is pytest's summary.
@@ -28,8 +33,9 @@ lint: $(STAMP)
 	@$(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 
 unit: $(STAMP)
-	@$(BIN)/python -m pytest $(ARGS)
+	@TMPDIR=$(TMPDIR) $(BIN)/python -m pytest $(ARGS)
 
+# What takes minutes: the largest scenarios of tests/explorer.
 demo: $(STAMP)
 	@$(BIN)/python -m diskcache demo
 
@@ -41,6 +47,11 @@ SECONDS ?= 600
 fuzz: $(STAMP)
 	@DISKCACHE_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),DISKCACHE_FUZZ_SEED=$(SEED)) \
 		$(BIN)/python -m pytest tests/security/test_fuzz.py -rA -p no:randomly $(ARGS)
+
+# A million operations of processes that share caches and are killed now and then, all explained.
+soak: $(STAMP)
+	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s
+	@$(BIN)/python -m tests.history.run $(ARGS)
 
 clean:
 	@rm -rf $(VENV) .ci-venv build dist .coverage .hypothesis .import_linter_cache .mypy_cache \

@@ -12,6 +12,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OLD_VERSION = "5.6.3"
+DJANGO = "django>=4.2"
+"""For the rows of `DjangoCache`."""
 OLD_HOME = ROOT / ".bench" / "v5"
 
 
@@ -29,9 +31,10 @@ def old_python(home: Path = OLD_HOME) -> str:
     if _has_old_version(python):
         return str(python)
     print(f"making an environment for diskcache {OLD_VERSION} in {home}", file=sys.stderr)
+    packages = (f"diskcache=={OLD_VERSION}", DJANGO)
     commands = (
         [sys.executable, "-m", "venv", "--clear", str(home)],
-        [str(python), "-m", "pip", "install", "--quiet", "--no-input", f"diskcache=={OLD_VERSION}"],
+        [str(python), "-m", "pip", "install", "--quiet", "--no-input", *packages],
     )
     for command in commands:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -46,11 +49,22 @@ def old_python(home: Path = OLD_HOME) -> str:
     return str(python)
 
 
+def main() -> int:
+    """Make the environment, if it can be made."""
+    try:
+        print(old_python())
+    except EnvironmentProblemError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    return 0
+
+
 def _has_old_version(python: Path) -> bool:
     """Tell whether *python* is there and imports the version to compare with."""
     if not python.exists():
         return False
-    command = [str(python), "-I", "-c", "import diskcache; print(diskcache.__version__)"]
+    program = "import diskcache, django; print(diskcache.__version__)"
+    command = [str(python), "-I", "-c", program]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     return done.stdout.strip() == OLD_VERSION
 
@@ -91,3 +105,7 @@ def _file_system(directory: str) -> str:
     except OSError:
         pass
     return best[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What is measured: one row per operation, the same code for both versions.
+"""What is measured on a cache: one row per operation, the same code for both versions.
 
 This module runs in two environments, this project's and that of version 5.6.3, and uses nothing but
 the standard library and what both versions of `diskcache` offer. Where one lacks a method
@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from diskcache import Cache
+    from diskcache import Cache, FanoutCache
 
 ENTRIES = 2000
 """Entries in a cache before anything is measured."""
@@ -101,7 +101,10 @@ def dict_of(number: int) -> dict[str, Any]:
 
 
 def fill(
-    cache: Cache, count: int = ENTRIES, first: int = 0, make: Callable[[int], Any] = value_of
+    cache: Cache | FanoutCache,
+    count: int = ENTRIES,
+    first: int = 0,
+    make: Callable[[int], Any] = value_of,
 ) -> list[str]:
     """Store entries quickly; return their keys."""
     keys = [key_of(number) for number in range(first, first + count)]
@@ -130,17 +133,26 @@ def reading(
 
     def make(place: Place) -> Bench:
         cache = place.cache(**settings)
-        chosen = repeated(keys(fill(cache)), place.n)
-        method = call(cache)
-
-        def run() -> None:
-            for key in chosen:
-                method(key)
-
-        run()
-        return Bench(run, len(chosen), close=cache.close)
+        return reading_in(cache, call(cache), place.n, keys)
 
     return make
+
+
+def reading_in(
+    cache: Cache | FanoutCache,
+    method: Callable[[str], Any],
+    n: int,
+    keys: Callable[[list[str]], list[str]] = lambda keys: keys[:HOT],
+) -> Bench:
+    """Read keys of *cache* with *method*, again and again."""
+    chosen = repeated(keys(fill(cache)), n)
+
+    def run() -> None:
+        for key in chosen:
+            method(key)
+
+    run()
+    return Bench(run, len(chosen), close=cache.close)
 
 
 def absent(keys: list[str]) -> list[str]:
@@ -171,13 +183,17 @@ def cold(make_value: Callable[[int], Any]) -> Callable[[Place], Bench]:
 
 
 def memoized(place: Place) -> Bench:
-    cache = place.cache()
+    return memoized_in(place.cache(), place.n)
+
+
+def memoized_in(cache: Cache | FanoutCache, n: int) -> Bench:
+    """Call a memoized function whose results are there."""
 
     @cache.memoize()
     def area(width: int, height: int, unit: str = "mm") -> tuple[int, str]:
         return width * height, unit
 
-    arguments = [(number % HOT, 3) for number in range(place.n)]
+    arguments = [(number % HOT, 3) for number in range(n)]
 
     def run() -> None:
         for width, height in arguments:
@@ -197,23 +213,33 @@ def overwriting(
 
     def make(place: Place) -> Bench:
         cache = place.cache()
-        keys = repeated(fill(cache, make=make_value), place.n)
-        numbers = [int(key.rpartition("-")[2]) for key in keys]
-        values: list[Any] = []
-        turn = Fresh(1)
-
-        def before() -> None:
-            shift = KINDS * turn.take(1)[0]
-            values[:] = [make_value(number + shift) for number in numbers]
-
-        def run() -> None:
-            store = cache.set
-            for key, value in zip(keys, values, strict=True):
-                store(key, value, **arguments)
-
-        return Bench(run, len(keys), before=before, close=cache.close)
+        return overwriting_in(cache, cache.set, place.n, make_value, **arguments)
 
     return make
+
+
+def overwriting_in(
+    cache: Cache | FanoutCache,
+    store: Callable[..., Any],
+    n: int,
+    make_value: Callable[[int], Any] = value_of,
+    **arguments: Any,
+) -> Bench:
+    """Store under keys that *cache* has with *store*: values of the same kind."""
+    keys = repeated(fill(cache, make=make_value), n)
+    numbers = [int(key.rpartition("-")[2]) for key in keys]
+    values: list[Any] = []
+    turn = Fresh(1)
+
+    def before() -> None:
+        shift = KINDS * turn.take(1)[0]
+        values[:] = [make_value(number + shift) for number in numbers]
+
+    def run() -> None:
+        for key, value in zip(keys, values, strict=True):
+            store(key, value, **arguments)
+
+    return Bench(run, len(keys), before=before, close=cache.close)
 
 
 class Fresh:
@@ -228,20 +254,24 @@ class Fresh:
 
 
 def inserting(place: Place) -> Bench:
-    cache = place.cache()
+    return inserting_in(place.cache(), place.n)
+
+
+def inserting_in(cache: Cache | FanoutCache, n: int) -> Bench:
+    """Store keys that were never there."""
     fill(cache)
     fresh = Fresh()
     entries: list[tuple[str, Any]] = []
 
     def before() -> None:
-        entries[:] = [(key_of(number), value_of(number)) for number in fresh.take(place.n)]
+        entries[:] = [(key_of(number), value_of(number)) for number in fresh.take(n)]
 
     def run() -> None:
         store = cache.set
         for key, value in entries:
             store(key, value)
 
-    return Bench(run, place.n, before=before, close=cache.close)
+    return Bench(run, n, before=before, close=cache.close)
 
 
 def together(*, new: bool, bulk: bool) -> Callable[[Place], Bench]:
@@ -535,7 +565,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("get, hot, statistics", 2000, reading(lambda c: c.get, statistics=True), final=60),
     Row("set, full cache", 2000, crowding, final=4),
-    Row("memoize, hit", 5000, memoized, final=20),
+    Row("memoize, hit", 5000, memoized, stage=3, final=20),
     Row("set, 200 kB", 50, large(write=True), final=2),
     Row("get, 200 kB", 500, large(write=False), final=1.5),
     Row("push + pull", 1000, queueing),
@@ -545,8 +575,3 @@ ROWS: tuple[Row, ...] = (
     Row("8 writer processes", 6400, processes(8, writer_task)),
 )
 """In the order of the report. Targets: docs/benchmarks.md."""
-
-
-def row_named(name: str) -> Row:
-    """Return the row called *name*."""
-    return next(row for row in ROWS if row.name == name)

@@ -21,8 +21,9 @@ from typing import Any
 
 import environment
 import report
-from operations import ROWS, Row
+from operations import Row
 from report import NEW, OLD, Document, Measured
+from rows import ROWS
 
 HERE = Path(__file__).resolve().parent
 QUICK = {"passes": 1, "rounds": 3, "scale": 0.2}

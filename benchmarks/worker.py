@@ -22,7 +22,8 @@ import warnings
 from time import perf_counter, process_time
 from typing import Any
 
-from operations import Bench, Place, row_named
+from operations import Bench, Place
+from rows import row_named
 
 
 class Worker:

@@ -14,13 +14,20 @@ Example:
 from __future__ import annotations
 
 import importlib
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from diskcache.archive import Archive
     from diskcache.cache import Cache, CacheInfo
+    from diskcache.cache.exporting import ExportReport
+    from diskcache.cache.importing import ImportReport
+    from diskcache.codecs.registration import register, unregister
     from diskcache.deque import Deque
     from diskcache.disk import Disk
+    from diskcache.engines.base import Copied
     from diskcache.errors import (
+        ArchiveError,
         CacheCorruptError,
         CacheCorruptionWarning,
         CacheFormatError,
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
         QueueSideError,
         RateLimitError,
         ReadOnlyError,
+        RegistrationError,
         SettingError,
         StatementError,
         StringIterableWarning,
@@ -59,6 +67,8 @@ if TYPE_CHECKING:
         Timeout,
         TooLargeError,
         TransactionError,
+        UnavailableError,
+        UnavailableWarning,
         UnknownFileWarning,
         UnknownPolicyError,
         UnknownSettingWarning,
@@ -69,6 +79,7 @@ if TYPE_CHECKING:
     )
     from diskcache.fanout import FanoutCache, FanoutInfo
     from diskcache.index import Index
+    from diskcache.integrations.django import DjangoCache
     from diskcache.jsondisk import JSONDisk
     from diskcache.policy import EVICTION_POLICY
     from diskcache.recipes import (
@@ -93,14 +104,23 @@ __license__ = "Apache-2.0"
 __copyright__ = "Copyright DiskCache contributors"
 
 __all__ = [  # noqa: RUF022 - grouped by module, as they are found
+    # archive
+    "Archive",
     # cache
     "Cache",
     "CacheInfo",
+    "Copied",
+    "ExportReport",
+    "ImportReport",
+    # codecs
+    "register",
+    "unregister",
     # deque
     "Deque",
     # disk
     "Disk",
     # errors
+    "ArchiveError",
     "CacheCorruptError",
     "CacheCorruptionWarning",
     "CacheFormatError",
@@ -132,6 +152,7 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "QueueSideError",
     "RateLimitError",
     "ReadOnlyError",
+    "RegistrationError",
     "SettingError",
     "StatementError",
     "StringIterableWarning",
@@ -139,6 +160,8 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "Timeout",
     "TooLargeError",
     "TransactionError",
+    "UnavailableError",
+    "UnavailableWarning",
     "UnknownFileWarning",
     "UnknownPolicyError",
     "UnknownSettingWarning",
@@ -173,10 +196,21 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "DEFAULT_SETTINGS",
 ]
 
+# As in version 5, the name is not offered where Django is not installed.
+if PathFinder.find_spec("django") is not None:
+    __all__ += ["DjangoCache"]
+
 _HOME: Final = {
     "Cache": "cache",
     "CacheInfo": "cache",
+    "Archive": "archive",
+    "Copied": "engines.base",
+    "ExportReport": "cache.exporting",
+    "ImportReport": "cache.importing",
+    "register": "codecs.registration",
+    "unregister": "codecs.registration",
     "Deque": "deque",
+    "DjangoCache": "integrations.django",
     "Index": "index",
     "Disk": "disk",
     "FanoutCache": "fanout",
@@ -209,9 +243,15 @@ def __getattr__(name: str) -> Any:
             return importlib.import_module(f"{__name__}.{name}")
         except ImportError as exc:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {exc}") from exc
-    if name not in __all__:
+    if name not in __all__ and name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+    try:
+        module = importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+    except ImportError as exc:
+        if name in __all__:
+            raise
+        # What `hasattr` takes for an answer.
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {exc}") from exc
     value = getattr(module, name)
     # The next access finds it as an ordinary global and does not come here.
     globals()[name] = value

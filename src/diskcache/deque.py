@@ -13,6 +13,7 @@ from typing import Any, Final, Self, overload
 
 from diskcache.cache import Cache
 from diskcache.cache.line import Line
+from diskcache.cache.lossless import LosslessCopies
 from diskcache.cache.strict import sibling
 from diskcache.errors import StringIterableWarning
 from diskcache.sentinels import ENOVAL
@@ -26,7 +27,7 @@ BATCH: Final = 1000
 _END: Final = object()
 
 
-class Deque(MutableSequence[Any]):
+class Deque(LosslessCopies, MutableSequence[Any]):
     """A double-ended queue in a directory: `collections.deque` whose items stay.
 
     Items are plain data, or anything that can be pickled; what comes out is a copy. Nothing is
@@ -59,6 +60,7 @@ class Deque(MutableSequence[Any]):
     """
 
     __hash__ = None  # type: ignore[assignment]
+    _is_queue = True
 
     def __init__(
         self,

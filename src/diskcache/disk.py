@@ -6,18 +6,27 @@ value files; whatever it does not override goes the short way through `pack` and
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import threading
 from typing import Any, cast
 
-from diskcache.codecs.base import MODE_BINARY, MODE_RAW, MODE_SEALED, MODE_TEXT
+from diskcache.codecs import keys, legacy, plain
+from diskcache.codecs.base import (
+    MODE_BINARY,
+    MODE_DATA,
+    MODE_PICKLE,
+    MODE_RAW,
+    MODE_SEALED,
+    MODE_TEXT,
+)
 from diskcache.codecs.keys import shard_hash
 from diskcache.codecs.sealing import refuse_unsealed
 from diskcache.codecs.signing import Keyring, Signer
-from diskcache.codecs.values import ValueCodec
+from diskcache.codecs.values import BARE_KEY, ValueCodec
 from diskcache.entry import DAMAGED, GUARD, DbValue, EncodedKey, Payload, Row, Staged
-from diskcache.errors import CodecError, SettingError
+from diskcache.errors import CodecError, NotPlainError, SettingError
 from diskcache.files import ValueFiles, is_safe, new_name
 from diskcache.sentinels import UNKNOWN
 
@@ -64,7 +73,7 @@ class Disk:
         """Use the codec and the files of a cache. The cache calls this once."""
         self._codec = codec
         self._files = files
-        self._encode = codec.encode_protected if codec.is_sealing else codec.encode
+        self._encode = codec.encoder
         self._decode = codec.decode
 
     # -- The way of the library --
@@ -254,6 +263,63 @@ class Disk:
         """Return a number from 0 to 2**32 - 1 for *key*, the same in every process."""
         db_key, raw = self.put(key)
         return shard_hash(as_native(db_key), int(raw))  # type: ignore[arg-type]
+
+    # -- Entries of version 5 --
+
+    def upgrade_key(self, key: Any, raw: int) -> tuple[Any, int]:
+        """Return what `put` stores for a key that version 5 stored as *key* and *raw*.
+
+        A subclass whose `put` makes other bytes than it did with version 5 overrides this; one that
+        pickles keys itself need not.
+
+        Args:
+            key: The database key.
+            raw: 1 for a native key, 0 for a pickle of version 5 or bytes of a subclass.
+        """
+        if key is None:
+            # Version 5 stored NaN so.
+            return keys.encode_key(float("nan"))
+        if raw or type(key) is not bytes or self._pickles_keys:
+            return key, raw
+        try:
+            return keys.encode_key(legacy.loads(key))
+        except (legacy.ForeignPickleError, NotPlainError):
+            return BARE_KEY + key, 0
+        except CodecError:
+            return (BARE_KEY + key if legacy.is_pickle(key) else key), raw
+
+    @functools.cached_property
+    def _pickles_keys(self) -> bool:
+        """Whether a subclass pickles keys itself, so that they stay what they are."""
+        if type(self).put is Disk.put:
+            return False
+        try:
+            made, raw = self.put(("a", 1))
+        except (TypeError, ValueError):
+            return False
+        return not raw and legacy.is_pickle(bytes(as_native(made)))  # type: ignore[arg-type]
+
+    def upgrade_value(self, mode: int, filename: str | None, value: Any) -> tuple[int, Any]:
+        """Return mode and database value for a value of version 5.
+
+        What a subclass stores in ways of its own is left as it is.
+
+        Args:
+            mode: Its mode.
+            filename: Name of its file, or None.
+            value: The database value; None for a value in a file.
+        """
+        if type(self).store is not Disk.store or type(self).fetch is not Disk.fetch:
+            return mode, value
+        if mode == MODE_RAW and value is None and filename is None:
+            # Version 5 stored NaN so.
+            return MODE_DATA, plain.dumps(float("nan"))
+        if mode == MODE_PICKLE and type(value) is bytes:
+            try:
+                return MODE_DATA, plain.dumps(legacy.loads(value))
+            except (CodecError, NotPlainError):
+                return mode, value
+        return mode, value
 
 
 def writer_name(disk: type[Disk]) -> str:

@@ -78,6 +78,17 @@ class CodecError(DiskCacheError, ValueError):
     """Stored bytes cannot be decoded: they are damaged, forged, or of a class that is gone."""
 
 
+class UnavailableError(CodecError):
+    """An entry cannot be decoded in this process: a type is not registered, or an extra missing.
+
+    The entry is sound, and another process may well read it.
+    """
+
+
+class ArchiveError(DiskCacheError, ValueError):
+    """An archive is damaged, truncated, or not one; what was read before it stays imported."""
+
+
 class UntrustedPickleError(DiskCacheError, pickle.UnpicklingError):
     """A stored pickle has no valid signature and was not loaded.
 
@@ -95,6 +106,10 @@ class UntrustedPickleError(DiskCacheError, pickle.UnpicklingError):
 
 class NotPlainError(DiskCacheError, TypeError):
     """A value or key is not plain data and may not be pickled here."""
+
+
+class RegistrationError(DiskCacheError, TypeError, ValueError):
+    """A type cannot be registered: it is none, is known already, or its name is taken."""
 
 
 class PickleKeyError(DiskCacheError, pickle.PicklingError):
@@ -230,6 +245,10 @@ class StringIterableWarning(DiskCacheWarning):
 
 class UntrustedPickleWarning(DiskCacheWarning):
     """An entry is a pickle without a valid signature and was treated as missing."""
+
+
+class UnavailableWarning(DiskCacheWarning):
+    """An entry needs a registered type or an extra that is not here, and was treated as missing."""
 
 
 class UnsafePickleWarning(DiskCacheWarning):

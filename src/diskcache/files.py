@@ -30,12 +30,14 @@ BLOCK: Final = 2**22
 TEMPORARY: Final = "tmp"
 LOCKS: Final = "locks"
 """Folder of the processes that hold locks; see `diskcache.recipes.liveness`."""
+KEPT: Final = "cache.db.5"
+"""Copy of the database of version 5, where it is kept; see `diskcache.engines.sqlite.upgrade`."""
 OWN_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 TEMPORARY_NAME: Final = re.compile(TEMPORARY + r"/[0-9a-f]{32}\.tmp")
 SAFE_PART: Final = re.compile(r"(?!\.{1,2}\Z)[^/\\\0]{1,255}")
 RESERVED: Final = frozenset(
     {"cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal", "control", TEMPORARY, LOCKS}
-    | {"gate.lock", "users.lock"}
+    | {"gate.lock", "users.lock", KEPT}
 )
 DATABASES: Final = frozenset(name for name in RESERVED if name.startswith("cache.db"))
 TRIES: Final = 10
@@ -71,7 +73,7 @@ def _split(name: str) -> tuple[list[str], str]:
     Raises:
         OSError: It could lead outside the directory.
     """
-    parts = name.split("/")
+    parts = name.split("/") if type(name) is str else [""]
     if not all(map(SAFE_PART.fullmatch, parts)):
         raise OSError(errno.EINVAL, "name leads outside the cache directory", name)
     return parts[:-1], parts[-1]
@@ -179,6 +181,33 @@ class ValueFiles:
             else:
                 return
 
+    def adopt(self, name: str, source: ValueFiles) -> None:
+        """Have a file of another directory here too, under the same name.
+
+        It is linked, or copied where that cannot be. Call it only with the write lock held.
+
+        Raises:
+            OSError: It is not there, or cannot be made here.
+        """
+        folders, last = _split(name)
+        with source._folder(folders) as old, self._folder(folders, make=True) as new:
+            try:
+                os.link(
+                    old.path(last),
+                    new.path(last),
+                    src_dir_fd=old.fd,
+                    dst_dir_fd=new.fd,
+                    follow_symlinks=False,
+                )
+            except FileExistsError:
+                return
+            except OSError:
+                pass
+            else:
+                return
+        with source.open(name) as file:
+            self.publish(self.stage_stream(file.read, name))
+
     def discard(self, staged: Staged | None) -> None:
         """Remove a staged file that will not be published."""
         if staged is not None:
@@ -245,6 +274,13 @@ class ValueFiles:
         if checksum is not None and zlib.crc32(data) != checksum:
             raise OSError(errno.EIO, "value file is damaged", name)
         return data
+
+    def exists(self, name: str) -> bool:
+        """Tell whether a value file is there."""
+        with suppress(OSError):
+            os.close(self._open(name))
+            return True
+        return False
 
     def _open(self, name: str) -> int:
         folders, last = _split(name)

@@ -104,6 +104,22 @@ def allocate(descriptor: int, size: int) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def has_blocks(descriptor: int, size: int) -> bool:
+    """Tell whether all of an open file exists on the disk, making what does not.
+
+    A copy may have holes, and to write into one through a mapping kills the process when the disk
+    is full.
+    """
+    allocated: int | None = getattr(os.fstat(descriptor), "st_blocks", None)
+    if allocated is None or allocated * 512 >= size or not hasattr(os, "posix_fallocate"):
+        return True
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError:
+        return False
+    return True
+
+
 def open_file(path: str, flags: int, mode: int = 0o600, dir_fd: int | None = None) -> int:
     """Open a regular file, not through a symbolic link, irrespective of the umask.
 

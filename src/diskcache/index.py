@@ -20,11 +20,13 @@ from itertools import chain, zip_longest
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from diskcache.cache import Cache
+from diskcache.cache.lossless import LosslessCopies
 from diskcache.cache.queues import check_queue
 from diskcache.cache.strict import StrictAccess, sibling
 from diskcache.entry import EncodedKey, Listed, Order, Row
 from diskcache.memoizing import Memoized, check_name, memoized
-from diskcache.sentinels import ENOVAL
+from diskcache.memory.tier import DIRECT
+from diskcache.sentinels import ENOVAL, UNKNOWN
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +34,7 @@ R = TypeVar("R")
 _END: Final = object()
 
 
-class Index(MutableMapping[Any, Any]):
+class Index(LosslessCopies, MutableMapping[Any, Any]):
     """A mapping in a directory: a dict whose entries stay, in the order in which they were added.
 
     Keys and values are plain data, or anything that can be pickled; what comes out is a copy, so
@@ -117,6 +119,7 @@ class Index(MutableMapping[Any, Any]):
         self._cache = cache
         self._access = StrictAccess(cache)
         self._engine = self._access.engine
+        self._hit = self._access.hit
 
     # -- What it is --
 
@@ -152,7 +155,9 @@ class Index(MutableMapping[Any, Any]):
             UntrustedPickleError: It may not be loaded; it stays.
             CodecError: It is damaged; it stays.
         """
-        value = self._access.get(key)
+        value = self._hit(key) if type(key) in DIRECT else UNKNOWN
+        if value is UNKNOWN:
+            value = self._access.get(key)
         if value is ENOVAL:
             raise KeyError(key)
         return value
@@ -172,8 +177,7 @@ class Index(MutableMapping[Any, Any]):
 
         Cost: one point read; never a lock.
         """
-        access = self._access
-        return self._engine.contains(access.encode_key(key), access.now())
+        return key in self._cache
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Store *value* under *key*; a key that is there keeps its place.

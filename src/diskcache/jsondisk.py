@@ -16,6 +16,10 @@ from diskcache.sentinels import UNKNOWN
 
 _PACKED: Final = MODE_JSON | ZLIB
 _NATIVE_KEYS: Final = frozenset({int, str})
+LONGEST_KEY: Final = 2**20
+"""Bytes of a key of version 5 beyond which nobody looks into it."""
+_PEEK: Final = 256
+_JSON_STARTS: Final = frozenset(bytes((byte,)) for byte in b'[{"-0123456789tfnNI')
 
 
 class JSONDisk(Disk):
@@ -86,3 +90,51 @@ class JSONDisk(Disk):
             return load_json(zlib.decompress(data))
         except (TypeError, zlib.error) as exc:
             raise CodecError(f"cannot decompress JSON text: {exc}") from exc
+
+    def upgrade_key(self, key: Any, raw: int) -> tuple[Any, int]:
+        """Return what `put` stores for a key of version 5, which was compressed JSON text."""
+        if not raw or type(key) is not bytes:
+            return key, raw
+        try:
+            db_key, is_native_key = self.put(load_json(unpacked(key, LONGEST_KEY)))
+        except (CodecError, zlib.error, EOFError):
+            return key, raw
+        return db_key, int(is_native_key)
+
+    def upgrade_value(self, mode: int, filename: str | None, value: Any) -> tuple[int, Any]:
+        """Return mode and value for a value of version 5, which was compressed JSON text.
+
+        What does not begin like that was stored with `read=True`.
+        """
+        try:
+            if mode == MODE_RAW and type(value) is bytes and filename is None:
+                return (_PACKED if _is_packed(value) else mode), value
+            if mode == MODE_BINARY and filename is not None:
+                with self._files.open(filename) as file:
+                    return (_PACKED if _is_packed(file.read(_PEEK)) else mode), value
+        except OSError:
+            pass
+        return mode, value
+
+
+def _is_packed(data: bytes) -> bool:
+    """Tell whether bytes begin as compressed JSON text does."""
+    try:
+        text = zlib.decompressobj().decompress(data[:_PEEK], _PEEK)
+    except zlib.error:
+        return False
+    return text[:1] in _JSON_STARTS
+
+
+def unpacked(data: bytes, most: int) -> bytes:
+    """Return decompressed bytes.
+
+    Raises:
+        zlib.error: They are not compressed.
+        EOFError: There are more than *most*, or something is missing.
+    """
+    stream = zlib.decompressobj()
+    text = stream.decompress(data, most)
+    if not stream.eof:
+        raise EOFError
+    return text

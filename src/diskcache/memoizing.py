@@ -128,11 +128,11 @@ def memoized(
     @functools.wraps(func)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         key = make_key(args, kwargs)
-        result = load(key)
+        result: R = load(key)
         if result is ENOVAL:
             result = func(*args, **kwargs)
             save(key, result)
-        return cast("R", result)
+        return result
 
     wrapper.__cache_key__ = cache_key  # type: ignore[attr-defined]
     return cast("Memoized[P, R]", wrapper)

@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 
 from diskcache.codecs.base import MODE_JSON, MODE_RAW, MODE_USER, MODE_USERTEXT, Native
 from diskcache.codecs.keys import is_native
-from diskcache.codecs.values import ValueCodec
+from diskcache.codecs.values import ValueCodec, as_text
 from diskcache.entry import EncodedKey
-from diskcache.errors import CodecError, SettingError
+from diskcache.errors import SettingError
 
 _NUMBERS: Final = frozenset({int, float})
 
@@ -103,15 +103,8 @@ class UserCodec(ValueCodec):
         if mode == MODE_USER:
             return self._loads(data)
         if mode == MODE_USERTEXT:
-            return self._loads(_as_text(data))
+            return self._loads(as_text(data))
         return super().decode(mode, data, key)
-
-
-def _as_text(data: Native) -> str:
-    try:
-        return data.decode() if isinstance(data, bytes) else cast("str", data)
-    except UnicodeDecodeError as exc:
-        raise CodecError(f"cannot decode serialized text: {exc}") from exc
 
 
 def checked(serializer: Any) -> Any:

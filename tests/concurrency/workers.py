@@ -98,3 +98,20 @@ def store_hastily(directory: Path, name: int, entries: int) -> tuple[list[int], 
             if cache.set((name, number), bytes([number % 256]) * (LARGE if number % 10 == 0 else 5))
         ]
         return stored, cache.info().refused
+
+
+def churn(directory: Path, name: int, seconds: float) -> int:
+    """Write pairs that belong together until time is up; return how many."""
+    until = time.monotonic() + seconds
+    number = 0
+    with Cache(directory) as cache:
+        while time.monotonic() < until:
+            number += 1
+            with cache.transact(retry=True):
+                cache[name, "large"] = number.to_bytes(4, "big") * (LARGE // 4 + name)
+                cache[name, "small"] = number
+            if number % 5 == 0:
+                cache.delete((name, "gone"), retry=True)
+            elif number % 5 == 1:
+                cache.set((name, "gone"), b"g" * LARGE, retry=True)
+    return number

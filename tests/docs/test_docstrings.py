@@ -43,12 +43,22 @@ def fanout(directory):
         yield cache
 
 
+@pytest.fixture
+def django(directory):
+    """What `cache` is in the examples of `DjangoCache`."""
+    cache = diskcache.DjangoCache(directory, {})
+    yield cache
+    cache.close()
+
+
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
 def test_example_prints_what_it_shows(example, request, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    is_fanout = example.name.startswith("diskcache.fanout")
-    cache = request.getfixturevalue("fanout" if is_fanout else "cache")
+    package = ".".join(example.name.split(".")[:2])
+    kinds = {"diskcache.fanout": "fanout", "diskcache.integrations": "django"}
+    kind = kinds.get(package, "cache")
+    cache = request.getfixturevalue(kind)
     report = []
     runner = doctest.DocTestRunner(verbose=False, optionflags=FLAGS)
     example.globs = {**example.globs, "cache": cache}

@@ -90,8 +90,9 @@ def exercised(directory: str) -> list[str]:
 def decoded(data: bytes) -> list[str]:
     """Give bytes to everything that decodes bytes; return what no contract allows."""
     codec = ValueCodec(signer=Signer(Keyring(hostile.SECRET), bytes(16)))
+    modes = [mode | packed for packed in (0, 16, 32, 48) for mode in range(2, 16)]
     decoders: dict[str, Callable[[], Any]] = {
-        **{f"mode {mode}": lambda m=mode: codec.decode(m, data, b"k") for mode in range(2, 16)},
+        **{f"mode {mode}": lambda m=mode: codec.decode(m, data, b"k") for mode in modes},
         "key": lambda: codec.decode_key(data, 0),
         "json": lambda: load_json(data),
         "text": lambda: codec.decode(5, data.decode("latin-1"), b"k"),

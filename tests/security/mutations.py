@@ -70,6 +70,11 @@ def make_template(directory: Path) -> Path:
         lock = Lock(cache, "lock", expire=0.001)
         lock.acquire()
         assert cache.get("k") == 1
+    options = {"compress": "zlib", "compress_min": 100, "disk_min_file_size": 200}
+    with Cache(directory, secret=hostile.SECRET, **options) as cache:
+        cache["packed"] = "text " * 100
+        cache["packed plain data"] = list(range(500))
+        cache["packed object"] = [Thing(), "x" * 300]
     return directory
 
 

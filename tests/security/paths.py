@@ -7,10 +7,13 @@ an attacker planted. Its name is that of the method, and what else there is to s
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import io
+import os
 import pickle
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +22,7 @@ from diskcache import Cache, Deque, FanoutCache, Index
 from diskcache.cli.main import build_parser, main
 from diskcache.codecs.keys import encode_key
 from diskcache.keys import QUEUE_START, queue_key
+from tests.security import hostile
 
 KEY = "k"
 PREFIX = "q"
@@ -79,10 +83,35 @@ def closing(thing: Any, use: Case) -> Any:
         )
 
 
+def backed_up(cache: Any) -> Any:
+    """Copy the directory of a cache, or of what is built on one, and read from the copy."""
+    kind = FanoutCache if isinstance(cache, FanoutCache) else Cache
+    with tempfile.TemporaryDirectory() as folder:
+        cache.backup(os.path.join(folder, "copy"))
+        other = kind(os.path.join(folder, "copy"), secret=hostile.SECRET)
+        return closing(other, lambda it: [it.get(KEY), it.check()])
+
+
+def exported(cache: Any) -> bytes:
+    """Return an archive of a cache."""
+    stream = io.BytesIO()
+    cache.export(stream)
+    return stream.getvalue()
+
+
+def moved(cache: Any) -> Any:
+    """Write an archive, and read from a cache that it was imported into."""
+    with tempfile.TemporaryDirectory() as folder:
+        other = Cache(folder, secret=hostile.SECRET)
+        archive = io.BytesIO(exported(cache))
+        return closing(other, lambda it: [it.import_from(archive), it.get(KEY)])
+
+
 READING: dict[str, Case] = {
     "get": lambda c: c.get(KEY),
     "get: all": lambda c: c.get(KEY, expire_time=True, tag=True),
     "get: file": lambda c: close(c.get(KEY, read=True)),
+    "get: from memory": lambda c: [c.get(KEY) for _ in range(4)],
     "read": lambda c: close(c.read(KEY)),
     "__getitem__": lambda c: c[KEY],
     "__contains__": lambda c: KEY in c,
@@ -120,7 +149,11 @@ READING: dict[str, Case] = {
     "check": lambda c: c.check(),
     "reset: read": lambda c: [c.reset(name) for name in (*diskcache.DEFAULT_SETTINGS, "count")],
     "__getattr__": lambda c: list(getattr(c, "_sql", list)("SELECT * FROM Cache")),
+    "backup": backed_up,
+    "export": moved,
+    "export: no pickles": lambda c: c.export(io.BytesIO(), pickles=False),
     "close": lambda c: c.close(),
+    "close: everywhere": lambda c: c.close(everywhere=True),
 }
 """Methods of caches that leave the entries there."""
 
@@ -152,6 +185,7 @@ CHANGING: dict[str, Case] = {
     "clear": lambda c: c.clear(),
     "check: fix": lambda c: c.check(fix=True),
     "stats: reset": lambda c: c.stats(reset=True),
+    "import_from": lambda c: c.import_from(io.BytesIO(exported(c))),
     "create_tag_index": lambda c: c.create_tag_index(),
     "drop_tag_index": lambda c: c.drop_tag_index(),
 }
@@ -223,6 +257,14 @@ DEQUE: dict[str, Case] = {
     "remove": lambda d: d.remove("x"),
     "count": lambda d: d.count("x"),
     "index": lambda d: d.index("x"),
+    "backup": backed_up,
+    "export": exported,
+    "import_from": lambda d: [
+        archive := io.BytesIO(exported(d)),
+        d.clear(),
+        d.import_from(archive),
+        list(d),
+    ],
     "rotate": lambda d: d.rotate(),
     "rotate: back": lambda d: d.rotate(-1),
     "reverse": lambda d: d.reverse(),
@@ -277,6 +319,9 @@ INDEX: dict[str, Case] = {
     "pull: prefix": lambda i: i.pull(PREFIX, side="back"),
     "update": lambda i: i.update({KEY: 1}),
     "memoize": lambda i: memoized(i)(1),
+    "backup": backed_up,
+    "export": exported,
+    "import_from": lambda i: i.import_from(io.BytesIO(exported(i))),
     "fromcache": lambda i: dict(Index.fromcache(i.cache)),
     "fromkeys": lambda i: closing(type(i).fromkeys([1]), list),
     "transact": lambda i: i.transact().__class__,
@@ -311,6 +356,28 @@ def command(*arguments: str) -> Case:
     return lambda directory: main([name, str(directory), *rest])
 
 
+def copying(name: str, *more: str) -> Case:
+    """Return the case of a command that makes a copy, which is read then."""
+
+    def copied(directory: Any) -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            target = os.path.join(folder, "copy")
+            made = main([name, str(directory), target, *more])
+            if name == "export":
+                made = main(["import", target, os.path.join(folder, "cache")])
+                target = os.path.join(folder, "cache")
+            return made, main(["get", target, KEY])
+
+    return copied
+
+
+def imported(directory: Any) -> Any:
+    """Write an archive, and read it into where it came from."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = os.path.join(folder, "archive")
+        return main(["export", str(directory), archive]), main(["import", archive, str(directory)])
+
+
 CLI: dict[str, Case] = {
     "info": command("info"),
     "info: json": command("info", "--json"),
@@ -320,6 +387,12 @@ CLI: dict[str, Case] = {
     "get: raw": command("get", KEY, "--raw"),
     "get: json": command("get", KEY, "--json"),
     "get: literal": command("get", repr(MEMO), "--type", "literal"),
+    "backup": copying("backup"),
+    "export": copying("export"),
+    "export: no pickles": copying("export", "--no-pickles"),
+    "import": imported,
+    "migrate: dry run": command("migrate", "--dry-run"),
+    "migrate": command("migrate"),
     "check": command("check"),
     "check: fix": command("check", "--fix"),
     "set": command("set", KEY, "value"),
@@ -330,16 +403,84 @@ CLI: dict[str, Case] = {
     "clear": command("clear", "--yes"),
 }
 
+DJANGO: dict[str, Case] = {
+    "get": lambda c: c.get(KEY),
+    "get: all": lambda c: c.get(KEY, expire_time=True, tag=True),
+    "get: file": lambda c: close(c.get(KEY, read=True)),
+    "get: from memory": lambda c: [c.get(KEY) for _ in range(4)],
+    "read": lambda c: close(c.read(KEY)),
+    "get_many": lambda c: c.get_many([KEY, "missing"]),
+    "has_key": lambda c: c.has_key(KEY),
+    "__contains__": lambda c: KEY in c,
+    "__getattr__": lambda c: c.nonsense,
+    "__repr__": repr,
+    "__reduce__": lambda c: pickle.loads(pickle.dumps(c)).get(KEY),
+    "memoize": lambda c: memoized(c)(1),
+    "get_backend_timeout": lambda c: c.get_backend_timeout(),
+    "make_key": lambda c: c.make_key(KEY),
+    "make_and_validate_key": lambda c: c.make_and_validate_key(KEY),
+    "validate_key": lambda c: c.validate_key(KEY),
+    "info": lambda c: c.info(),
+    "stats": lambda c: c.stats(),
+    "cache": lambda c: c.cache("part").get(KEY),
+    "deque": lambda c: list(c.deque("part")),
+    "index": lambda c: dict(c.index("part")),
+    "create_tag_index": lambda c: c.create_tag_index(),
+    "drop_tag_index": lambda c: c.drop_tag_index(),
+    "touch": lambda c: c.touch(KEY, 5),
+    "add": lambda c: c.add(KEY, 1),
+    "get_or_set": lambda c: c.get_or_set(KEY, 1),
+    "incr": lambda c: c.incr(KEY),
+    "decr": lambda c: c.decr(KEY, default=None),
+    "incr_version": lambda c: c.incr_version(KEY),
+    "decr_version": lambda c: c.decr_version(KEY),
+    "expire": lambda c: c.expire(),
+    "cull": lambda c: c.cull(),
+    "pop": lambda c: c.pop(KEY, expire_time=True, tag=True),
+    "set": lambda c: c.set(KEY, 1, 10, tag="t"),
+    "set_many": lambda c: c.set_many({KEY: 1, "new": bytes(40_000)}),
+    "delete": lambda c: c.delete(KEY),
+    "delete_many": lambda c: c.delete_many([KEY, "missing"]),
+    "evict": lambda c: c.evict(TAG),
+    "close": lambda c: c.close(),
+    "clear": lambda c: c.clear(),
+}
+"""Methods of `DjangoCache`; the asynchronous ones are taken through `OffLoop`."""
+
+
+class OffLoop:
+    """A cache object whose methods run their asynchronous counterparts."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        counterpart = getattr(self._cache, f"a{name}", None)
+        if counterpart is None:
+            return getattr(self._cache, name)
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            async def run() -> Any:
+                return await counterpart(*args, **kwargs)
+
+            return asyncio.run(run())
+
+        return method
+
+
 NO_CASE = {"__init__", "demo", "bench"}
 """Making an object is the beginning of every case; the others make their own directories."""
 
 
-def methods(kind: type) -> set[str]:
-    """Return the public methods of a class, those with two underscores included."""
+def methods(kind: type, *packages: str) -> set[str]:
+    """Return the public methods of a class, those with two underscores included.
+
+    Those that it has of classes in other *packages* are included too.
+    """
     return {
         name
         for owner in kind.__mro__
-        if owner.__module__.startswith("diskcache")
+        if owner.__module__.startswith(("diskcache", *packages))
         for name, member in vars(owner).items()
         if inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod))
         if not name.startswith("_") or name.endswith("__")

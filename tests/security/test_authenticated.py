@@ -23,6 +23,10 @@ from diskcache import (
     UntrustedPickleWarning,
     json_serializer,
 )
+from diskcache.archive import ENTRIES, HEADER, SOURCE, TRAILER, ArchiveWriter
+from diskcache.codecs import plain
+from diskcache.codecs.compression import Packer
+from diskcache.memory.tier import Tier
 from tests.security import hostile, paths
 from tests.security.mutations import Thing
 
@@ -85,11 +89,16 @@ def test_every_row_is_signed(directory):
         {"mode": 5, "value": b"\x05"},
         {"mode": 5 | 64, "value": b"\x05"},
         {"mode": 6, "value": "5"},
+        {"mode": 4, "value": pickle.dumps(5, 2)},
+        {"mode": 4, "value": pickle.dumps([5], 5)},
+        {"mode": 3 | 16, "value": Packer("zlib").pack(b"text " * 500)[1]},
+        {"mode": 5 | 16, "value": Packer("zlib").pack(plain.dumps(["text " * 500]))[1]},
+        {"mode": 9 | 16, "value": Packer("zlib").pack(b"text " * 500)[1]},
         {"mode": 9, "value": b"\x01" + bytes(30)},
         {"mode": 9, "value": b"\x01i" + bytes(8)},
         {"mode": 9, "value": 5},
     ],
-    ids=str,
+    ids=lambda row: f"{row['mode']}, {str(row['value'])[:20]}",
 )
 def test_planted_value_is_missing_for_every_reader(directory, row):
     Cache(directory, **OPTIONS).close()
@@ -97,7 +106,7 @@ def test_planted_value_is_missing_for_every_reader(directory, row):
         hostile.insert(directory, key=key, raw=raw, **row)
     with warnings.catch_warnings(), Cache(directory, **OPTIONS) as cache:
         warnings.simplefilter("ignore")
-        assert cache.get(paths.KEY) is None
+        assert [cache.get(paths.KEY) for _ in range(4)] == [None] * 4
         assert cache.get_many([paths.KEY]) == {}
         assert list(cache.items()) == []
         assert cache.pop(paths.KEY) is None
@@ -197,3 +206,109 @@ def test_no_key_to_sign_with_is_an_error_that_says_what_to_do(directory, monkeyp
         pytest.raises(PickleKeyError, match=r"authenticate='all'.*DISKCACHE_SECRET"),
     ):
         cache["k"] = 1
+
+
+def test_compressed_values_are_signed_as_they_are_compressed(directory):
+    options = {"compress": "zlib", "compress_min": 100, **OPTIONS}
+    values = ["text " * 100, b"bytes" * 100, list(range(500)), [Thing(), "x" * 900], "short"]
+    with Cache(directory, **options) as cache:
+        for number, value in enumerate(values):
+            cache[number] = value
+        rows = cache._engine._link().execute("SELECT mode, length(value) FROM Cache").fetchall()
+    with Cache(directory, **OPTIONS) as cache:
+        found = [cache[number] for number in range(len(values))]
+
+    assert found[:3] + found[4:] == values[:3] + values[4:]
+    assert type(found[3][0]) is Thing
+    assert [mode for mode, _ in rows] == [9, 9, 9, 4 | 16, 9]
+    assert all(length < 1600 for _, length in rows)
+
+
+def test_values_from_memory_are_not_shared_with_a_cache_that_believes_more(directory):
+    Cache(directory, **OPTIONS).close()
+    hostile.insert(directory, value="planted")
+    hostile.insert(directory, key="plain", mode=5, value=plain.dumps(["planted"]))
+    with (
+        Cache(directory, secret=hostile.SECRET) as believing,
+        Cache(directory, **OPTIONS) as cache,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        for _ in range(4):
+            assert believing["k"] == "planted"
+            assert believing["plain"] == ["planted"]
+        for _ in range(4):
+            assert cache.get("k") is None
+            assert cache.get("plain") is None
+            assert "plain" in cache
+            assert cache.get("plain") is None
+
+
+@pytest.mark.parametrize("value", [["a", "list"], Thing(), "text"], ids=repr)
+def test_what_memory_keeps_was_verified_or_is_at_each_hit(directory, value, monkeypatch):
+    kept = []
+    keep = Tier.keep
+    monkeypatch.setattr(Tier, "keep", lambda self, *args: (kept.append(args), keep(self, *args)))
+    with Cache(directory, **OPTIONS) as cache:
+        cache["k"] = value
+        for _ in range(4):
+            assert type(cache["k"]) is type(value)
+        verified = []
+        verify = cache._codec._signer.verify
+        cache._codec._signer.verify = lambda *args: (verified.append(args), verify(*args))[1]
+        for _ in range(4):
+            assert type(cache["k"]) is type(value)
+
+    assert len(kept) > 0
+    assert len(verified) == (0 if value == "text" else 4)
+
+
+def test_signed_values_are_signed_anew_when_they_are_imported(tmp_path):
+    stream = io.BytesIO()
+    with Cache(tmp_path / "cache", disk_min_file_size=10_000, **OPTIONS) as cache:
+        for number, value in enumerate([*VALUES, Thing()]):
+            cache[number] = value
+        cache.export(stream)
+    stream.seek(0)
+    with Cache(tmp_path / "copy", **OPTIONS) as copy:
+        report = copy.import_from(stream)
+        assert (report.entries, report.skipped) == (len(VALUES) + 1, 0)
+        assert [copy[number] for number in range(len(VALUES))] == VALUES
+        assert type(copy[len(VALUES)]) is Thing
+        assert copy.backup(tmp_path / "backup").entries == len(VALUES) + 1
+    stream.seek(0)
+    with Cache(tmp_path / "other", authenticate="all", secret=b"o" * 32) as other:
+        report = other.import_from(stream)
+        assert (report.entries, report.skipped) == (0, len(VALUES) + 1)
+    with Cache(tmp_path / "backup", **OPTIONS) as backup:
+        assert [backup[number] for number in range(len(VALUES))] == VALUES
+
+
+def test_unsigned_values_of_an_archive_are_left_out(tmp_path):
+    stream = io.BytesIO()
+    with Cache(tmp_path / "cache", secret=hostile.SECRET, disk_min_file_size=10_000) as cache:
+        cache["k"], cache["plain"], cache["file"] = 1, [1], bytes(20_000)
+        cache.export(stream)
+    stream.seek(0)
+    with Cache(tmp_path / "copy", **OPTIONS) as copy:
+        report = copy.import_from(stream)
+        assert (report.entries, report.skipped) == (0, 3)
+        assert len(copy) == 0
+
+
+def test_sealed_value_of_an_archive_cannot_change_its_key(tmp_path):
+    with Cache(tmp_path / "cache", **OPTIONS) as cache:
+        cache["k"] = "v"
+        cache_id = cache._engine.cache_id
+        mode, value = cache._engine._link().execute("SELECT mode, value FROM Cache").get
+    stream = io.BytesIO()
+    writer = ArchiveWriter(stream.write)
+    header = {"id": bytes(16), "shards": 0, "settings": {}, "writer": ""}
+    writer.put(HEADER, {**header, "created": 1.0, "version": "6"})
+    writer.put(SOURCE, {"cache_id": cache_id})
+    writer.put(ENTRIES, [("other", 1, mode, value, None, None), ("k", 1, mode, value, None, None)])
+    writer.put(TRAILER, {"entries": 2})
+    stream.seek(0)
+    with Cache(tmp_path / "copy", **OPTIONS) as copy:
+        assert copy.import_from(stream).skipped == 1
+        assert list(copy.items()) == [("k", "v")]

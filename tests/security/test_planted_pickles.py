@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
 import shutil
@@ -12,13 +13,15 @@ import pytest
 
 import diskcache
 from diskcache import Cache, Deque, FanoutCache, Index, JSONDisk, UntrustedPickleError
+from diskcache.archive import ENTRIES, HEADER, SOURCE, TRAILER, ArchiveWriter
 from diskcache.sentinels import ENOVAL
 from tests.security import hostile, paths
 
 FORMS = {
     **dict.fromkeys(hostile.payloads(Path("marker")), (4, False)),
-    **{f"mode {mode}": (mode, False) for mode in range(-1, 20)},
-    **{f"file of mode {mode}": (mode, True) for mode in range(1, 16)},
+    **{f"mode {mode}": (mode, False) for mode in (*range(-1, 12), 15)},
+    **{f"file of mode {mode}": (mode, True) for mode in (*range(1, 11), 20)},
+    **{f"packed mode {mode}": (mode, False) for mode in (17, 20, 21, 23, 25, 36, 37, 52)},
     "guard": (4 | 64, False),
     "guard of plain data": (5 | 64, False),
     "huge mode": (2**62, False),
@@ -217,6 +220,41 @@ def test_tag_setting_and_state_are_not_loaded(tmp_path, marker):
             run({**paths.READING, **paths.CHANGING}, cache)
 
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", [Cache, FanoutCache, Index], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "form", ["protocol 2", "with a signature of ones", "of a key", "compressed"]
+)
+def test_pickle_in_an_archive_is_not_loaded(tmp_path, marker, kind, form):
+    data = hostile.payloads(marker)[form]
+    for number, mode in enumerate((4, 4 | 16, 4 | 32, 5, 7)):
+        stream = archive_of(
+            [(paths.KEY, 1, mode, data, None, paths.TAG), (data, 0, 1, "v", None, None)]
+        )
+        cache = (Cache if kind is Index else kind)(
+            tmp_path / f"cache {number}", secret=hostile.SECRET
+        )
+        thing = Index.fromcache(cache) if kind is Index else cache
+        hostile.attempt(lambda thing=thing, stream=stream: thing.import_from(stream))
+        for read in (list, lambda it: it.get(paths.KEY), lambda it: list(it.items())):
+            hostile.attempt(lambda read=read, cache=cache: read(cache))
+        cache.close()
+
+    assert not marker.exists()
+
+
+def archive_of(rows):
+    """Return an archive as an attacker writes it: all digests are right."""
+    stream = io.BytesIO()
+    writer = ArchiveWriter(stream.write)
+    header = {"id": bytes(16), "shards": 0, "settings": {}, "writer": ""}
+    writer.put(HEADER, {**header, "created": 1.0, "version": "6"})
+    writer.put(SOURCE, {"cache_id": bytes(16)})
+    writer.put(ENTRIES, rows)
+    writer.put(TRAILER, {"entries": len(rows)})
+    stream.seek(0)
+    return stream
 
 
 @pytest.mark.parametrize("take", [Cache.pull, Cache.peek, Cache.peekitem])

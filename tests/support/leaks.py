@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-KNOWN = {"cache.db", "control", "gate.lock", "users.lock", "locks/fence"}
+KNOWN = {"cache.db", "cache.db.5", "control", "gate.lock", "users.lock", "locks/fence"}
 VALUE_FILE = re.compile(r"([0-9]{3}/)?[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 
 

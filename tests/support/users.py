@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pickle
 import shutil
@@ -29,6 +30,8 @@ def as_user(uid: int, function: Callable[[], Any], gid: int | None = None) -> An
     Raises:
         AssertionError: It raised something.
     """
+    # Another user may not be able to read where Python keeps it.
+    codecs.lookup("ascii")
     reader, writer = os.pipe()
     child = os.fork()
     if not child:

@@ -29,6 +29,19 @@ SQLITE = Variant(
     make_sqlite,
     frozenset({"culling", "durable", "files", "ordered", "settings", "transactions"}),
 )
+WITHOUT_MEMORY = Variant(partial(make_sqlite, memory_limit=0), SQLITE.capabilities)
+
+
+def make_eager(directory: Any, **keywords: Any) -> Any:
+    """Make a `Cache` that keeps in memory what it reads, already the first time."""
+    from diskcache.memory.tier import GROUPS
+
+    cache = make_sqlite(directory, **keywords)
+    cache._tier._expected = bytearray(b"\1") * GROUPS
+    return cache
+
+
+EAGER = Variant(make_eager, SQLITE.capabilities)
 
 
 def make_fanout(directory: Any, shards: int = 3, **keywords: Any) -> Any:

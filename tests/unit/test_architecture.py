@@ -191,7 +191,17 @@ def test_engines_do_not_pickle():
     assert {module for module in users if module.startswith("engines/")} == set()
 
 
-@pytest.mark.parametrize("library", ["django", "redis", "asyncio"])
+@pytest.mark.parametrize(
+    ("library", "module"),
+    [("django", "integrations/django.py"), ("asyncio", "integrations/off_loop.py")],
+)
+def test_library_is_imported_by_one_module_alone(library, module):
+    users = {name for name, tree in MODULES.items() if library in imported(tree)}
+
+    assert users == {module}
+
+
+@pytest.mark.parametrize("library", ["redis"])
 def test_nothing_imports_what_is_not_built_yet(library):
     users = {module for module, tree in MODULES.items() if library in imported(tree)}
 

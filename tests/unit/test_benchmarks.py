@@ -27,7 +27,16 @@ def script(name, *arguments, expected=0):
 def load(monkeypatch):
     """Import a module of the benchmarks, and forget it afterwards."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ("count", "environment", "operations", "report", "run")
+    names = (
+        "count",
+        "django_backends",
+        "environment",
+        "operations",
+        "report",
+        "rows",
+        "run",
+        "structures",
+    )
 
     def load_one(name):
         return importlib.import_module(name)
@@ -75,7 +84,7 @@ class TestRun:
         script(*ONCE, "--scale", 0.001, "--json", figures)
 
         rows = json.loads(figures.read_text())["rows"]
-        assert [row["name"] for row in rows] == [row.name for row in load("operations").ROWS]
+        assert [row["name"] for row in rows] == [row.name for row in load("rows").ROWS]
         assert all(len(row["6"]["samples"]) == 1 for row in rows)
         assert all(row["6"]["samples"][0] > 0 for row in rows)
 
@@ -108,12 +117,12 @@ class TestRun:
         assert "no row matches 'no such row'" in done.stderr
 
     def test_failing_row_is_reported_and_others_go_on(self, load, tmp_path):
-        run, operations = load("run"), load("operations")
+        run, rows = load("run"), load("rows")
         worker = run.Side(sys.executable, str(tmp_path), quiet=True)
         try:
-            bad = operations.ROWS[0]._replace(name="no such row")
+            bad = rows.ROWS[0]._replace(name="no such row")
             failed = run.measure(bad, {"6": worker}, 1, 0.001)
-            good = run.measure(operations.ROWS[0], {"6": worker}, 1, 0.001)
+            good = run.measure(rows.ROWS[0], {"6": worker}, 1, 0.001)
         finally:
             worker.close()
 

@@ -499,7 +499,9 @@ def test_commands_are_complete():
     looking = {"info", "ls", "get", "check"}
     changing = {"set", "delete", "evict", "expire", "cull", "clear"}
 
-    assert set(COMMANDS) == looking | changing | {"demo"}
+    copying = {"backup", "export", "import"}
+
+    assert set(COMMANDS) == looking | changing | copying | {"demo", "migrate"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -26,6 +26,7 @@ from diskcache import (
     UnknownSettingWarning,
     json_serializer,
 )
+from diskcache.fanout.shard import Shard
 from tests.support.variants import FANOUT
 
 KEYS = [f"key {number}" for number in range(40)]
@@ -437,7 +438,7 @@ def test_refused_operation_returns_nothing_done_and_is_counted(directory, operat
 )
 def test_read_that_times_out_gives_the_shape_that_was_asked_for(make_fanout, keywords, result):
     cache = make_fanout()
-    with mock.patch.object(Cache, "get", side_effect=Timeout):
+    with mock.patch.object(Shard, "get_slowly", side_effect=Timeout):
         assert cache.get("k", "d", **keywords) == result
     assert cache.info().refused == 1
 

@@ -29,6 +29,7 @@ VERSION_5 = {
     "DEFAULT_SETTINGS",
     "Deque",
     "Disk",
+    "DjangoCache",
     "ENOVAL",
     "EVICTION_POLICY",
     "EmptyDirWarning",

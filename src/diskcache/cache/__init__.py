@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Self, TypeVar
 
+from diskcache.cache.copying import CopyMethods
 from diskcache.cache.private import PrivateNames
-from diskcache.cache.upkeep import CacheInfo, UpkeepMethods
+from diskcache.cache.upkeep import CacheInfo
 from diskcache.disk import Disk
 
 __all__ = ["Cache", "CacheInfo"]
@@ -13,7 +14,7 @@ __all__ = ["Cache", "CacheInfo"]
 T = TypeVar("T")
 
 
-class Cache(UpkeepMethods, PrivateNames):
+class Cache(CopyMethods, PrivateNames):
     """A cache in a directory, shared by all threads and processes that open it.
 
     Thread-safe: every thread has its own connection, closed by `close` in that thread, or when
@@ -44,8 +45,16 @@ class Cache(UpkeepMethods, PrivateNames):
             unsafe directories.
         mode: Permissions of a directory that is made; those of files follow.
         clock: Where time comes from.
+        memory_limit: Bytes of what was read that this process keeps in memory, shared by all
+            objects on the directory that decode alike; 0 keeps nothing. Never stale.
         serializer: How values are written, instead of by a disk of one's own: `json_serializer`,
             an object with `dumps` and `loads`, or a pair of such functions.
+        compress: `'zlib'`, or `'zstd'` (`pip install "diskcache[zstd]"`), to compress values that
+            become smaller by it. Values tell how they are stored, so this may change at any time.
+        compress_min: Bytes from which a value is compressed.
+        compress_level: 1 to 9 for zlib, 1 to 19 for zstd; None for 1 or 3.
+        trust_legacy_pickles: Load the pickles that version 5 left in the directory, which can run
+            any code, and store them anew. Without it what names a class stays unreadable.
         authenticate: `'all'` signs every value, not only pickles, and treats one without a
             signature as one that may not be loaded.
         **settings: See the attributes; they are kept in the directory for every later object.
@@ -62,15 +71,22 @@ class Cache(UpkeepMethods, PrivateNames):
         'value'
     """
 
-    def close(self) -> None:
+    def close(self, *, everywhere: bool = True) -> None:
         """Close the connection of this thread, and those of other threads that are idle.
 
         May be repeated. The object can still be used: it connects again.
 
+        Args:
+            everywhere: False closes that of this thread alone.
+
         Example:
             >>> cache.close()
         """
-        self._engine.close()
+        self._engine.close(everywhere=everywhere)
+        if everywhere:
+            # Where a connection is left, what is in memory is as good as before; where none is, it
+            # is good for nothing.
+            self._tier.clear()
 
     def __enter__(self) -> Self:
         self._engine.open()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from diskcache.cache.queues import QueueMethods
 from diskcache.engines.base import Put
-from diskcache.entry import Listed, Order, RemovalCause, Tag
+from diskcache.entry import FILE, IDENT, EncodedKey, Listed, Order, RemovalCause, Row, Tag
 from diskcache.errors import GateError, Timeout
 from diskcache.sentinels import ENOVAL
 
 PAGE: Final = 100
 """Entries read at a time while iterating."""
+
+MOMENTS: Final = 20
+"""How often many rows are read before writers have to wait until their files are opened."""
+
+
+class RowReplaced(Exception):  # noqa: N818 - it is a signal, not an error
+    """A writer has replaced an entry, and its file, since its row was read."""
 
 
 class BulkMethods(QueueMethods):
@@ -38,9 +46,7 @@ class BulkMethods(QueueMethods):
         wanted = list(keys)
         encoded = [self._encode_key(key) for key in wanted]
         result: dict[Any, Any] = {}
-        rows = self._engine.get_many(encoded, self._now())
-        for key, name, row in zip(wanted, encoded, rows, strict=True):
-            value = ENOVAL if row is None else self._load(name, row)
+        for key, value in zip(wanted, self._values_of_one_moment(encoded), strict=True):
             if self._settings["statistics"]:
                 self._count_read(value)
             if value is ENOVAL:
@@ -48,6 +54,40 @@ class BulkMethods(QueueMethods):
             if value is not ENOVAL:
                 result[key] = value
         return result
+
+    def _values_of_one_moment(self, keys: list[EncodedKey]) -> list[Any]:
+        """Return the values of *keys*, `ENOVAL` for what is missing.
+
+        Files are opened when the rows have been read. If one was replaced meanwhile, all rows are
+        read again; if that happens again and again, while writers wait.
+        """
+        for _ in range(MOMENTS):
+            with suppress(RowReplaced):
+                return self._values_now(keys, self._unpack_unless_replaced)
+        if self._options["readonly"]:
+            return self._values_now(keys)
+        with self._engine.transaction(None):
+            return self._values_now(keys)
+
+    def _values_now(
+        self,
+        keys: list[EncodedKey],
+        unpack: Callable[[Row, bool, EncodedKey], Any] | None = None,
+    ) -> list[Any]:
+        rows = self._engine.get_many(keys, self._now())
+        return [
+            ENOVAL if row is None else self._load(key, row, unpack=unpack if row[FILE] else None)
+            for key, row in zip(keys, rows, strict=True)
+        ]
+
+    def _unpack_unless_replaced(self, row: Row, read: bool, key: EncodedKey) -> Any:
+        try:
+            return self._unpack(row, read, key)
+        except OSError:
+            again = self._engine.get(key, self._now())
+            if again is None or again[FILE] != row[FILE] or again[IDENT] != row[IDENT]:
+                raise RowReplaced from None
+            raise
 
     def set_many(
         self,

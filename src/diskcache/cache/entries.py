@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from diskcache.cache.foundation import Foundation
+from diskcache.cache.reading import ReadingMethods
 from diskcache.cache.shapes import Shapes, shaped_as
-from diskcache.codecs.base import MODE_RAW
 from diskcache.entry import EXPIRE_TIME, TAG, Only, Row, Tag
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
 from diskcache.sentinels import ENOVAL
 
 
-class EntryMethods(Foundation):
+class EntryMethods(ReadingMethods):
     """Store, read, count, and remove single entries."""
 
     # -- Storing --
@@ -55,7 +54,8 @@ class EntryMethods(Foundation):
         encoded = self._encode_key(key)
         payload = self._pack(value, read, encoded, key)
         expire_time = None if expire is None else now + expire
-        return self._engine.put(encoded, payload, expire_time, tag, now, self._wait(retry))
+        wait = None if retry else self._timeout
+        return self._engine.put(encoded, payload, expire_time, tag, now, wait)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Store *value* under *key* without expiry or tag, waiting for the write lock.
@@ -136,67 +136,7 @@ class EntryMethods(Foundation):
         expire_time = None if expire is None else now + expire
         return self._engine.touch(self._encode_key(key), expire_time, now, self._wait(retry))
 
-    # -- Reading --
-
-    @shaped_as(Shapes.get)
-    def get(
-        self,
-        key: Any,
-        default: Any = None,
-        read: bool = False,
-        expire_time: bool = False,
-        tag: bool = False,
-        retry: bool = False,
-    ) -> Any:
-        """Return the value of *key*, or *default* if it has no live entry.
-
-        Cost: one point read; never a lock.
-
-        Args:
-            key: Key to look up.
-            default: What to return for a missing or expired entry.
-            read: Return an open binary file, if the value is bytes kept in a file; its `name` is
-                the real path, and the caller closes it.
-            expire_time: Also return when the entry expires, seconds since the epoch or None.
-            tag: Also return the tag.
-            retry: Accepted for symmetry; reading waits for nobody.
-
-        Returns:
-            The value, or a tuple of the value and what was asked for besides, in the order of
-            the arguments. A miss fills the same shape with *default* and None.
-
-        Example:
-            >>> cache.set('k', 'v', tag='t')
-            True
-            >>> cache.get('k'), cache.get('k', tag=True), cache.get('missing', 0)
-            ('v', ('v', 't'), 0)
-        """
-        encoded = self._encode_key(key)
-        row = self._engine.get(encoded, self._now())
-        value: Any = ENOVAL
-        if row is not None:
-            is_raw = row[0] == MODE_RAW and row[1] is not None and self._is_plain
-            value = row[1] if is_raw else self._load(encoded, row, read)
-        if self._settings["statistics"]:
-            self._count_read(value)
-        if value is ENOVAL:
-            value, row = default, None
-        if expire_time or tag:
-            return shaped(value, row, expire_time, tag)
-        return value
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return the value of *key*.
-
-        Cost: one point read; never a lock.
-
-        Raises:
-            KeyError: It has no live entry.
-        """
-        value = self.get(key, ENOVAL)
-        if value is ENOVAL:
-            raise KeyError(key)
-        return value
+    # -- Reading: `get`, `[]` and `in` are in `Front` --
 
     def read(self, key: Any, retry: bool = False) -> Any:
         """Return the value of *key* as an open binary file, if it is kept in a file as bytes.
@@ -220,16 +160,6 @@ class EntryMethods(Foundation):
         if value is ENOVAL:
             raise KeyError(key)
         return value
-
-    def __contains__(self, key: Any) -> bool:
-        """Tell whether *key* has a live entry, without loading or counting it.
-
-        Cost: one point read; never a lock.
-        """
-        return self._engine.contains(self._encode_key(key), self._now())
-
-    def _count_read(self, value: Any) -> None:
-        self._engine.record(0 if value is ENOVAL else 1, 1 if value is ENOVAL else 0)
 
     # -- Counting --
 

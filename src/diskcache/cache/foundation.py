@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import errno
 import logging
-import numbers
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from diskcache import settings as rules
+from diskcache.cache.arguments import (
+    checked_memory_limit,
+    checked_setting,
+    checked_timeout,
+    decoding,
+    expanded,
+    insecurities,
+    named,
+    packer_for,
+    serializer_for,
+    unusual,
+)
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.codecs.base import MODE_DATA
+from diskcache.codecs.compression import DEFAULT_MINIMUM, Method, Packer
 from diskcache.codecs.plain import loads
 from diskcache.codecs.signing import Keyring, Signer
 from diskcache.codecs.values import (
@@ -21,7 +32,7 @@ from diskcache.codecs.values import (
     UNSAFE_WARNING,
     UNSIGNED_WARNING,
     UNTRUSTED_WARNING,
-    effective_mode,
+    ValueCodec,
 )
 from diskcache.disk import Disk, as_native, writer_name
 from diskcache.engines.base import Engine
@@ -32,16 +43,17 @@ from diskcache.errors import (
     DiskCacheError,
     InsecureDirectoryWarning,
     SettingError,
+    UnavailableError,
+    UnavailableWarning,
     UnknownSettingWarning,
     UnsafePickleWarning,
     UntrustedPickleError,
     UntrustedPickleWarning,
 )
 from diskcache.files import ValueFiles
-from diskcache.host import dangers
+from diskcache.memory.tier import MEMORY_LIMIT, Tier, tier_of
 from diskcache.policy import find_policy
 from diskcache.sentinels import ENOVAL, UNKNOWN
-from diskcache.serializers import checked as checked_serializer
 from diskcache.serializers import is_foreign, make_codec, name_of
 
 T = TypeVar("T")
@@ -105,6 +117,10 @@ class Measured:
 class Foundation:
     """Construction, settings and the meeting of codec and engine; see `Cache`."""
 
+    _report_at = float("-inf")
+    """When an altered entry is logged again; those before are counted."""
+    _unreported = 0
+
     size_limit = Setting[float]("size_limit")
     cull_limit = Setting[int]("cull_limit")
     eviction_policy = Setting[str]("eviction_policy")
@@ -140,6 +156,11 @@ class Foundation:
         mode: int = 0o700,
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
+        memory_limit: int = MEMORY_LIMIT,
+        compress: Method | None = None,
+        compress_min: int = DEFAULT_MINIMUM,
+        compress_level: int | None = None,
+        trust_legacy_pickles: bool = False,
         authenticate: str = "pickles",
         **settings: Any,
     ) -> None:
@@ -150,36 +171,39 @@ class Foundation:
                 self, directory, timeout, disk, secret=secret, mode=mode, **keywords
             )
             return
-        self._serializer = _checked_serializer(disk, serializer)
+        self._memory_limit = checked_memory_limit(memory_limit)
+        self._serializer = serializer_for(disk, serializer, authenticate)
+        packer = packer_for(disk, compress, compress_min, compress_level)
         self._directory = expanded(directory)
         self._timeout = checked_timeout(timeout)
         self._options: dict[str, Any] = {"pickle": pickle, "readonly": readonly, "strict": strict}
-        if clock is not SYSTEM_CLOCK:
-            self._options["clock"] = clock
-        if serializer is not None:
-            self._options["serializer"] = self._serializer
-        if authenticate != "pickles":
-            self._options["authenticate"] = authenticate
-            _check_disk_of_sealed(disk)
+        self._options |= unusual(
+            clock=(clock, SYSTEM_CLOCK),
+            serializer=(self._serializer, None),
+            memory_limit=(memory_limit, MEMORY_LIMIT),
+            compress=(compress, None),
+            compress_min=(compress_min, DEFAULT_MINIMUM),
+            compress_level=(compress_level, None),
+            authenticate=(authenticate, "pickles"),
+        )
         self._strict = strict
         self._clock = clock
         self._now = clock.time
-        self._untrusted = 0
-        self._corrupt = 0
-        self._has_warned = False
-        self._report_at = float("-inf")
-        self._unreported = 0
+        self._untrusted = self._corrupt = self._unavailable = 0
+        self._has_warned: set[type[Warning]] = set()
         self._measured: dict[str, int] = {}
-        given, disk_options, pragmas = self._split(settings)
+        given, self._disk_options, pragmas = self._split(settings)
         # Another object on this directory, by pickling or copying, needs these again.
-        self._options.update({f"disk_{name}": value for name, value in disk_options.items()})
+        self._options.update({f"disk_{name}": value for name, value in self._disk_options.items()})
         self._options.update({f"sqlite_{name}": value for name, value in pragmas.items()})
         self._settings: dict[str, Any] = {**rules.DEFAULT_SETTINGS, **given}
         find_policy(self._settings["eviction_policy"])
-        self._engine, files = self._open_engine(mode, readonly, pragmas)
+        self._engine, files = self._open_engine(disk, mode, readonly, pragmas)
         self._settle(given)
         self._check_writer(disk)
-        self._attach_disk(disk, disk_options, pickle, secret, files)
+        self._attach_disk(disk, self._make_codec(pickle, secret, packer), files)
+        self._attach_memory(disk, self._disk_options, secret)
+        self._migrate(trust_legacy_pickles and not readonly)
 
     # -- Construction --
 
@@ -219,7 +243,7 @@ class Foundation:
         vars(self)[name] = value
 
     def _open_engine(
-        self, mode: int, readonly: bool, pragmas: dict[str, Any]
+        self, disk: type[Disk], mode: int, readonly: bool, pragmas: dict[str, Any]
     ) -> tuple[Engine, ValueFiles]:
         found = insecurities(self._directory, self._options["pickle"])
         if found:
@@ -234,7 +258,26 @@ class Foundation:
             mode=mode,
             readonly=readonly,
             pragmas=pragmas,
+            upgrade=lambda: self._upgrade(self._new_disk(disk)),
         )
+
+    def _new_disk(self, disk: type[Disk]) -> Disk:
+        size, protocol = map(self._settings.get, ("disk_min_file_size", "disk_pickle_protocol"))
+        options = {"min_file_size": size, "pickle_protocol": protocol, **self._disk_options}
+        return disk(self._directory, **options)
+
+    def _upgrade(self, disk: Disk) -> None:
+        """Make a directory of version 5 one of this version."""
+        from diskcache.cache.upgrading import upgrade_cache
+
+        upgrade_cache(disk, self._directory, self._clock, self._settings)
+
+    def _migrate(self, trust: bool) -> None:
+        """Load what version 5 pickled, and store it as this version does."""
+        if trust:
+            from diskcache.cache.migration import migrate_if_needed
+
+            migrate_if_needed(self)
 
     def _warn(self, message: str, category: type[Warning]) -> None:
         """Warn whoever is constructing the cache."""
@@ -298,43 +341,39 @@ class Foundation:
             found = self._engine.claim("disk", name, PATIENCE, if_empty=True) or ""
         if found != name and self._engine.count():
             raise SettingError(
-                f"cache {self._directory!r} was written with {_named(found)}: got {_named(name)};"
+                f"cache {self._directory!r} was written with {named(found)}: got {named(name)};"
                 " pass the same one, or choose another directory"
             )
 
-    def _attach_disk(
-        self,
-        disk: type[Disk],
-        options: dict[str, Any],
-        pickle: str,
-        secret: bytes | Sequence[bytes] | None,
-        files: ValueFiles,
-    ) -> None:
-        codec = make_codec(
+    def _make_codec(
+        self, pickle: str, secret: bytes | Sequence[bytes] | None, packer: Packer | None
+    ) -> ValueCodec:
+        return make_codec(
             self._serializer,
             pickle=pickle,
             signer=Signer(Keyring(secret, directory=self._directory), self._engine.cache_id),
             protocol=self._settings["disk_pickle_protocol"],
             label=self._directory,
+            packer=packer,
             authenticate=self._options.get("authenticate", "pickles"),
         )
+
+    def _attach_disk(
+        self,
+        disk: type[Disk],
+        codec: ValueCodec,
+        files: ValueFiles,
+    ) -> None:
         if codec.pickle_mode == "unsafe":
             message = UNSAFE_WARNING.format(label=self._directory)
             self._warn(message, UnsafePickleWarning)
         self._codec, self._files = codec, files
-        self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = (
-            codec.encode_protected if codec.is_sealing else codec.encode
-        )
-        options = {
-            "min_file_size": self._settings["disk_min_file_size"],
-            "pickle_protocol": self._settings["disk_pickle_protocol"],
-            **options,
-        }
-        self._disk = disk(self._directory, **options)
+        self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encoder
+        self._disk = self._new_disk(disk)
         self._disk.attach(codec, files)
-        has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
+        self._has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
         self._encode_key: Callable[[Any], EncodedKey] = (
-            self._encode_key_by_disk if has_own_keys else cast("Any", codec.encode_key)
+            self._encode_key_by_disk if self._has_own_keys else cast("Any", codec.encode_key)
         )
         self._has_own_numbers = (
             disk.store is not Disk.store or is_foreign(self._serializer) or codec.is_sealing
@@ -345,6 +384,14 @@ class Foundation:
         )
         self._unpack: Callable[[Row, bool, EncodedKey], Any] = (
             self._disk.unpack if disk.fetch is Disk.fetch else self._disk.unpack_through_fetch
+        )
+
+    def _attach_memory(self, disk: type[Disk], options: dict[str, Any], secret: Any) -> None:
+        """Share the memory tier of all objects that read this directory as this one does."""
+        self._decoding = decoding(disk, options, self._codec, secret, self._serializer)
+        self._notes: bool = self._has_to_note()
+        self._tier: Tier = tier_of(
+            (os.path.realpath(self._directory), *self._decoding), self._memory_limit
         )
 
     # -- Settings at work --
@@ -360,6 +407,10 @@ class Foundation:
             self._engine.configure()
         else:
             self._engine.settings_changed()
+            self._notes = self._has_to_note()
+
+    def _has_to_note(self) -> bool:
+        return bool(self._settings["statistics"]) or self._engine.records_reads
 
     def _refresh_metadata(self) -> None:
         self.count = self._engine.count()
@@ -391,20 +442,26 @@ class Foundation:
             return self._on_disk(self._disk.spill, mode, data, value)
         return mode, data, None
 
-    def _on_disk(self, write: Callable[..., Payload], *args: Any) -> Payload:
+    def _on_disk(self, write: Callable[..., T], *args: Any) -> T:
         """Write a value file; errors of the file system become errors of this library."""
         try:
             return write(*args)
         except OSError as exc:
             raise self._engine.file_error(exc) from exc
 
-    def _load(self, key: EncodedKey, row: Row, read: bool = False) -> Any:
+    def _load(
+        self,
+        key: EncodedKey,
+        row: Row,
+        read: bool = False,
+        unpack: Callable[[Row, bool, EncodedKey], Any] | None = None,
+    ) -> Any:
         """Return the value of a row, or `ENOVAL` if it cannot be had: then it is a miss.
 
         Between reading a row and opening its file, a writer may replace both: the row is then
         read again. An entry whose file is really gone, or damaged, is removed.
         """
-        if row[0] == MODE_DATA and type(row[1]) is bytes and self._is_plain:
+        if unpack is None and row[0] == MODE_DATA and type(row[1]) is bytes and self._is_plain:
             try:
                 return loads(row[1])
             except CodecError as exc:
@@ -414,7 +471,7 @@ class Foundation:
             if seen is None:
                 return ENOVAL
             try:
-                return self._unpack(seen, read, key)
+                return (unpack or self._unpack)(seen, read, key)
             except (UntrustedPickleError, CodecError) as exc:
                 return self._refuse(exc)
             except OSError as exc:
@@ -437,8 +494,8 @@ class Foundation:
         except UntrustedPickleError as exc:
             self._count_untrusted(exc)
             raise
-        except CodecError:
-            self._count_corrupt()
+        except CodecError as exc:
+            self._count_corrupt(exc)
             raise
         except OSError:
             self._count_corrupt()
@@ -461,19 +518,30 @@ class Foundation:
         if isinstance(exc, UntrustedPickleError):
             self._count_untrusted(exc)
         else:
-            self._count_corrupt()
+            self._count_corrupt(exc)
         return ENOVAL
 
-    def _count_corrupt(self) -> None:
-        self._corrupt += 1
+    def _count_corrupt(self, exc: Exception | None = None) -> None:
+        if not isinstance(exc, UnavailableError):
+            self._corrupt += 1
+            return
+        self._unavailable += 1
+        self._warn_once(
+            f"an entry of cache {self._directory!r} was treated as missing: {exc}. Shown once;"
+            ' see "python -m diskcache info".',
+            UnavailableWarning,
+        )
+
+    def _warn_once(self, message: str, category: type[Warning]) -> None:
+        if category not in self._has_warned:
+            self._has_warned.add(category)
+            warnings.warn(message, category, stacklevel=6)
 
     def _count_untrusted(self, exc: UntrustedPickleError) -> None:
         self._note_untrusted(exc, "treated as missing")
-        if not self._has_warned:
-            self._has_warned = True
-            text = UNSIGNED_WARNING if self._codec.is_sealing else UNTRUSTED_WARNING
-            message = text.format(count="1 entry", label=self._directory)
-            warnings.warn(message, UntrustedPickleWarning, stacklevel=5)
+        text = UNSIGNED_WARNING if self._codec.is_sealing else UNTRUSTED_WARNING
+        message = text.format(count="1 entry", label=self._directory)
+        self._warn_once(message, UntrustedPickleWarning)
 
     def _note_untrusted(self, exc: UntrustedPickleError, outcome: str) -> None:
         """Count an entry that may not be loaded, and log one that somebody altered.
@@ -497,74 +565,6 @@ class Foundation:
         return None if retry else self._timeout
 
 
-def insecurities(directory: str, pickle: str) -> list[str]:
-    """Return who else can change what is in a directory, as sentences; none if it is ours alone."""
-    found = [f"{danger}." for danger in dangers(directory)]
-    if found and effective_mode(pickle) != "unsafe":
-        found.append("Code execution is prevented by signatures.")
-    return found
-
-
-def checked_setting(name: str, value: Any) -> Any:
-    """Return *value* if it is allowed for the setting *name*.
-
-    Raises:
-        SettingError: It is not.
-        UnknownPolicyError: It names no eviction policy.
-    """
-    checked = rules.checked(name, value)
-    if name == "eviction_policy":
-        find_policy(str(checked))
-    return checked
-
-
-def checked_timeout(timeout: Any) -> float:
-    """Return *timeout* if it is a number of seconds.
-
-    Raises:
-        SettingError: It is not.
-    """
-    if not isinstance(timeout, numbers.Real) or timeout != timeout:  # noqa: PLR0124 - NaN
-        raise SettingError(f"timeout must be a number of seconds: got {timeout!r}")
-    return cast("float", timeout)
-
-
-def _checked_serializer(disk: object, serializer: Any) -> Any:
-    if not (isinstance(disk, type) and issubclass(disk, Disk)):
-        raise SettingError(f"disk must be Disk or a subclass of it: got {disk!r}")
-    if serializer is not None and disk is not Disk:
-        raise SettingError(
-            f"serializer and disk both say how values are stored: got {serializer!r} and {disk!r};"
-            " pass one of them"
-        )
-    return checked_serializer(serializer)
-
-
-def _check_disk_of_sealed(disk: type[Disk]) -> None:
-    if disk.store is not Disk.store or disk.fetch is not Disk.fetch:
-        raise SettingError(
-            f"authenticate='all' signs what Disk stores: got {disk!r}, which stores in another way;"
-            " use serializer= instead"
-        )
-
-
-def _named(writer: object) -> str:
-    return f"the disk or serializer {writer!r}" if writer else "the default ones"
-
-
 def is_lost(exc: OSError) -> bool:
     """Tell whether an error means that a file is gone or damaged, not that it is out of reach."""
     return exc.errno in (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
-
-
-def expanded(directory: str | bytes | os.PathLike[str] | None) -> str:
-    """Return the path that a directory argument means; a new temporary directory for None."""
-    if directory is None:
-        return tempfile.mkdtemp(prefix="diskcache-")
-    text = os.fsdecode(directory) if isinstance(directory, (bytes, os.PathLike)) else str(directory)
-    if not text:
-        raise SettingError(
-            "directory must not be empty: pass a path, '.' for the working directory, or None for"
-            " a new temporary directory"
-        )
-    return os.path.expandvars(os.path.expanduser(text))

@@ -6,7 +6,7 @@ from typing import Any
 
 from diskcache.cache.entries import EntryMethods, shaped
 from diskcache.cache.shapes import Shapes, shaped_as
-from diskcache.codecs.sealing import SIGNED_MODES
+from diskcache.codecs.sealing import is_signed
 from diskcache.engines.base import SkipEntry
 from diskcache.entry import EncodedKey, Payload, Row, Tag
 from diskcache.errors import QueueSideError, TooLargeError
@@ -85,7 +85,7 @@ class QueueMethods(EntryMethods):
         if self._has_own_store:
             return None
         packed = self._pack(value, read, ("", 1))
-        if packed[0] not in SIGNED_MODES:
+        if not is_signed(packed[0]):
             return packed
         self._discard(packed)
         return None

@@ -8,7 +8,7 @@ from typing import Any, Final
 from diskcache.cache import Cache
 from diskcache.cache.foundation import LOOKS, is_lost
 from diskcache.codecs.base import MODE_RAW
-from diskcache.codecs.sealing import SIGNED_MODES
+from diskcache.codecs.sealing import is_signed
 from diskcache.disk import Disk
 from diskcache.engines.base import Engine, Put, SkipEntry
 from diskcache.entry import (
@@ -23,7 +23,7 @@ from diskcache.entry import (
     Payload,
     Row,
 )
-from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
+from diskcache.errors import CodecError, TooLargeError, UnavailableError, UntrustedPickleError
 from diskcache.sentinels import ENOVAL
 
 PAGE: Final = 100
@@ -46,6 +46,8 @@ class StrictAccess:
         self.now: Callable[[], float] = cache._now
         self.encode_key: Callable[[Any], EncodedKey] = cache._encode_key
         self.pack_early: Callable[[Any, bool], Payload | None] = cache._pack_early
+        self.hit: Callable[[Any], Any] = cache._hit
+        """Answers from memory, where the key is its own place; else `UNKNOWN`."""
         self.discard: Callable[[Payload | None], None] = cache._discard
         self._has_own_keys = type(cache._disk).get is not Disk.get
 
@@ -56,6 +58,7 @@ class StrictAccess:
 
         Raises:
             UntrustedPickleError: It is a pickle that may not be loaded.
+            UnavailableError: Its type is not registered here, or an extra is missing.
             CodecError: It is damaged, or its file is missing or damaged.
         """
         seen: Row | None = row
@@ -104,11 +107,18 @@ class StrictAccess:
         subject = f"{name} of {self.cache.directory!r} cannot be loaded and is kept"
         if isinstance(exc, UntrustedPickleError):
             self.cache._note_untrusted(exc, "it was kept, and an error raised")
+            remedy = "open it with the secret that it was signed with"
+            if exc.reason == "unsigned" and not self.cache._codec.is_sealing:
+                remedy = (
+                    "if version 5 wrote it, and nobody else could, run"
+                    f' "python -m diskcache migrate {self.cache.directory} --trust-pickles"'
+                )
             return UntrustedPickleError(
-                f"{subject}: {exc}; open it with the secret that it was signed with, or remove it"
-                " with del",
-                exc.reason,
+                f"{subject}: {exc}; {remedy}, or remove it with del", exc.reason
             )
+        if isinstance(exc, UnavailableError):
+            self.cache._unavailable += 1
+            return UnavailableError(f"{subject}: {exc}")
         self.cache._corrupt += 1
         return CodecError(
             f"{subject}: {exc}; restore its file, or remove it with del, or all entries whose"
@@ -119,15 +129,7 @@ class StrictAccess:
 
     def get(self, key: Any) -> Any:
         """Return the value of a key, or `ENOVAL`."""
-        encoded = self.encode_key(key)
-        row = self.engine.get(encoded, self.now())
-        value: Any = ENOVAL
-        if row is not None:
-            is_raw = row[MODE] == MODE_RAW and row[VALUE] is not None and self.cache._is_plain
-            value = row[VALUE] if is_raw else self.load(encoded, row)
-        if self.cache._settings["statistics"]:
-            self.cache._count_read(value)
-        return value
+        return self.cache._fetch(key, load=self.load)[0]
 
     def pack(self, value: Any, key: EncodedKey) -> Payload:
         """Encode a value for a key."""
@@ -201,7 +203,7 @@ class StrictAccess:
         """Return the value of an entry, encoded for another key."""
         mode, value, file = listed.row[MODE], listed.row[VALUE], listed.row[FILE]
         # What is signed is signed for its key; and two entries must not name one file.
-        if file is None and mode not in SIGNED_MODES and self.cache._is_plain:
+        if file is None and not is_signed(mode) and self.cache._is_plain:
             return mode, value, None
         return self.pack(self.load_queued(listed.key, listed.row), key)
 

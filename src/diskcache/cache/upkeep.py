@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from diskcache import settings as rules
+from diskcache.cache.arguments import checked_setting
 from diskcache.cache.bulk import BulkMethods
-from diskcache.cache.foundation import PATIENCE, checked_setting
+from diskcache.cache.foundation import PATIENCE
 from diskcache.disk import Disk
 from diskcache.engines.base import Finding
 from diskcache.entry import Tag
@@ -54,6 +55,8 @@ class CacheInfo:
     """Entries this object met that are pickles without a valid signature."""
     corrupt: int
     """Entries this object met that could not be decoded, or whose files were unusable."""
+    unavailable: int
+    """Entries this object met whose type is not registered here, or whose extra is missing."""
     pickle: str
     readonly: bool
     off: dict[str, str] = field(default_factory=dict)
@@ -150,6 +153,7 @@ class UpkeepMethods(BulkMethods):
             misses=misses,
             untrusted=self._untrusted,
             corrupt=self._corrupt,
+            unavailable=self._unavailable,
             pickle=self._codec.pickle_mode,
             readonly=self._options["readonly"],
             off=self._engine.off,
@@ -331,16 +335,15 @@ class UpkeepMethods(BulkMethods):
         """
         check_name(name)
 
-        def load(key: tuple[Any, ...]) -> Any:
-            return self.get(key, ENOVAL, retry=True)
-
         def save(key: tuple[Any, ...], result: Any) -> object:
             if (expire is None or expire > 0) and not self._options["readonly"]:
                 return self.set(key, result, expire, tag=tag, retry=True)
             return False
 
         def decorator(func: Callable[P, R]) -> Memoized[P, R]:
-            return memoized(func, load=load, save=save, name=name, typed=typed, ignore=ignore)
+            return memoized(
+                func, load=self._result, save=save, name=name, typed=typed, ignore=ignore
+            )
 
         return decorator
 

@@ -1,7 +1,8 @@
 """The command line: `python -m diskcache`, also installed as `diskcache`.
 
 `main` parses and dispatches, `commands` return data, `render` prints it; `demo` and `analysis`
-are the demonstration. Everything here is written against the public names of `diskcache` alone.
+are the demonstration, `copies` the commands that copy a whole cache. Everything here is written
+against the public names of `diskcache` alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ class ExitCode(enum.IntEnum):
 
     OK = 0
     FINDINGS = 1
-    """No such key, or `check` found problems."""
+    """No such key, `check` found problems, or a copy had to leave entries out."""
     USAGE = 2
     """The command line makes no sense; nothing was done."""
     NOT_A_CACHE = 3
@@ -22,7 +23,8 @@ class ExitCode(enum.IntEnum):
     BUSY = 4
     """Another process held the write lock longer than `--timeout`."""
     FAILED = 5
-    """The cache is damaged, full or read-only, or an entry may not be loaded or stored."""
+    """The cache or the archive is damaged, the cache is full or read-only, or an entry may not be
+    loaded or stored."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it: 128 + SIGINT."""
     BROKEN_PIPE = 141

@@ -140,12 +140,12 @@ def _value(args: Namespace) -> Iterator[tuple[Any, bool]]:
     elif args.file in (None, "-"):
         yield _decoded(sys.stdin.buffer.read(), args.value_type), False
     else:
-        with _opened_file(args.file) as file:
+        with opened_file(args.file) as file:
             stream = args.value_type == "bytes"
             yield (file if stream else _decoded(file.read(), args.value_type)), stream
 
 
-def _opened_file(path: str) -> BinaryIO:
+def opened_file(path: str) -> BinaryIO:
     """Return the file *path*, open for reading."""
     try:
         return open(path, "rb")

@@ -24,14 +24,19 @@ TYPES: Final = ("str", "int", "float", "bytes", "json", "literal")
 LONG: Final = frozenset({"check", "evict", "expire", "cull", "clear"})
 """Commands that may take minutes on a large cache."""
 
+COPYING: Final = frozenset({"backup", "export", "import"})
+"""Commands that show their own progress."""
+
 EPILOG: Final = """\
 exit codes:
   0    done
-  1    no such key, or check found problems
+  1    no such key, check found problems, a copy had to leave entries out, or migrate left
+       pickles
   2    the command line makes no sense; nothing was done
   3    the directory is not a cache, or cannot be opened; it was left untouched
   4    the cache was busy for longer than --timeout seconds
-  5    the cache is damaged, full or read-only, or an entry may not be loaded or stored
+  5    the cache or the archive is damaged, the cache is full or read-only, or an entry may not be
+       loaded or stored
   130  interrupted by Ctrl-C
   141  the reader of the output went away
 
@@ -160,6 +165,45 @@ def _removing(add: Callable[..., argparse.ArgumentParser]) -> None:
     clear.add_argument("--yes", action="store_true", help="do it, even when typed on a terminal")
 
 
+def _migrating(add: Callable[..., argparse.ArgumentParser]) -> None:
+    migrate = add("migrate", "upgrade a directory of version 5, and all caches below it")
+    migrate.add_argument(
+        "--trust-pickles",
+        action="store_true",
+        help="load pickles that name classes, which can run code; only if nobody else could write"
+        " to DIR",
+    )
+    migrate.add_argument(
+        "--dry-run", action="store_true", help="only report what is there; load and change nothing"
+    )
+    migrate.add_argument(
+        "--disk",
+        default="Disk",
+        metavar="NAME",
+        help="how it was opened: Disk, JSONDisk or MODULE:CLASS (default: %(default)s)",
+    )
+
+
+def _copying(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands that copy a whole cache."""
+    backup = add("backup", "copy a cache to another directory, as of one moment, while it is used")
+    backup.add_argument("destination", metavar="DEST", help="directory that is missing or empty")
+
+    export = add("export", "write the live entries to an archive")
+    export.add_argument("file", metavar="FILE", help="file to write; '-' is standard output")
+    export.add_argument(
+        "--no-pickles", action="store_true", help="leave out entries that are pickles"
+    )
+
+    load = add(
+        "import", "store the entries of an archive; an interrupted import goes on", directory=False
+    )
+    load.add_argument("file", metavar="FILE", help="archive to read; '-' is standard input")
+    load.add_argument(
+        "directory", metavar="DIR", help="cache to store them in; made if it is missing or empty"
+    )
+
+
 def _demo(add: Callable[..., argparse.ArgumentParser]) -> None:
     demo = add(
         "demo", "analyse Python's standard library once, then again from the cache", directory=False
@@ -211,7 +255,7 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(function=name or command)
         return added
 
-    for group in (_looking, _changing, _removing, _demo):
+    for group in (_looking, _changing, _removing, _copying, _migrating, _demo):
         group(add)
     return parser
 
@@ -270,6 +314,14 @@ def _run(args: argparse.Namespace, output: Output) -> int:
         from diskcache.cli import demo
 
         return demo.run(args, output)
+    if args.command == "migrate":
+        from diskcache.cli import migration
+
+        return migration.run(args, output)
+    if args.command in COPYING:
+        from diskcache.cli import copies
+
+        return copies.run(args, output)
     from diskcache.cli import commands, views
 
     function: Callable[[argparse.Namespace], Result] = getattr(commands, args.function)

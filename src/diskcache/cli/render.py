@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 
 Cell = str | int | float
 Advance = Callable[[int], None]
+Meter = Callable[[int, int], None]
 
 UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 REDRAW: Final = 0.1
@@ -137,9 +138,10 @@ class Output:
             binary.write(data)
             binary.flush()
 
-    def json(self, data: object) -> None:
+    def json(self, data: object, *, to_stdout: bool = True) -> None:
         """Print a JSON document; text outside ASCII is escaped."""
-        self.line(json.dumps(data, indent=2, allow_nan=False))
+        text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+        _write(self.stdout if to_stdout else self.stderr, text)
 
     def fields(self, pairs: Sequence[tuple[str, Cell]]) -> None:
         """Print names and values below each other."""
@@ -226,6 +228,35 @@ class Output:
             yield advance
 
     @contextlib.contextmanager
+    def meter(self, label: str) -> Iterator[Meter]:
+        """Show on *stderr*, if it is a terminal, how far a piece of work is.
+
+        The context gives a function that takes what is done and what there is to do; that may be
+        0 for unknown, and may change.
+        """
+        if self.as_json or not self.stderr.isatty() or _rich() is None:
+            yield _ignore_both
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn as Elapsed
+
+        columns = (TextColumn("{task.description}"), BarColumn(), Elapsed())
+        console = Console(file=self.stderr)
+        with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
+            task = bar.add_task(label, total=None)
+            drawn = 0.0
+
+            def show(done: int, total: int) -> None:
+                nonlocal drawn
+                if time.monotonic() - drawn > REDRAW:
+                    drawn = time.monotonic()
+                    bar.update(task, completed=done, total=total or None)
+                    bar.refresh()
+
+            yield show
+
+    @contextlib.contextmanager
     def working(self, label: str) -> Iterator[None]:
         """Show that something of unknown length is going on, if *stderr* is a terminal."""
         if self.as_json or not self.stderr.isatty() or _rich() is None:
@@ -254,6 +285,10 @@ class _Lines:
             share = f"{quarters * 25:3} %"
             self.output.line(f"  {self.label}: {share} ({self.done:,} of {self.total:,})")
             self.output.stdout.flush()
+
+
+def _ignore_both(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 def _ignore(steps: int) -> None:

@@ -41,12 +41,59 @@ MODE_SEALED: Final = 9
 ZLIB: Final = 1 << 4
 """Added to a mode whose bytes are compressed by zlib."""
 
+ZSTD: Final = 2 << 4
+"""Added to a mode whose bytes are compressed by zstd."""
+
+KIND: Final = 15
+"""The bits of a mode that say what a value is, however it is compressed."""
+
+PACKED: Final = ZLIB | ZSTD
+"""The bits of a mode that say how a value is compressed; see `compression`."""
+
+_UNPACKED: Final = frozenset({MODE_RAW, MODE_SEALED})
+_CONTENTS: Final = frozenset({MODE_BINARY, MODE_TEXT})
+_TEXTS: Final = frozenset({MODE_JSON, MODE_USERTEXT})
+
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 
 PickleMode: TypeAlias = Literal["signed", "never", "unsafe"]
 Native: TypeAlias = int | float | str | bytes
 """What SQLite and Redis keep as it is."""
+
+
+def is_encoded(mode: object, value: object, *, in_file: bool) -> bool:
+    """Tell whether a value can be one that a codec made, and stored with *mode*.
+
+    Args:
+        mode: The mode.
+        value: What is in the row: None if the bytes are in a file.
+        in_file: Whether they are.
+    """
+    if type(mode) is not int or mode & ~(KIND | PACKED) or mode & PACKED == PACKED:
+        return False
+    kind = mode & KIND
+    if not MODE_RAW <= kind <= MODE_SEALED or (mode & PACKED and kind in _UNPACKED):
+        return False
+    if in_file:
+        return value is None and kind != MODE_RAW
+    if kind == MODE_RAW:
+        return is_native(value)
+    if mode & PACKED:
+        return type(value) is bytes
+    return kind not in _CONTENTS and type(value) is (str if kind in _TEXTS else bytes)
+
+
+def is_native(value: object) -> bool:
+    """Tell whether a value is stored as it is."""
+    return type(value) in (str, bytes) or is_number(value)
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a number that is stored as it is."""
+    if type(value) is int:
+        return INT64_MIN <= value <= INT64_MAX
+    return type(value) is float and value == value  # noqa: PLR0124 - only a NaN differs
 
 
 class Codec(Protocol):

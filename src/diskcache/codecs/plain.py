@@ -3,8 +3,9 @@
 Plain are, by exact type and at every depth: None, bool, int, float, complex, str, bytes,
 bytearray, list, tuple, set, frozenset, dict, date, time, datetime, timedelta, timezone, ZoneInfo
 (by its key), Decimal, Fraction, UUID, range, slice, `ENOVAL`, `UNKNOWN` and the built-in types
-named below. A subclass, an enum member, a named tuple or a dataclass is not plain. Two references
-to one object become two objects; what contains itself is not plain.
+named below; besides, arrays and scalars of numpy of plain dtypes, and the types that the process
+has registered. A subclass, an enum member, a named tuple or a dataclass is not plain without that.
+Two references to one object become two objects; what contains itself is not plain.
 
 Format
 ======
@@ -45,8 +46,8 @@ Inside the object an array is a list and a map is a dict all of whose keys are s
       20  type       module, a zero byte, qualified name, in UTF-8
       21  sentinel   1 ENOVAL, 2 UNKNOWN
       22  column     array: 9, 11 or 15, array of the payloads as str; a list of such values
-      32  ndarray    reserved
-      33  registered reserved
+      32  ndarray    array: dtype, order, shape, data; see `plain_numpy`
+      33  registered array: name, state; see `registered`
 
 *zone* is empty for fold 0 with no zone, or with a timezone of whole minutes without a name: the
 text then ends in its offset. Else the text is without offset, and follow a zero byte, a byte
@@ -57,9 +58,9 @@ is ever imported. Codes -128 to -1 are MessagePack's own and are refused.
 
 At least 200 containers may be inside each other. Writing refuses more than 254 lists and dicts
 around a value without a payload between them, reading more than 1022, and both more than 200
-payloads. Of the payloads of codes 5-8 and 19, at most 1 MiB may lie inside eight others: decoding
-keeps a copy of each open payload, so it needs no more than some 100 bytes per byte of input and a
-constant. Bytes behind the object are ignored.
+payloads. Of the payloads of codes 5-8, 19 and 33, at most 1 MiB may lie inside eight others:
+decoding keeps a copy of each open payload, so it needs no more than some 100 bytes per byte of
+input and a constant. Bytes behind the object are ignored.
 
 The same value may be written in several ways, which all read alike; `keys` tells how a key is.
 """
@@ -78,6 +79,7 @@ from diskcache.codecs import plain_tree
 from diskcache.codecs.plain_columns import pack_columns
 from diskcache.codecs.plain_ext import HOOKS, OPTIONS, SHORT, is_inexact, may_hold_bin
 from diskcache.codecs.plain_load import build_dict, decode_ext
+from diskcache.codecs.registered import take_trouble
 from diskcache.errors import CodecError
 
 _packb = ormsgpack.packb
@@ -145,7 +147,21 @@ def loads(data: bytes) -> Any:
     except (ValueError, LookupError, TypeError, RecursionError, MemoryError) as exc:
         if isinstance(exc, CodecError):
             raise
-        raise CodecError(f"cannot decode data of {len(data)} bytes: {exc}") from exc
+        raise _failure(exc, len(data)) from exc
+
+
+def _failure(exc: Exception, size: int) -> BaseException:
+    """Return what to raise for an error of the library, which hides what a hook raised."""
+    trouble = take_trouble()
+    if isinstance(trouble, CodecError):
+        return trouble
+    if trouble is None:
+        return CodecError(f"cannot decode data of {size} bytes: {exc}")
+    if isinstance(trouble, Exception):
+        return CodecError(
+            f"cannot decode data of {size} bytes: {type(trouble).__name__}: {trouble}"
+        )
+    return trouble
 
 
 # -- Writing -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ormsgpack import Ext
 
 from diskcache.codecs import plain_ext as ext
+from diskcache.codecs import plain_numpy
 from diskcache.codecs.plain_ext import Encoder
 
 _DAY: Final = 86_400_000_000
@@ -127,6 +128,7 @@ _ENCODERS: Final[dict[Encoder, Encoder]] = {
     ext.encode_timezone: _timezone,
     ext.encode_datetime: _datetime,
     ext.encode_time: _time,
+    plain_numpy.encode_ndarray: plain_numpy.encode_canonical,
     ext.encode_type: lambda kind: ext.encode_type_name(kind.__module__, kind.__qualname__),
 }
 """Canonical encoder by the encoder that keeps the value as it is."""

@@ -19,7 +19,9 @@ from typing import Any, Final
 import ormsgpack
 from ormsgpack import Ext
 
+from diskcache.codecs import plain_numpy
 from diskcache.codecs.names import BUILTIN_TYPES, TypeName
+from diskcache.codecs.registered import BY_TYPE, Registered
 from diskcache.errors import NotPlainError
 from diskcache.sentinels import ENOVAL, UNKNOWN, Constant
 
@@ -68,7 +70,7 @@ EXT_SLICE: Final = 19
 EXT_TYPE: Final = 20
 EXT_SENTINEL: Final = 21
 EXT_COLUMN: Final = 22
-EXT_NDARRAY: Final = 32
+EXT_NDARRAY: Final = plain_numpy.EXT_NDARRAY
 EXT_REGISTERED: Final = 33
 
 OPTIONS: Final = (
@@ -99,7 +101,7 @@ SHORT: Final = 200
 
 SCALARS: Final = frozenset((NoneType, bool, int, float, str, bytes))
 CONTAINERS: Final = frozenset((list, tuple, dict, set, frozenset, slice))
-_IMPOSTORS: Final = frozenset((bytearray, memoryview, Ext, ormsgpack.Fragment))
+IMPOSTORS: Final = frozenset((bytearray, memoryview, Ext, ormsgpack.Fragment))
 """What the library writes without asking, and never as what it is."""
 
 _MAX_LOOKS: Final = 8
@@ -167,7 +169,7 @@ def is_inexact(value: Any) -> bool:
     """
     kind = type(value)
     if kind not in CONTAINERS:
-        return kind in _IMPOSTORS
+        return kind in IMPOSTORS
     if kind is list and value and is_column(value):
         return False
     if kind is dict and len(value) <= _FEW:
@@ -179,7 +181,7 @@ def is_inexact(value: Any) -> bool:
         if kinds <= SCALARS:
             return False
         if not kinds <= _NATIVE:
-            if kinds & _IMPOSTORS:
+            if kinds & IMPOSTORS:
                 return True
             # What a hook took care of has children of no interest, among them its class.
             level = [item for item in level if type(item) in CONTAINERS]
@@ -392,6 +394,8 @@ _LAZY: Final[dict[tuple[str, str], Encoder]] = {
     ("decimal", "Decimal"): encode_decimal,
     ("fractions", "Fraction"): encode_fraction,
     ("uuid", "UUID"): encode_uuid,
+    ("numpy", "ndarray"): plain_numpy.encode_ndarray,
+    **{("numpy", name): plain_numpy.encode_ndarray for name in plain_numpy.SCALARS},
 }
 
 
@@ -406,6 +410,19 @@ def resolve(kind: type[Any]) -> Encoder | None:
             return None
         LEAVES[kind] = encoder
     return encoder
+
+
+def _encode_registered(entry: Registered, value: Any, deeper: Callable[[Any], Ext]) -> Ext:
+    """Encode a value of a registered type.
+
+    Raises:
+        TypeError: The library wrote a part of its state as something else.
+    """
+    state = [entry.name, entry.dumps(value)]
+    data = _packb(state, deeper, OPTIONS)
+    if may_hold_bin(data) and is_inexact(state):
+        raise TypeError
+    return Ext(EXT_REGISTERED, data)
 
 
 def _make_hook(deeper: Callable[[Any], Ext] | None) -> Callable[[Any], Ext]:
@@ -426,6 +443,9 @@ def _make_hook(deeper: Callable[[Any], Ext] | None) -> Callable[[Any], Ext]:
                     return Ext(EXT_TUPLE, _packb([*value], deeper, OPTIONS))
                 items = slice_parts(value) if kind is slice else [*value]
                 return Ext(CODES[kind], _packb(items, deeper, OPTIONS))
+            entry = BY_TYPE.get(kind)
+            if entry is not None and deeper is not None:
+                return _encode_registered(entry, value, deeper)
             leaf = resolve(kind)
             if leaf is None:
                 raise TypeError

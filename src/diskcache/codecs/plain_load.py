@@ -14,6 +14,7 @@ from typing import Any, Final
 import ormsgpack
 
 from diskcache.codecs import plain_ext as ext
+from diskcache.codecs import plain_numpy, registered
 from diskcache.codecs.names import BUILTIN_TYPES, TypeName
 from diskcache.errors import CodecError
 from diskcache.sentinels import ENOVAL, UNKNOWN
@@ -184,6 +185,7 @@ _LEAVES: Final[dict[int, Callable[[bytes], Any]]] = {
     ext.EXT_RANGE: _load_range,
     ext.EXT_TYPE: _load_type,
     ext.EXT_SENTINEL: _load_sentinel,
+    ext.EXT_NDARRAY: plain_numpy.load_ndarray,
 }
 
 
@@ -221,6 +223,7 @@ _CONTAINERS: Final[dict[int, Callable[[list[Any]], Any]]] = {
     ext.EXT_DICT: build_dict,
     ext.EXT_SLICE: _build_slice,
     ext.EXT_COLUMN: _build_column,
+    ext.EXT_REGISTERED: registered.build,
 }
 
 

@@ -17,6 +17,7 @@ from ormsgpack import Ext
 
 from diskcache.codecs import plain_canon
 from diskcache.codecs import plain_ext as ext
+from diskcache.codecs.registered import BY_TYPE, Registered, nearest_base
 from diskcache.errors import NotPlainError
 
 _packb = ormsgpack.packb
@@ -40,7 +41,7 @@ def dumps(value: Any, *, canonical: bool = False) -> bytes:
         NotPlainError: A type inside is not plain, or the nesting is too deep.
     """
     if not canonical and _is_hopeless(type(value)):
-        raise NotPlainError(f"{type(value)!r}{NOT_PLAIN}")
+        raise NotPlainError(f"{_described(type(value))}{NOT_PLAIN}")
     try:
         try:
             return _dumps(_Builder(canonical=canonical, careful=False), value)
@@ -57,7 +58,19 @@ def dumps(value: Any, *, canonical: bool = False) -> bytes:
 
 def _is_hopeless(kind: type[Any]) -> bool:
     """Whether no value of this type is plain: most that are to be pickled are told at once."""
-    return kind not in ext.SCALARS and kind not in ext.CONTAINERS and ext.resolve(kind) is None
+    return (
+        kind not in ext.SCALARS
+        and kind not in ext.CONTAINERS
+        and kind not in BY_TYPE
+        and ext.resolve(kind) is None
+    )
+
+
+def _described(kind: type[Any]) -> str:
+    base = nearest_base(kind)
+    if base is None:
+        return f"{kind!r}"
+    return f"{kind!r} (registered is {base!r}, and only that exact type)"
 
 
 def _dumps(builder: _Builder, value: Any) -> bytes:
@@ -147,9 +160,12 @@ class _Builder:
         handler = self._handlers.get(kind)
         if handler is not None:
             return handler(self, value, depth, levels)
+        entry = BY_TYPE.get(kind)
+        if entry is not None:
+            return self._registered(entry, value, depth, levels)
         encoder = (plain_canon.resolve if self._canonical else ext.resolve)(kind)
         if encoder is None:
-            raise self._refusal(f"{kind!r}")
+            raise self._refusal(_described(kind))
         try:
             return encoder(value)
         except NotPlainError as exc:
@@ -171,6 +187,14 @@ class _Builder:
             built.append(self.build(item, depth + 1, levels))
             self._path.pop()
         return built
+
+    def _registered(self, entry: Registered, value: Any, depth: int, levels: int) -> Ext:
+        try:
+            state = (entry.key_dumps if self._canonical else entry.dumps)(value)
+        except NotPlainError as exc:
+            raise self._refusal(str(exc).removesuffix(NOT_PLAIN)) from exc
+        parts = self.build_items([entry.name, state], depth, " (state)", levels + 1)
+        return Ext(ext.EXT_REGISTERED, self.pack(parts))
 
     def _refusal(self, subject: str) -> NotPlainError:
         where = "".join(self._path)

@@ -4,9 +4,9 @@ A sealed value is an envelope as `signing` specifies it, in the role `sealed`, w
 
     mode (1 byte) | kind (1 byte) | content
 
-where *mode* is how the value would be stored otherwise, and *kind* says what the content is: `s`
-text in UTF-8, `b` bytes, `i` an integer of 8 bytes, signed, big-endian, `f` a double, big-endian. A
-pickle is not sealed: it has a signature of its own.
+where *mode* is how the value would be stored otherwise, compressed or not, and *kind* says what the
+content is: `s` text in UTF-8, `b` bytes, `i` an integer of 8 bytes, signed, big-endian, `f` a
+double, big-endian. A pickle is not sealed: it has a signature of its own.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from __future__ import annotations
 from struct import Struct
 from typing import Any, Final
 
-from diskcache.codecs.base import MODE_PICKLE, MODE_SEALED, Native
+from diskcache.codecs.base import KIND, MODE_PICKLE, MODE_SEALED, Native
 from diskcache.errors import CodecError, UntrustedPickleError
 
 SIGNED_MODES: Final = frozenset({MODE_PICKLE, MODE_SEALED})
-"""Modes whose bytes are bound to the key of their entry."""
+"""Kinds of values whose bytes are bound to the key of their entry."""
 
 _DOUBLE: Final = Struct(">d")
 _LONG: Final = Struct(">q")
+
+
+def is_signed(mode: int) -> bool:
+    """Tell whether the bytes of a value are bound to the key of its entry, compressed or not."""
+    return mode & KIND in SIGNED_MODES
 
 
 def wrapped(mode: int, data: Native) -> bytes:
@@ -64,7 +69,7 @@ def refuse_unsealed(mode: int, label: str) -> None:
     Raises:
         UntrustedPickleError: It carries none.
     """
-    if mode not in SIGNED_MODES:
+    if not is_signed(mode):
         raise UntrustedPickleError(
             f"an entry of {label!r} carries no signature and this cache was opened with"
             " authenticate='all'",

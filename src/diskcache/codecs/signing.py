@@ -10,6 +10,8 @@ Envelope::
     key    = BLAKE2b, 32 bytes, person b'diskcache6-key', of the secret
     key id = BLAKE2b, 4 bytes, person b'diskcache6-kid', of the key
 
+The role is `value` for the pickle of a value, `packed` for a compressed one, `key` for a key.
+
 A signature stops others from having pickles loaded, and entries from being swapped between keys,
 roles and caches. It does not stop an older value of the same key from being put back.
 """
@@ -26,7 +28,7 @@ from diskcache.errors import PickleKeyError, SettingError, UntrustedPickleError
 if TYPE_CHECKING:
     import os
 
-Role: TypeAlias = Literal["value", "key", "sealed", "tag", "meta"]
+Role: TypeAlias = Literal["value", "packed", "key", "sealed", "tag", "meta"]
 SigningKey: TypeAlias = tuple[bytes, bytes]
 """Key id and key."""
 
@@ -193,6 +195,10 @@ class Signer:
             )
         return payload
 
+    def of(self, cache_id: bytes) -> Signer:
+        """Return the signer of another cache, with the same keys."""
+        return Signer(self._keyring, cache_id)
+
     def _find_state(self, key_id: bytes) -> blake2b:
         try:
             keys = self._keyring.verifying_keys()
@@ -232,4 +238,6 @@ def _sized(part: bytes) -> bytes:
     return len(part).to_bytes(8, "big") + part
 
 
-_ROLES: Final = {role: _sized(role.encode()) for role in ("value", "key", "sealed", "tag", "meta")}
+_ROLES: Final = {
+    role: _sized(role.encode()) for role in ("value", "packed", "key", "sealed", "tag", "meta")
+}

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from diskcache.coherence import Seen
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -77,6 +78,18 @@ class Finding(NamedTuple):
     message: str
 
 
+class Copied(NamedTuple):
+    """What a copy of a cache holds."""
+
+    entries: int
+    files: int
+    """Value files."""
+    volume: int
+    """Bytes of the database and of value files."""
+    lost: int
+    """Entries that were left out, because their files are missing or damaged in the original."""
+
+
 class Neighbours(Protocol):
     """The other caches that share one size limit with a cache.
 
@@ -120,6 +133,22 @@ class Engine(Protocol):
 
         Cost: one point read; no lock.
         """
+        ...
+
+    def look(self, key: EncodedKey, now: float, *, noting: bool = True) -> Seen:
+        """Do as `get`, and tell under which generation what was read may be kept in memory.
+
+        With *noting* false the read is not recorded.
+
+        Cost: as `get`, and a look at shared memory.
+        """
+        ...
+
+    records_reads: bool
+    """Whether the eviction policy asks for what is read, also from memory."""
+
+    def note_read(self, key: EncodedKey, now: float) -> None:
+        """Remember that an entry was read from memory, if the eviction policy asks for that."""
         ...
 
     def contains(self, key: EncodedKey, now: float) -> bool:
@@ -280,6 +309,24 @@ class Engine(Protocol):
         """
         ...
 
+    def trim(self, limit: int, spared: EncodedKey, now: float, wait: float | None) -> int:
+        """Remove up to *limit* victims in policy order, whatever the volume is.
+
+        *spared* is never one. With a limit of 0 entries are only put in order, a batch at a time.
+
+        Returns:
+            How many were removed: fewer if the rest is not in order yet, or under the policy
+            that has none.
+        """
+        ...
+
+    def ranks(self, limit: int, spared: EncodedKey) -> list[float]:
+        """Return the ranks of the next *limit* victims but *spared*, in their order.
+
+        They can be compared with those of other caches. Empty where the policy is somebody's own.
+        """
+        ...
+
     # -- Listing --
 
     def page(
@@ -318,6 +365,13 @@ class Engine(Protocol):
 
     def count(self) -> int:
         """Return how many entries are stored, expired ones included."""
+        ...
+
+    def rough_count(self) -> int:
+        """Return how many entries were stored in the directory as it was last looked at.
+
+        Cost: a look at shared memory; a connection is made where there is none.
+        """
         ...
 
     def volume(self) -> Volume:
@@ -361,6 +415,10 @@ class Engine(Protocol):
         A mark that is there stays; with *if_empty* any mark stays, and none is made, unless the
         cache has no entries.
         """
+        ...
+
+    def note(self, name: str, value: DbValue, wait: float | None) -> None:
+        """Mark the cache with *value*, whatever it is marked with; with None no longer."""
         ...
 
     def stored_settings(self) -> dict[str, Any]:

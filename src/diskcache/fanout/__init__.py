@@ -6,13 +6,13 @@ from typing import Any, Self
 
 from diskcache.cache import blank
 from diskcache.disk import Disk
-from diskcache.fanout.parts import FanoutParts
+from diskcache.fanout.copying import FanoutCopies
 from diskcache.fanout.upkeep import FanoutInfo
 
 __all__ = ["FanoutCache", "FanoutInfo"]
 
 
-class FanoutCache(FanoutParts):
+class FanoutCache(FanoutCopies):
     """A cache whose entries are spread over shards, so that writers seldom meet.
 
     Each shard is a `Cache` in a directory of its own, `000`, `001` and so on, with a write lock of
@@ -40,6 +40,11 @@ class FanoutCache(FanoutParts):
         mode: As for `Cache`.
         clock: As for `Cache`.
         serializer: As for `Cache`.
+        memory_limit: As for `Cache`, for all shards together.
+        compress: As for `Cache`.
+        compress_min: As for `Cache`.
+        compress_level: As for `Cache`.
+        trust_legacy_pickles: As for `Cache`.
         **settings: As for `Cache`. `size_limit` is that of all shards together.
 
     Raises:
@@ -54,18 +59,21 @@ class FanoutCache(FanoutParts):
         'value'
     """
 
-    def close(self) -> None:
+    def close(self, *, everywhere: bool = True) -> None:
         """Close the connections of this thread, and those of other threads that are idle.
 
         What `cache`, `deque` and `index` returned is closed too, and made anew when it is asked
         for. May be repeated. The object can still be used: it connects again.
 
+        Args:
+            everywhere: False closes those of this thread alone, and forgets nothing.
+
         Example:
             >>> cache.close()
         """
-        self._close_parts()
+        self._close_parts(everywhere=everywhere)
         for shard in self._shards:
-            shard.close()
+            shard.close(everywhere=everywhere)
 
     def __enter__(self) -> Self:
         return self

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from diskcache.cache.entries import shaped
+from diskcache.cache.front import Front
 from diskcache.cache.queues import check_queue
 from diskcache.cache.shapes import Shapes, shaped_as
 from diskcache.entry import Tag
 from diskcache.errors import Timeout
 from diskcache.fanout.foundation import FanoutFoundation
+from diskcache.memory.tier import Held
 
 
-class FanoutEntries(FanoutFoundation):
+class FanoutEntries(Front, FanoutFoundation):
     """Operations that one shard does. Those that it refuses are counted."""
 
     # -- Storing --
@@ -95,36 +97,20 @@ class FanoutEntries(FanoutFoundation):
         except Timeout as exc:
             return self._refuse(exc, False)
 
-    # -- Reading --
+    # -- Reading: `get`, `[]` and `in` are in `Front` --
 
-    @shaped_as(Shapes.get)
-    def get(
-        self,
-        key: Any,
-        default: Any = None,
-        read: bool = False,
-        expire_time: bool = False,
-        tag: bool = False,
-        retry: bool = False,
-    ) -> Any:
-        """Return the value of *key*, or *default* if it has no live entry; see `Cache.get`.
-
-        Example:
-            >>> cache.get('missing', 0), cache.get('missing', tag=True)
-            (0, (None, None))
-        """
+    def _get(self, key: Any, default: Any, read: bool, expire_time: bool, tag: bool) -> Any:
+        shard = self._shards[self._index(key)]
         try:
-            return self._shards[self._index(key)].get(key, default, read, expire_time, tag, retry)
+            return shard.get_slowly(key, default, read, expire_time, tag)
         except Timeout as exc:
             return self._refuse(exc, shaped(default, None, expire_time, tag))
 
-    def __getitem__(self, key: Any) -> Any:
-        """Return the value of *key*.
+    def _contains(self, key: Any) -> bool:
+        return self._shards[self._index(key)].contains_slowly(key)
 
-        Raises:
-            KeyError: It has no live entry.
-        """
-        return self._shards[self._index(key)][key]
+    def _note_hit(self, key: Any, held: Held) -> None:
+        self._shards[self._index(key)].note_hit(key, held)
 
     def read(self, key: Any, retry: bool = False) -> Any:
         """Return the value of *key* as an open file, if it is kept in one; see `Cache.read`.
@@ -141,10 +127,6 @@ class FanoutEntries(FanoutFoundation):
             b'content'
         """
         return self._shards[self._index(key)].read(key, retry)
-
-    def __contains__(self, key: Any) -> bool:
-        """Tell whether *key* has a live entry, without loading or counting it."""
-        return key in self._shards[self._index(key)]
 
     # -- Counting --
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import warnings
@@ -10,9 +11,16 @@ from typing import Any, Final, Generic, TypeVar, cast
 from zlib import adler32
 
 from diskcache import settings as rules
-from diskcache.cache.foundation import PATIENCE, checked_timeout, expanded, insecurities
+from diskcache.cache.arguments import (
+    checked_memory_limit,
+    checked_timeout,
+    expanded,
+    insecurities,
+)
+from diskcache.cache.foundation import PATIENCE
 from diskcache.cache.private import missing
 from diskcache.clock import SYSTEM_CLOCK, Clock
+from diskcache.codecs.compression import DEFAULT_MINIMUM, Method
 from diskcache.disk import Disk
 from diskcache.errors import (
     GateError,
@@ -24,6 +32,7 @@ from diskcache.errors import (
 from diskcache.fanout.limit import SharedLimit
 from diskcache.fanout.shard import Shard
 from diskcache.keys import QUEUE_DIGITS, QUEUE_START
+from diskcache.memory.tier import MEMORY_LIMIT, tier_of
 
 T = TypeVar("T")
 
@@ -67,6 +76,7 @@ class ShardSetting(Generic[T]):
         """Let the shards work with *value* from now on."""
         for shard in cache._shards:  # noqa: SLF001 - a part of that class
             setattr(shard, self._name, value)
+        cache._settings_changed()  # noqa: SLF001 - a part of that class
 
 
 class FanoutFoundation:
@@ -100,6 +110,11 @@ class FanoutFoundation:
         mode: int = 0o700,
         clock: Clock = SYSTEM_CLOCK,
         serializer: Any = None,
+        memory_limit: int = MEMORY_LIMIT,
+        compress: Method | None = None,
+        compress_min: int = DEFAULT_MINIMUM,
+        compress_level: int | None = None,
+        trust_legacy_pickles: bool = False,
         authenticate: str = "pickles",
         **settings: Any,
     ) -> None:
@@ -121,17 +136,13 @@ class FanoutFoundation:
         self._parts: dict[Any, Any] = {}
         notices: dict[type[Warning], str] = {}
         known = self._without_unknown(settings, notices)
-        found = insecurities(self._directory, pickle)
-        if found and strict:
-            raise SettingError(" ".join(found))
-        if found:
-            notices[InsecureDirectoryWarning] = " ".join(found)
-        mode = make_directory(os.path.realpath(self._directory), mode, readonly)
-        self._mode = mode
+        self._look_at_directory(pickle, strict, notices)
+        self._mode = mode = make_directory(os.path.realpath(self._directory), mode, readonly)
 
         def open_shard(number: int) -> Shard:
             shard = Shard.__new__(Shard)
             shard.notices = notices
+            shard.upgrade_whole = functools.partial(self._upgrade, shards)
             shard.__init__(  # type: ignore[misc] # what it warns of is known before it is made
                 os.path.join(self._directory, f"{number:03d}"),
                 timeout,
@@ -143,9 +154,14 @@ class FanoutFoundation:
                 mode=mode,
                 clock=clock,
                 serializer=serializer,
+                memory_limit=memory_limit,
+                compress=compress,
+                compress_min=compress_min,
+                compress_level=compress_level,
                 authenticate=authenticate,
                 **known,
             )
+            del shard.upgrade_whole
             return shard
 
         first = open_shard(0)
@@ -153,8 +169,14 @@ class FanoutFoundation:
         self._shards = (first, *map(open_shard, range(1, count)))
         self._count = count
         self._limit = SharedLimit(self._shards)
+        self._now: Callable[[], float] = clock.time
+        self._attach_memory(first, memory_limit)
+        self._settings_changed()
         self._hash: Callable[[Any], int] = first.disk.hash
         self._hashes_text = disk.hash is Disk.hash and disk.put is Disk.put
+        self._trusts_legacy = trust_legacy_pickles
+        if not readonly:
+            self._take_over(first, trust_legacy_pickles)
         for category, message in notices.items():
             warnings.warn(message, category, stacklevel=2)
 
@@ -184,6 +206,23 @@ class FanoutFoundation:
             vars(self)[name] = value
         return known
 
+    def _attach_memory(self, first: Shard, memory_limit: int) -> None:
+        """Share one memory tier among all shards."""
+        place = os.path.realpath(self._directory)
+        self._tier = tier_of((place, *first.decoding), checked_memory_limit(memory_limit))
+        for shard in self._shards:
+            shard.use_memory(self._tier)
+
+    def _look_at_directory(
+        self, pickle: str, strict: bool, notices: dict[type[Warning], str]
+    ) -> None:
+        """Say who else can change what is there, once for all shards."""
+        found = insecurities(self._directory, pickle)
+        if found and strict:
+            raise SettingError(" ".join(found))
+        if found:
+            notices[InsecureDirectoryWarning] = " ".join(found)
+
     def _agree(self, first: Shard, wanted: int | None) -> int:
         """Return the number of shards that the directory has; mark a new one.
 
@@ -192,7 +231,7 @@ class FanoutFoundation:
         """
         found = first.mark("shards")
         if found is None and not first.options["readonly"]:
-            found = first.claim("shards", wanted or SHARDS, PATIENCE)
+            found = self._old_count(first) or first.claim("shards", wanted or SHARDS, PATIENCE)
         if type(found) is not int or not 1 <= found <= MOST_SHARDS:
             first.close()
             raise SettingError(
@@ -206,6 +245,30 @@ class FanoutFoundation:
                 " or choose another directory"
             )
         return found
+
+    def _settings_changed(self) -> None:
+        self._notes: bool = self._shards[0].has_to_note
+
+    def _upgrade(self, wanted: int | None, disk: Disk, first: Shard) -> None:
+        """Upgrade every shard of a directory of version 5."""
+        from diskcache.fanout.upgrading import upgrade_shards
+
+        upgrade_shards(self._directory, disk, first, wanted)
+
+    def _old_count(self, first: Shard) -> int:
+        """Return how many shards version 5 made; 0 if it made none."""
+        if first.mark("version_5") is None:
+            return 0
+        from diskcache.fanout.upgrading import shard_directories
+
+        return len(shard_directories(self._directory))
+
+    def _take_over(self, first: Shard, trust: bool) -> None:
+        """Bring what version 5 left to where it belongs, unless that is done."""
+        if trust or first.mark("shards") is None:
+            from diskcache.fanout.upgrading import take_over
+
+            take_over(self, trust=trust)
 
     # -- The way to a shard --
 

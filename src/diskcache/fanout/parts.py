@@ -98,7 +98,13 @@ class FanoutParts(FanoutUpkeep):
         self, directory: str, timeout: float, disk: type[Disk] | None, settings: dict[str, Any]
     ) -> Cache:
         first = self._shards[0]
-        keywords = {"secret": self._secret, "mode": self._mode, **first.options, **settings}
+        keywords = {
+            "secret": self._secret,
+            "mode": self._mode,
+            "trust_legacy_pickles": self._trusts_legacy,
+            **first.options,
+            **settings,
+        }
         if disk is None and "serializer" not in settings:
             disk = type(first.disk)
         else:
@@ -106,7 +112,7 @@ class FanoutParts(FanoutUpkeep):
             inherited = {
                 option
                 for option in first.options
-                if option == "serializer" or option.startswith("disk_")
+                if option.startswith(("serializer", "disk_", "compress"))
             }
             keywords = {
                 option: value
@@ -115,10 +121,12 @@ class FanoutParts(FanoutUpkeep):
             }
         return Cache(directory, timeout, disk or Disk, **keywords)
 
-    def _close_parts(self) -> None:
-        parts, self._parts = self._parts, {}
+    def _close_parts(self, *, everywhere: bool) -> None:
+        parts = dict(self._parts)
+        if everywhere:
+            self._parts = {}
         for cache, _ in parts.values():
-            cache.close()
+            cache.close(everywhere=everywhere)
 
 
 def _checked_name(name: object) -> tuple[str, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeAlias
 
 from diskcache.cache import Cache
+from diskcache.clock import Clock
+from diskcache.disk import Disk
 from diskcache.engines.base import Neighbours
 from diskcache.entry import DbValue, EncodedKey, Order, RemovalCause, Tag
+from diskcache.memory.tier import Held, Tier
 from diskcache.sentinels import ENOVAL
 
 Rank: TypeAlias = tuple[int, Any, int]
@@ -23,11 +26,48 @@ class Shard(Cache):
     notices: dict[type[Warning], str] | None = None
     """Where to leave warnings of the constructor."""
 
+    upgrade_whole: Callable[[Disk, Shard], None] | None = None
+    """Upgrades all shards, where one is of version 5."""
+
+    def _upgrade(self, disk: Disk) -> None:
+        if self.upgrade_whole is None:
+            super()._upgrade(disk)
+        else:
+            self.upgrade_whole(disk, self)
+
     def _warn(self, message: str, category: type[Warning]) -> None:
         if self.notices is None:
             super()._warn(message, category)
         else:
             self.notices.setdefault(category, message)
+
+    # -- Reads that the memory of the whole could not answer --
+
+    def get_slowly(self, key: Any, default: Any, read: bool, expire_time: bool, tag: bool) -> Any:
+        """Do as `get`, except for the fast way."""
+        return self._get(key, default, read, expire_time, tag)
+
+    def contains_slowly(self, key: Any) -> bool:
+        """Do as `in`, except for the fast way."""
+        return self._contains(key)
+
+    def note_hit(self, key: Any, held: Held) -> None:
+        """Note a hit in the memory of the whole."""
+        self._note_hit(key, held)
+
+    @property
+    def has_to_note(self) -> bool:
+        """Whether every hit has to be noted."""
+        return self._notes
+
+    @property
+    def decoding(self) -> tuple[Hashable, ...]:
+        """What is equal for shards that decode alike."""
+        return self._decoding
+
+    def use_memory(self, tier: Tier) -> None:
+        """Keep what is read in the memory of the whole."""
+        self._tier = tier
 
     # -- What the others need --
 
@@ -35,6 +75,20 @@ class Shard(Cache):
     def options(self) -> dict[str, Any]:
         """Keywords, settings excepted, that make another cache like this one."""
         return self._options
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that it works with."""
+        return self._settings
+
+    @property
+    def clock(self) -> Clock:
+        """Where time comes from."""
+        return self._clock
+
+    def in_transaction(self) -> bool:
+        """Tell whether this thread is inside a transaction."""
+        return self._engine.in_transaction()
 
     def join(self, neighbours: Neighbours) -> None:
         """Share the size limit with others."""
@@ -47,6 +101,18 @@ class Shard(Cache):
     def make_room(self) -> None:
         """Cull one batch, without waiting for the write lock."""
         self._engine.remove(RemovalCause.CULLED, None, self._now(), 0)
+
+    def rough_count(self) -> int:
+        """Return how many entries were stored when the directory was last looked at."""
+        return self._engine.rough_count()
+
+    def trim(self, limit: int, spared: Any) -> int:
+        """Remove up to *limit* victims but *spared*; tell how many."""
+        return self._engine.trim(limit, self._encode_key(spared), self._now(), self._timeout)
+
+    def ranks(self, limit: int, spared: Any) -> list[float]:
+        """Return the ranks of the next victims but *spared*, comparable between shards."""
+        return self._engine.ranks(limit, self._encode_key(spared))
 
     def mark(self, name: str) -> DbValue:
         """Return what the shard is marked with."""

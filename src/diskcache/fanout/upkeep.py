@@ -44,6 +44,8 @@ class FanoutInfo:
     """Entries this object met that are pickles without a valid signature."""
     corrupt: int
     """Entries this object met that could not be decoded, or whose files were unusable."""
+    unavailable: int
+    """Entries this object met whose type is not registered here, or whose extra is missing."""
     pickle: str
     readonly: bool
     off: dict[str, str] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class FanoutUpkeep(FanoutBulk):
             (0, 1)
         """
         counts = [shard.stats(enable, reset) for shard in self._shards]
+        self._settings_changed()
         return sum(hits for hits, _ in counts), sum(misses for _, misses in counts)
 
     def info(self) -> FanoutInfo:
@@ -116,6 +119,7 @@ class FanoutUpkeep(FanoutBulk):
             refused=self._refused,
             untrusted=total("untrusted"),
             corrupt=total("corrupt"),
+            unavailable=total("unavailable"),
             pickle=first.pickle,
             readonly=first.readonly,
             off=first.off,
@@ -145,6 +149,7 @@ class FanoutUpkeep(FanoutBulk):
             0
         """
         found = [shard.reset(key, value, update) for shard in self._shards]
+        self._settings_changed()
         if key in vars(self):
             vars(self)[key] = value
         return sum(found) if key in rules.METADATA else found[-1]
@@ -233,16 +238,15 @@ class FanoutUpkeep(FanoutBulk):
         """
         check_name(name)
 
-        def load(key: tuple[Any, ...]) -> Any:
-            return self.get(key, ENOVAL, retry=True)
-
         def save(key: tuple[Any, ...], result: Any) -> object:
             if (expire is None or expire > 0) and not self._shards[0].options["readonly"]:
                 return self.set(key, result, expire, tag=tag, retry=True)
             return False
 
         def decorator(func: Callable[P, R]) -> Memoized[P, R]:
-            return memoized(func, load=load, save=save, name=name, typed=typed, ignore=ignore)
+            return memoized(
+                func, load=self._result, save=save, name=name, typed=typed, ignore=ignore
+            )
 
         return decorator
 

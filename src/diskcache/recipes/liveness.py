@@ -56,12 +56,14 @@ OPEN: Final = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY",
 class _Open:
     """The descriptors of this process: of its file, which is locked, and of `fence`."""
 
-    __slots__ = ("descriptor", "directory", "fence", "pid", "token")
+    __slots__ = ("descriptor", "directory", "fence", "ident", "path", "pid", "token")
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.pid = os.getpid()
         self.token, self.descriptor = _make(directory)
+        self.path = os.path.join(directory, LOCKS, self.token)
+        self.ident = _ident(os.fstat(self.descriptor))
         self.fence = -1
         _opened.add(self)
         try:
@@ -110,9 +112,8 @@ class Owner:
 
     def is_current(self) -> bool:
         """Tell whether the file is this process's, and still at its path."""
-        if self._open.pid != os.getpid():
-            return False
-        return _is_there(self._open.directory, self.token, self._open.descriptor)
+        opened = self._open
+        return opened.pid == os.getpid() and _is_at(opened.path, opened.ident)
 
     def next_fence(self, above: int) -> int:
         """Return a number larger than *above*, and than any that was returned in the directory.
@@ -226,11 +227,20 @@ def _open_or_make(folder: Folder, name: str) -> int:
 
 def _is_there(directory: str, name: str, descriptor: int) -> bool:
     """Tell whether an open file is still at its path."""
+    return _is_at(os.path.join(directory, LOCKS, name), _ident(os.fstat(descriptor)))
+
+
+def _is_at(path: str, ident: tuple[int, int]) -> bool:
+    """Tell whether a path leads to the file with that identity."""
     try:
-        found = os.lstat(os.path.join(directory, LOCKS, name))
+        return _ident(os.lstat(path)) == ident
     except OSError:
         return False
-    return os.path.samestat(found, os.fstat(descriptor))
+
+
+def _ident(found: os.stat_result) -> tuple[int, int]:
+    """Return what no other file has while this one is there, or open."""
+    return found.st_dev, found.st_ino
 
 
 def _is_free(folder: Folder, token: str) -> bool:

@@ -15,7 +15,7 @@ from diskcache.clock import Clock
 from diskcache.codecs import plain
 from diskcache.codecs.base import MODE_DATA
 from diskcache.disk import Disk
-from diskcache.entry import GUARD, Tag
+from diskcache.entry import GUARD, VERSION, Only, Row, Tag
 from diskcache.errors import KeyInUseError, TooLargeError
 from diskcache.sentinels import ENOVAL
 
@@ -127,12 +127,13 @@ class Cell:
         """
         cache, engine = self._cache, self._cache._engine
         with engine.transaction(wait):
-            old = self.read()
+            now = cache._now()
+            row = engine.get(self._encoded, now)
+            old = ENOVAL if row is None else cache._load(self._encoded, row)
             try:
                 new, result = step(old)
             except OSError as exc:
                 raise engine.file_error(exc) from exc
-            now = cache._now()
             if new is ENOVAL and old is not ENOVAL:
                 engine.delete(self._encoded, now, None)
             elif new is not old:
@@ -140,7 +141,8 @@ class Cell:
                 mode, value = cache._codec.protected(MODE_DATA, data, self._encoded)
                 payload = (mode | GUARD, value, None)
                 at = None if expire is None else now + expire
-                if not engine.put(self._encoded, payload, at, self._tag, now, None):
+                only = _condition(row, old)
+                if not engine.put(self._encoded, payload, at, self._tag, now, None, only):
                     raise TooLargeError(
                         f"the entry of {self._key!r} is larger than size_limit,"
                         f" {cache.size_limit} bytes: raise the limit"
@@ -157,3 +159,15 @@ class Cell:
     def disconnect(self) -> None:
         """Close this thread's connection: the thread is about to end."""
         self._cache._engine.close(everywhere=False)
+
+
+def _condition(row: Row | None, value: Any) -> Only | int:
+    """Return what must be true of the entry, and is: nobody else writes meanwhile.
+
+    A put under a condition is stored at once; any other is put aside until the end of the
+    transaction, which for a single one is the longer way.
+    """
+    if row is None:
+        return Only.ABSENT
+    # What could not be loaded may have been removed for it.
+    return Only.ALWAYS if value is ENOVAL else row[VERSION]

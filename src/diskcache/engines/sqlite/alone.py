@@ -1,10 +1,10 @@
 """Writes of one statement: the short way of the most common operations.
 
-The order of steps is that of `Link.begin` and `Link.commit`, but the statement is its own
-transaction, which saves BEGIN, COMMIT and the machinery around them: a third of a write. A way is
-short only while nothing else has to happen: the gate is free of duties that a dead writer left,
-nothing has expired, the cache is not near its limit, and no row with a value file is touched.
-Otherwise, and after any error, nothing is done, and the caller takes the long way.
+The order of steps is that of `Link.begin` and `Link.commit` (see `diskcache.coherence`), but the
+statement is its own transaction, which saves BEGIN, COMMIT and the machinery around them: a third
+of a write. A way is short only while nothing else has to happen: the gate is free of duties that a
+dead writer left, nothing has expired, the cache is not near its limit, and no row with a value file
+is touched. Otherwise, and after any error, the caller takes the long way.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from diskcache.engines.sqlite.control import (
     NEXT_EXPIRY,
     STATE,
     WRITTEN,
+    slot_of,
 )
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.queues import next_key
+from diskcache.engines.sqlite.site import save_statistics
 from diskcache.entry import MODE, DbValue, EncodedKey, Payload, Row, Tag
 from diskcache.errors import DiskCacheError
 from diskcache.keys import queue_bounds
@@ -41,8 +43,10 @@ T = TypeVar("T")
 
 _random_bits: Final = random.Random().getrandbits
 INT64_MAX: Final = 2**63 - 1
+FAILED: Final = object()
+KIND: Final = 15
 PICKLE: Final = 4
-"""Mode of values whose loading runs code of users, which may use the cache."""
+"""Kind of values whose loading runs code of users, which may use the cache."""
 
 
 def _duties(link: Link) -> memoryview[int] | None:
@@ -55,9 +59,39 @@ def _duties(link: Link) -> memoryview[int] | None:
     if link.is_closed or control is None or monotonic() >= site.look_at:
         return None
     words = control.words
-    if words[BEGIN] != words[END] or words[FILES] or site.hits or site.misses:
+    if words[BEGIN] != words[END] or words[FILES]:
         return None
+    tally = site.tally
+    if tally.hits or tally.misses:
+        save_statistics(tally, words)
     return words
+
+
+def _commit(
+    link: Link, words: memoryview[int], key: DbValue, statement: str, values: tuple[Any, ...]
+) -> Any:
+    """Run a statement that is a transaction of its own, on the entry of a stored key.
+
+    The caller ends the write with `words[END] = words[BEGIN]`, when the totals are right. Until
+    then, and after an error that leaves open what has happened, the next writer counts.
+
+    Returns:
+        What the statement returns; `FAILED` if it did not succeed.
+    """
+    slot = slot_of(key)
+    words[BEGIN] = (words[BEGIN] + 1) & MASK
+    words[slot] = odd = words[slot] | 1
+    try:
+        result = link.run(statement, values).get
+    except apsw.BusyError:
+        # A program that ignores the gate is writing: nothing has happened.
+        words[slot] = (odd + 1) & MASK
+        words[END] = words[BEGIN]
+        return FAILED
+    except apsw.Error:
+        return FAILED
+    words[slot] = (odd + 1) & MASK
+    return result
 
 
 def _with_gate(link: Link, wait: float | None, step: Callable[..., T], *args: Any) -> T | None:
@@ -119,20 +153,16 @@ def _put(
         _note_expiry(words, expire_time)
     con = link.con
     con.set_last_insert_rowid(0)
-    began = words[BEGIN] = (words[BEGIN] + 1) & MASK
-    try:
-        link.run(statement, values)
-    except apsw.Error:
-        words[END] = began
+    if _commit(link, words, key[0], statement, values) is FAILED:
         return False
+    stored = True
     if con.last_insert_rowid():
         words[COUNT] = (words[COUNT] + 1) & MASK
-    elif not con.changes():
-        words[END] = began
-        return False
+    else:
+        stored = bool(con.changes())
     words[WRITTEN] = written & MASK
-    words[END] = began
-    return True
+    words[END] = words[BEGIN]
+    return stored
 
 
 def _note_expiry(words: memoryview[int], expire_time: float | None) -> None:
@@ -146,16 +176,12 @@ def delete(link: Link, key: EncodedKey, now: float, wait: float | None) -> bool:
 
 
 def _delete(link: Link, words: memoryview[int], values: tuple[Any, ...]) -> int:
-    began = words[BEGIN] = (words[BEGIN] + 1) & MASK
-    try:
-        link.run(sql.DELETE_SIMPLE, values)
-    except apsw.Error:
-        words[END] = began
+    if _commit(link, words, values[0], sql.DELETE_SIMPLE, values) is FAILED:
         return 0
     changed = link.con.changes()
     if changed:
         words[COUNT] = max(words[COUNT] - 1, 0)
-    words[END] = began
+    words[END] = words[BEGIN]
     return changed
 
 
@@ -230,20 +256,16 @@ def _pull(
         return (None,)
     key, row = reading.entry(found)
     is_expired = row[5] is not None and row[5] < now
-    if is_expired or row[2] is not None or row[MODE] == PICKLE:
+    if is_expired or row[2] is not None or row[MODE] & KIND == PICKLE:
         return None
     try:
         result = load(key, row)
     except (SkipEntry, DiskCacheError):
         return None
-    began = words[BEGIN] = (words[BEGIN] + 1) & MASK
-    try:
-        link.run(sql.DELETE_ROW, (row[8],))
-    except apsw.Error:
-        words[END] = began
+    if _commit(link, words, key[0], sql.DELETE_ROW, (row[8],)) is FAILED:
         return None
     words[COUNT] = max(words[COUNT] - 1, 0)
-    words[END] = began
+    words[END] = words[BEGIN]
     return ((key, result),)
 
 
@@ -263,10 +285,8 @@ def incr(
 
 
 def _incr(link: Link, words: memoryview[int], values: tuple[Any, ...]) -> Any:
-    began = words[BEGIN] = (words[BEGIN] + 1) & MASK
-    try:
-        total = link.execute(sql.ADD_SIMPLE, values).get
-    except apsw.Error:
-        total = None
-    words[END] = began
+    total = _commit(link, words, values[2], sql.ADD_SIMPLE, values)
+    if total is FAILED:
+        return None
+    words[END] = words[BEGIN]
     return total

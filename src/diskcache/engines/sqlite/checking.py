@@ -11,30 +11,32 @@ from typing import Any, Final, Protocol, TypeVar
 
 import apsw
 
+from diskcache.coherence import settle
 from diskcache.engines.base import Finding
 from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
-from diskcache.engines.sqlite.control import BYTES, COUNT
+from diskcache.engines.sqlite.control import ALL_SLOTS, BYTES, COUNT
 from diskcache.engines.sqlite.culling import forget
+from diskcache.entry import DbValue
 from diskcache.files import LOCKS, OWN_NAME, RESERVED, TEMPORARY, is_safe
 
 T = TypeVar("T")
 
 OWN_FOLDERS: Final = (TEMPORARY, LOCKS)
 """Folders that come and go by rules of their own."""
-LEFTOVER: Final = re.compile(r"(?:cache\.db|control)\.new(?:-journal|-wal|-shm)?")
-"""What a process that was killed while it made a cache may leave."""
+LEFTOVER: Final = re.compile(r"(?:cache\.db|cache\.db\.5|control)\.new(?:-journal|-wal|-shm)?")
+"""What a process that was killed while it made or upgraded a cache may leave."""
 
 OWN_FOLDER: Final = re.compile(r"[0-9a-f]{2}(?:[/\\][0-9a-f]{2})?")
 
 ROWS_WITH_FILES: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE file IS NOT NULL"
 UNKNOWN_KINDS: Final = (
     "SELECT count(*) FROM Cache WHERE typeof(mode) = 'integer'"
-    " AND (mode & 15 NOT BETWEEN 1 AND 9 OR mode NOT BETWEEN 1 AND 127)"
+    " AND (mode & 15 NOT BETWEEN 1 AND 9 OR mode & 48 = 48 OR mode NOT BETWEEN 1 AND 127)"
 )
 UNSOUND: Final = (
-    "SELECT rowid, file, size FROM Cache WHERE typeof(mode) <> 'integer'"
+    "SELECT rowid, file, size, key FROM Cache WHERE typeof(mode) <> 'integer'"
     " OR typeof(raw) <> 'integer' OR raw NOT IN (0, 1) OR key IS NULL"
     " OR typeof(expire_time) IN ('text', 'blob') OR (file IS NULL) = (value IS NULL)"
     " OR (file IS NOT NULL AND (typeof(size) <> 'integer' OR size < 0"
@@ -93,33 +95,39 @@ def _damage(link: Link) -> list[Finding]:
 
 def _check_all(link: Link, fix: bool) -> list[Finding]:
     findings: list[Finding] = []
-    for named in (_rows_have_files, _files_have_rows, _values_are_sound, _totals_are_exact):
+    for named in (
+        _rows_have_files,
+        _files_have_rows,
+        _values_are_sound,
+        _totals_are_exact,
+        _generations_are_even,
+    ):
         findings += named(link, fix)
     return findings
 
 
 def _rows_have_files(link: Link, fix: bool) -> Iterator[Finding]:
     """Every row that names a file has it, with the recorded length."""
-    for rowid, file, size, *_ in reading.fetch(link.execute, ROWS_WITH_FILES):
+    for rowid, file, size, key, _ in reading.fetch(link.execute, ROWS_WITH_FILES):
         if not is_safe(file):
             yield Finding("data", f"not the name of a value file: {file!r}")
-            _drop(link, fix, rowid, file, size)
+            _drop(link, fix, rowid, file, size, key)
             continue
         path = os.path.join(link.site.directory, file)
         found = _regular_size(path)
         if found is None:
             yield Finding("data", f"file not found: {path}")
-            _drop(link, fix, rowid, file, size)
+            _drop(link, fix, rowid, file, size, key)
         elif found != size:
             yield Finding("data", f"wrong file size: {path}, {found} != {size}")
             if fix:
-                forget(link, rowid, file, size)
+                forget(link, rowid, file, size, key)
 
 
-def _drop(link: Link, fix: bool, rowid: int, file: object, size: object) -> None:
+def _drop(link: Link, fix: bool, rowid: int, file: object, size: object, key: DbValue) -> None:
     """With *fix*, remove a row whose file, if it names one, is not there or not ours."""
     if fix:
-        forget(link, rowid, None, 0)
+        forget(link, rowid, None, 0, key)
         if file is not None:
             link.size -= reading.whole(size)
 
@@ -190,7 +198,7 @@ def _check_folders(
 def _values_are_sound(link: Link, fix: bool) -> Iterator[Finding]:
     """Every row has columns of the right types, a value in one place, and of a known kind."""
     unsound = [*reading.fetch(link.execute, UNSOUND), *_torn(link)]
-    rows = {rowid: (rowid, file, size) for rowid, file, size, *_ in unsound}
+    rows = {rowid: (rowid, file, size, key) for rowid, file, size, key, *_ in unsound}
     if rows:
         yield Finding("data", f"{len(rows)} entries have no value, two, or columns of wrong types")
         for row in rows.values():
@@ -226,3 +234,15 @@ def _totals_are_exact(link: Link, fix: bool) -> Iterator[Finding]:
             if fix:
                 control.words[word] = max(actual - delta, 0)
                 link.has_changes = True
+
+
+def _generations_are_even(link: Link, fix: bool) -> Iterator[Finding]:
+    """No generation says that a write is going on: this transaction is the only one."""
+    control = link.site.control
+    if control is None or not control.is_clean:
+        return
+    odd = [slot for slot in ALL_SLOTS if control.words[slot] & 1]
+    if odd:
+        yield Finding("data", f"{len(odd)} generations are odd though nobody writes")
+        if fix:
+            settle(control.words, odd)

@@ -1,7 +1,7 @@
 """One connection of one thread, hardened, with the state of its transaction.
 
-The order of steps that makes a write visible (see control.py) is in `Link.begin` and
-`Link.commit`, and nowhere else.
+The order of steps that makes a write visible (see `diskcache.coherence`) is in `Link.begin` and
+`Link.commit`, and, for writes of one statement, in alone.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import apsw
 
 from diskcache.clock import Clock
+from diskcache.coherence import Source, mark, settle
 from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import schema
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.control import (
+    ALL_SLOTS,
     BEGIN,
     BOOT,
     BYTES,
@@ -30,8 +32,11 @@ from diskcache.engines.sqlite.control import (
     MASK,
     NEXT_EXPIRY,
     WRITTEN,
+    slot_of,
 )
 from diskcache.engines.sqlite.gate import GateClosed
+from diskcache.engines.sqlite.site import DATABASE
+from diskcache.entry import DbValue
 from diskcache.errors import (
     CacheFormatError,
     NewerFormatError,
@@ -45,12 +50,13 @@ if TYPE_CHECKING:
     from diskcache.engines.sqlite.site import Site
     from diskcache.files import ValueFiles
 
-DATABASE: Final = "cache.db"
 FOREIGN_NAP: Final = 0.002
 """Seconds between two tries while a program that ignores the gate holds the database."""
 SWEEP_TIME: Final = 0.05
 """Seconds that one writer spends on the search for files of a dead one."""
 LARGEST_VALUE: Final = 2**30
+MANY_KEYS: Final = 2**11
+"""Keys of one transaction from which changing every generation costs less than finding theirs."""
 OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
 
 
@@ -136,8 +142,8 @@ def verify(connection: apsw.Connection, directory: str) -> dict[str, str]:
         return found
     if schema.is_version_5(found):
         raise OlderFormatError(
-            f"cache {directory!r} was written by diskcache 5, whose format this version does not"
-            " read: choose another directory"
+            f"cache {directory!r} was written by diskcache 5: open it once without readonly=True,"
+            f' or run "python -m diskcache migrate {directory}", to upgrade it'
         )
     if isinstance(version, int) and version > schema.FORMAT and "Cache" in found:
         raise NewerFormatError(
@@ -148,14 +154,6 @@ def verify(connection: apsw.Connection, directory: str) -> dict[str, str]:
         f"{os.path.join(directory, DATABASE)!r} is a database, but not of a cache: its tables are"
         " not exactly those of format 6; choose another directory"
     )
-
-
-def inode_of(path: str) -> int:
-    """Return the number of the file at *path*; 0 if there is none."""
-    try:
-        return os.stat(path).st_ino
-    except OSError:
-        return 0
 
 
 _SWITCH: Final = (ctypes.c_int(0), ctypes.c_int(1))
@@ -194,6 +192,7 @@ class Link:
         "files",
         "found",
         "has_changes",
+        "hidden",
         "is_broken",
         "is_closed",
         "is_looking",
@@ -209,6 +208,8 @@ class Link:
         "serial",
         "site",
         "size",
+        "slots",
+        "suspected_at",
         "sweep_from",
         "written",
     )
@@ -227,12 +228,9 @@ class Link:
         """What was read while opening; good for one look."""
         self.execute: Callable[..., Any] = con.execute
         """Runs a statement on a cursor of its own."""
-        self.run: Callable[..., Any] = con.cursor().execute
-        """Runs a statement that returns nothing; its cursor is made once."""
-        self.look_up: Callable[..., Any] = con.cursor().execute
-        """Runs a point read, while *is_looking* is set: the cursor is made once, and a signal
-        handler that reads in between must not take it over."""
-        self.is_looking = False
+        self.renew_cursors()
+        self.suspected_at: float | None = None
+        """When this reader first met the traces of a writer that may be dead."""
         self.is_uncertain = False
         """Whether a step was left in the middle and the transaction goes on: then nobody knows its
         totals and files without looking."""
@@ -252,6 +250,10 @@ class Link:
         self.page_size: int = con.execute("PRAGMA page_size").get
         self.published: list[str] = []
         self.doomed: list[str] = []
+        self.slots: set[int] = set()
+        """Generations that change with this transaction: those of the keys that it writes."""
+        self.hidden: Source | None = None
+        """What is hidden from readers of this process until the transaction ends."""
         self.puts: list[Any] = []
         """Rows that this transaction has still to store; everything else waits for them."""
         self._reset()
@@ -276,6 +278,31 @@ class Link:
             self.doomed.clear()
         if self.puts:
             self.puts.clear()
+        if self.slots:
+            self.slots.clear()
+        if self.hidden is not None:
+            self.hidden.show()
+            self.hidden = None
+
+    def hide(self) -> None:
+        """Have this process read from the database until this transaction has ended."""
+        control = self.site.control
+        if control is not None:
+            control.source.hide()
+            self.hidden = control.source
+
+    def touched(self, key: DbValue) -> None:
+        """Note that the entry of a stored key is changed by this transaction."""
+        self.slots.add(slot_of(key))
+        self.has_changes = True
+
+    def touched_all(self, keys: Collection[DbValue]) -> None:
+        """Note that the entries of many keys are changed by this transaction."""
+        if len(keys) >= MANY_KEYS:
+            self.slots.update(ALL_SLOTS)
+        else:
+            self.slots.update(map(slot_of, keys))
+        self.has_changes = True
 
     def _on_log(self, _con: apsw.Connection, _name: str, pages: int) -> int:
         self.log_pages = pages
@@ -301,9 +328,9 @@ class Link:
             except apsw.BusyError:
                 self._begin_patiently(wait)
             control = site.control
-            if control is None or monotonic() >= site.look_at:
+            if monotonic() >= site.look_at:
                 self._meet_control()
-            else:
+            elif control is not None:
                 words = control.words
                 if words[BEGIN] != words[END] or words[FILES]:
                     self._meet_control()
@@ -329,10 +356,11 @@ class Link:
         if not site.is_shared_memory_safe:
             return
         control = site.control
-        if control is None or inode_of(site.control_path) != control.inode:
-            if not site.is_current():
-                raise DirectoryReplaced
+        if not site.is_current():
+            raise DirectoryReplaced
+        if control is None or control_file.inode_of(site.control_path) != control.inode:
             control = site.renew_control(self.cache_id)
+        # Whoever makes a control file waits until no writer believes any longer that there is none.
         site.look_at = monotonic() + control_file.LEASE
         if control is None:
             return
@@ -349,10 +377,7 @@ class Link:
         next real commit overwrites it.
         """
         words = control.words
-        for slot in range(control_file.HEADER, control_file.HEADER + control_file.SLOTS):
-            words[slot] = (words[slot] + 1) & (MASK - 1) if words[slot] & 1 else words[slot]
-        if words[control_file.EPOCH] & 1:
-            words[control_file.EPOCH] = (words[control_file.EPOCH] + 1) & MASK
+        settle(words, [slot for slot in ALL_SLOTS if words[slot] & 1])
         words[COUNT] = self.execute(sql.COUNT).get
         words[BYTES] = self.execute(sql.FILE_BYTES).get
         words[NEXT_EXPIRY] = 0
@@ -391,20 +416,23 @@ class Link:
         try:
             if control is None or not self.has_changes:
                 self.run("COMMIT")
-            elif self.is_uncertain:
-                # The next writer finds the totals unfinished, and counts; it finds the files.
-                control.words[BEGIN] = (control.words[BEGIN] + 1) & MASK
-                control.words[FILES] = 1
-                self.run("COMMIT")
-                self.published.clear()
-                self.doomed.clear()
             else:
                 words = control.words
-                began = (words[BEGIN] + 1) & MASK
-                words[BEGIN] = began
+                began = words[BEGIN] = (words[BEGIN] + 1) & MASK
+                if self.is_uncertain:
+                    # Steps were left in the middle: nobody knows which keys they have changed, or
+                    # what it all adds up to. The next writer counts, and searches for files.
+                    self.slots.update(ALL_SLOTS)
+                    words[FILES] = 1
+                mark(words, self.slots)
                 self.run("COMMIT")
-                self._add_totals(words)
-                words[END] = began
+                settle(words, self.slots)
+                if self.is_uncertain:
+                    self.published.clear()
+                    self.doomed.clear()
+                else:
+                    self._add_totals(words)
+                    words[END] = began
             if self.doomed or self.published:
                 self._finish_files(control)
             self._reset()
@@ -487,10 +515,20 @@ class Link:
             raise
         self.execute("RELEASE step")
 
+    def is_idle(self) -> bool:
+        """Tell whether the next read sees the newest state: no statement is unfinished."""
+        try:
+            return bool(self.con.txn_state() == apsw.SQLITE_TXN_NONE)
+        except apsw.ConnectionClosedError:
+            return False
+
     def renew_cursors(self) -> None:
-        """Give up cursors that may be in the middle of a statement."""
-        self.run = self.con.cursor().execute
-        self.look_up = self.con.cursor().execute
+        """Make the cursors that are used again and again; old ones may be in a statement."""
+        self.run: Callable[..., Any] = self.con.cursor().execute
+        """Runs a statement that returns nothing."""
+        self.look_up: Callable[..., Any] = self.con.cursor().execute
+        """Runs a point read, while *is_looking* is set: a signal handler that reads in between must
+        not take the cursor over."""
         self.is_looking = False
 
     # -- Files --

@@ -11,7 +11,7 @@ It is an array of 64-bit unsigned words in the byte order of the machine:
                         older than the database after a power failure
     5     begin         one more before each COMMIT
     6     end           equal to *begin* after it; different: a writer died in between
-    7     epoch         generation of everything; odd while an unbounded removal commits
+    7                   zero
     8     count         entries
     9     bytes         bytes of value files
     10    hits          reads that found a live entry
@@ -23,7 +23,12 @@ It is an array of 64-bit unsigned words in the byte order of the machine:
                         found not 0 if the writer was killed: then stray files may exist in the
                         folders from this number, less one, on (four hexadecimal digits)
     16-63               zero
-    64-   generations   one word per slot of keys
+    64-   generations   one word per slot of keys; odd while a write to one of its keys commits
+
+The slot of a key is `HEADER` plus the lowest twelve bits: for text of the CRC-32 of its UTF-8, for
+bytes of their CRC-32, for a number of `hash(number) * 0x9e3779b97f4a7c15 >> 40`, where *hash* is
+that of Python for numbers on 64-bit machines. The order in which generations and *begin* and *end*
+change is that of `diskcache.coherence`.
 
 Words 4-15 and the generations change only while the writer gate is held. A word is read and written
 whole, through a memoryview of 8-byte items: `struct.pack_into` writes byte by byte, and a reader
@@ -31,7 +36,9 @@ in another process would see halves.
 
 Every writer looks at least every `LEASE` seconds whether its mapping is still the file at the
 path, and does so under the gate. Whoever makes a new file, because the old one is gone, first waits
-twice as long with the gate in hand: no other writer can then change the old one unnoticed.
+twice as long with the gate in hand: no other writer can then change the old one unnoticed. A writer
+that can neither map the file nor make another one removes it, and waits `LOOK_EVERY` seconds with
+the gate in hand: no reader then believes the old one any longer.
 
 Between two equal values of *begin* and *end* the totals are exact. A writer that finds them
 different counts again. The file is made together with a new cache, or inside a write transaction,
@@ -46,21 +53,25 @@ import secrets
 import time
 from contextlib import suppress
 from typing import Final
+from zlib import crc32
 
 from diskcache import host
+from diskcache.coherence import Source
+from diskcache.entry import DbValue
 
 NAME: Final = "control"
 MAGIC: Final = 0x36666B6344314C43
 VERSION: Final = 1
 HEADER: Final = 64
 SLOTS: Final = 4096
+LAST_SLOT: Final = SLOTS - 1
+ALL_SLOTS: Final = range(HEADER, HEADER + SLOTS)
 SIZE: Final = (HEADER + SLOTS) * 8
 MASK: Final = 2**64 - 1
 
 BOOT: Final = 4
 BEGIN: Final = 5
 END: Final = 6
-EPOCH: Final = 7
 COUNT: Final = 8
 BYTES: Final = 9
 HITS: Final = 10
@@ -73,8 +84,23 @@ FILES: Final = 15
 LEASE: Final = 0.05
 """Seconds for which a writer believes that its mapping is the file at the path."""
 
+LOOK_EVERY: Final = 0.5
+"""Seconds for which a reader believes that its mapping is the file at the path."""
+
 NEVER: Final = MASK
 """Value of *next expiry* when no entry expires."""
+
+
+_SPREAD: Final = 0x9E3779B97F4A7C15
+
+
+def slot_of(key: DbValue) -> int:
+    """Return the word that holds the generation of a stored key, the same in every process."""
+    if type(key) is str:
+        return HEADER + (crc32(key.encode("utf-8", "surrogatepass")) & LAST_SLOT)
+    if type(key) is bytes:
+        return HEADER + (crc32(key) & LAST_SLOT)
+    return HEADER + (hash(key) * _SPREAD >> 40 & LAST_SLOT)
 
 
 class Control:
@@ -83,13 +109,14 @@ class Control:
     Only `words` is used on hot paths; the class keeps the mapping and says which file it is.
     """
 
-    __slots__ = ("_map", "inode", "is_of_this_boot", "words")
+    __slots__ = ("_map", "inode", "is_of_this_boot", "source", "words")
 
     def __init__(self, mapping: mmap.mmap, inode: int) -> None:
         self._map = mapping
         self.inode = inode
         self.words = memoryview(mapping).cast("Q")
         self.is_of_this_boot = self.words[BOOT] == host.boot_id()
+        self.source = Source(self.words)
 
     @property
     def is_clean(self) -> bool:
@@ -112,20 +139,33 @@ def attach(directory: str, cache_id: bytes, *, readonly: bool = False) -> Contro
     except OSError:
         return None
     try:
+        return _map(descriptor, cache_id, readonly=readonly)
+    finally:
+        os.close(descriptor)
+
+
+def _map(descriptor: int, cache_id: bytes, *, readonly: bool = False) -> Control | None:
+    try:
         found = os.fstat(descriptor)
-        if found.st_size != SIZE:
+        if found.st_size != SIZE or not (readonly or host.has_blocks(descriptor, SIZE)):
             return None
         access = mmap.ACCESS_READ if readonly else mmap.ACCESS_WRITE
         mapping = mmap.mmap(descriptor, SIZE, access=access)
     except (OSError, ValueError):
         return None
-    finally:
-        os.close(descriptor)
     control = Control(mapping, found.st_ino)
     if control.words[:2].tolist() != [MAGIC, VERSION] or control.words[2:4].tobytes() != cache_id:
         control.close()
         return None
     return control
+
+
+def inode_of(path: str) -> int:
+    """Return the number of the file at *path*; 0 if there is none."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
 
 
 def create(directory: str, cache_id: bytes, mode: int, *, is_new: bool = False) -> Control | None:
@@ -135,8 +175,6 @@ def create(directory: str, cache_id: bytes, mode: int, *, is_new: bool = False) 
     one that is gone, and is dirty: call it only inside a write transaction. None if the directory
     cannot hold one.
     """
-    if not is_new:
-        time.sleep(2 * LEASE)
     path = os.path.join(directory, NAME)
     temporary = f"{path}.new"
     try:
@@ -149,13 +187,33 @@ def create(directory: str, cache_id: bytes, mode: int, *, is_new: bool = False) 
     try:
         host.allocate(descriptor, SIZE)
         os.pwrite(descriptor, _first_words(cache_id, is_new), 0)
+        control = _map(descriptor, cache_id)
+        if control is None:
+            os.unlink(temporary)
+            return None
+        if not is_new:
+            time.sleep(2 * LEASE)
         os.rename(temporary, path)
     except OSError:
         os.unlink(temporary)
         return None
     finally:
         os.close(descriptor)
-    return attach(directory, cache_id)
+    return control
+
+
+def withdraw(directory: str) -> None:
+    """Remove a control file that this process cannot use, before it writes without one.
+
+    Others that have it mapped must not believe it any longer. Call it with the gate in hand; when
+    it returns, all of them have looked at the path again.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(directory, NAME))
+        time.sleep(LOOK_EVERY)
 
 
 def _first_words(cache_id: bytes, is_new: bool) -> bytes:
@@ -164,7 +222,6 @@ def _first_words(cache_id: bytes, is_new: bool) -> bytes:
     words[:HEADER] = memoryview(bytes(HEADER * 8)).cast("Q")
     words[0], words[1] = MAGIC, VERSION
     words[2:4] = memoryview(cache_id).cast("Q")
-    words[EPOCH] = secrets.randbits(62) * 2
     words[BEGIN] = 0 if is_new else 1
     words[NEXT_EXPIRY] = NEVER if is_new else 0
     words[FILES] = 0 if is_new else 1

@@ -25,7 +25,7 @@ from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
-from diskcache.entry import GUARD, EncodedKey
+from diskcache.entry import GUARD, DbValue, EncodedKey
 from diskcache.policy import EVICTION_POLICY, Policy, Rank, find_policy
 
 RANK_BATCH: Final = 1000
@@ -75,11 +75,11 @@ def footprint(key: object, value: object) -> int:
     return 2 * size + (ROW_OVERHEAD if size < 1000 else ROW_OVERHEAD + OVERFLOW)
 
 
-def forget(link: Link, rowid: int, file: str | None, size: int) -> None:
-    """Remove one row, and remember its file for the time after the commit."""
+def forget(link: Link, rowid: int, file: str | None, size: int, key: DbValue) -> None:
+    """Remove one row, and remember its key and its file for the commit and the time after it."""
     link.run(sql.DELETE_ROW, (rowid,))
     link.rows -= 1
-    link.has_changes = True
+    link.touched(key)
     if file is not None:
         link.size -= reading.whole(size)
         link.note_files()
@@ -106,7 +106,8 @@ class Culler:
 
         By key, not by row: a put forgets what was read of the entry that it replaces.
         """
-        self._last_read = 0.0
+        self.last_read = 0.0
+        """Time of the newest read, for policies that count."""
         self.neighbours: Neighbours | None = None
 
     @property
@@ -130,31 +131,23 @@ class Culler:
 
     # -- Reads --
 
-    def note_read(self, key: EncodedKey, now: float) -> bool:
-        """Remember a read, without writing; tell whether enough have come together."""
-        reads = self.reads
-        if self._policy.rank is Rank.USED:
-            reads[key] = now
-        else:
-            reads[key] = reads.get(key, 0) + 1
-            self._last_read = now
-        return len(reads) >= 1000
-
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
-        reads, self.reads = self.reads, {}
-        if not reads:
+        noted, self.reads = self.reads, {}
+        if not noted:
             return
+        # Another thread may be in the middle of noting one more.
+        reads = list(noted.items())
         policy = self.policy
         link.has_changes = True
         if policy.rank is Rank.USED:
-            link.con.executemany(sql.READ_USED, [(now, *key) for key, now in reads.items()])
+            link.con.executemany(sql.READ_USED, [(now, *key) for key, now in reads])
         elif policy.rank is Rank.COUNT:
-            link.con.executemany(sql.READ_COUNT, [(count, *key) for key, count in reads.items()])
+            link.con.executemany(sql.READ_COUNT, [(count, *key) for key, count in reads])
         elif policy.template is not None and policy.template["get"]:
-            change = policy.template["get"].format(now=repr(float(self._last_read)))
+            change = policy.template["get"].format(now=repr(float(self.last_read)))
             statement = f"UPDATE Cache SET {change} WHERE key = ? AND raw = ?"
-            for key, count in reads.items():
+            for key, count in reads:
                 link.con.executemany(statement, [key] * int(count))
 
     # -- Rank of a row that is stored --
@@ -237,8 +230,8 @@ class Culler:
     def remove_expired(self, link: Link, now: float, limit: int) -> int:
         """Remove up to *limit* expired entries, the longest expired first."""
         rows = reading.fetch(link.execute, sql.EXPIRED, (now, min(limit, MOST_EXPIRED)))
-        for rowid, file, size, *_ in rows:
-            forget(link, rowid, file, size)
+        for rowid, file, size, key, _ in rows:
+            forget(link, rowid, file, size, key)
         first = link.execute(sql.FIRST_EXPIRY).get
         link.expiry_exact = NEVER if first is None else as_microseconds(first)
         link.expiry_low = NEVER
@@ -369,9 +362,9 @@ class Culler:
         while removed < limit and volume > target:
             found = 0
             for row in self._victims(link, now, min(limit - removed, VICTIMS), spared):
-                rowid, file, size, _, _, mode = row
+                rowid, file, size, key, _, mode = row
                 if rowid != spared and not (type(mode) is int and mode & GUARD):
-                    forget(link, rowid, file, size)
+                    forget(link, rowid, file, size, key)
                     found += 1
                     volume = self._volume_of(link, pages)
                     if volume <= target:
@@ -380,6 +373,25 @@ class Culler:
                 break
             removed += found
         self._mark(link, volume + beside, self._settings["size_limit"])
+        return removed
+
+    def remove_first(self, link: Link, now: float, limit: int, spared: int) -> int:
+        """Remove up to *limit* victims, whatever the volume is.
+
+        Ranks a batch of older entries first, if there are some without a rank.
+        """
+        if self.policy.rank is Rank.NONE:
+            return 0
+        self.load(link)
+        self.flush_reads(link)
+        self._rank_more(link)
+        removed = 0
+        # One more, in case the policy is somebody's own and names the one that is spared.
+        for row in self._victims(link, now, limit + 1, spared):
+            rowid, file, size, key, _, mode = row
+            if removed < limit and rowid != spared and not mode & GUARD:
+                forget(link, rowid, file, size, key)
+                removed += 1
         return removed
 
     def _slack(self, link: Link, volume: float, bound: float) -> float:

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, TypeGuard, TypeVar, cast
 
 import apsw
 
+from diskcache.coherence import Seen, Source
 from diskcache.engines.base import (
     Batch,
     Capabilities,
-    Finding,
-    Neighbours,
     Put,
     SkipEntry,
-    Volume,
 )
 from diskcache.engines.sqlite import (
     alone,
-    checking,
     listing,
-    opening,
     queues,
     reading,
     removal,
-    sharing,
     writing,
 )
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
-from diskcache.engines.sqlite.control import HITS, MISSES
-from diskcache.engines.sqlite.culling import count, file_bytes, footprint, pages_in_use
-from diskcache.engines.sqlite.errors import read_only, translate
-from diskcache.engines.sqlite.session import Session
+from diskcache.engines.sqlite.control import BEGIN, END, slot_of
+from diskcache.engines.sqlite.culling import footprint
+from diskcache.engines.sqlite.rewriting import Rewriting
+from diskcache.engines.sqlite.session import FULL
 from diskcache.entry import (
     EXPIRE_TIME,
+    FILE,
     TAG,
     VALUE,
     DbValue,
@@ -66,8 +63,11 @@ ROOMY: Final = 2**23
 BATCH: Final = 1000
 """Rows of a bulk put that are stored at a time."""
 
+SUSPICION: Final = 0.1
+"""Seconds after which a reader asks whether the writer that it waits for is alive."""
 
-class SqliteEngine(Session):
+
+class SqliteEngine(Rewriting):
     """An engine on one SQLite database and value files beside it.
 
     Thread-safe: each thread has a connection of its own, closed when the thread ends.
@@ -99,15 +99,82 @@ class SqliteEngine(Session):
             link.is_looking = False
         if row is None:
             return None
-        if row[VALUE] is None or row[EXPIRE_TIME] is not None or row[TAG] is not None:
+        if (
+            row[VALUE] is None
+            or row[FILE] is not None
+            or row[EXPIRE_TIME] is not None
+            or row[TAG] is not None
+        ):
             row = reading.sound(row)
         if self.records_reads:
-            self._note_read(key, now)
+            self.note_read(key, now)
         return row
 
-    def _note_read(self, key: EncodedKey, now: float) -> None:
-        if self._culler.note_read(key, now) and not self.is_readonly:
-            self._flush()
+    def look(self, key: EncodedKey, now: float, *, noting: bool = True) -> Seen:
+        """Return the live entry of *key*, and the generation under which it may be kept.
+
+        The generation is read before the entry; see `diskcache.coherence`.
+        """
+        link = self._local.link
+        if link is None or not self._look_from <= now < self._look_at or link.puts:
+            link = self._reader(now)
+        source = self._source(link, now)
+        slot = generation = 0
+        if source is not None:
+            slot = slot_of(key[0])
+            generation = source.words[slot]
+            if generation & 1:
+                self._suspect(link, source.words)
+                source = None
+        row = self.get(key, now) if noting else self._read_soundly(link, (*key, now))
+        if row is None and source is not None and self._read(link, sql.FIND, key) is not None:
+            # It has expired, by a clock that may be set back.
+            source = None
+        # The read may have found the connection closed, and made another.
+        return row, None if link.is_closed else source, slot, generation
+
+    def _read_soundly(self, link: Link, values: tuple[Any, ...]) -> Row | None:
+        row = self._read(link, sql.GET, values)
+        return None if row is None else reading.sound(row)
+
+    def _source(self, link: Link, now: float) -> Source | None:
+        """Return where generations are, if what this connection reads next may be kept."""
+        if link.depth or link.is_looking or self.is_readonly:
+            return None
+        control = link.site.control
+        if control is None or not link.is_idle():
+            return None
+        source = control.source
+        if monotonic() < source.look_at or source.hidden:
+            return source
+        is_same = self._look(now) is link and link.site.control is control
+        return source if is_same else None
+
+    def _suspect(self, link: Link, words: memoryview[int]) -> None:
+        """Mend what a dead writer left, if it is one that makes a generation odd for long."""
+        if words[BEGIN] != words[END]:
+            now = monotonic()
+            if link.suspected_at is None:
+                link.suspected_at = now
+            elif now - link.suspected_at > SUSPICION:
+                link.suspected_at = None
+                with suppress(DiskCacheError):
+                    self._write(0, _nothing)
+        else:
+            link.suspected_at = None
+
+    def note_read(self, key: EncodedKey, now: float) -> None:
+        """Remember that an entry was read, where the eviction policy asks for it."""
+        if not self.records_reads:
+            return
+        reads = self._culler.reads
+        if self._notes_times:
+            reads[key] = now
+        else:
+            reads[key] = reads.get(key, 0) + 1
+            self._culler.last_read = now
+        if len(reads) >= FULL and not self.is_readonly:
+            self._flush_soon()
 
     def settings_changed(self) -> None:
         """Take note of a changed eviction policy or limit."""
@@ -116,6 +183,7 @@ class SqliteEngine(Session):
         has_limit = policy.rank is not Rank.NONE and self._settings["cull_limit"] > 0
         self._puts = PUTS if self._settings["size_limit"] >= ROOMY else PUTS // 10
         self._largest = self._settings["size_limit"] if has_limit else float("inf")
+        self._notes_times = policy.rank is Rank.USED
         self.records_reads = policy.records_reads or bool(template and template["get"])
 
     def contains(self, key: EncodedKey, now: float) -> bool:
@@ -145,24 +213,31 @@ class SqliteEngine(Session):
                 raise
         if expire_time is not None and expire_time != expire_time:  # noqa: PLR0124 - NaN
             expire_time = None
-        if staged is not None or only is not Only.ALWAYS or self._is_too_large(value):
+        is_large = isinstance(value, (str, bytes)) and len(value) > self._largest
+        if is_large or staged is not None or only is not Only.ALWAYS:
             return self._put_with_care(key, payload, expire_time, tag, now, wait, only)
         link = self._local.link
         if link is not None and link.depth and not link.is_broken:
-            # Inside a transaction nobody else looks: rows are stored many at a time.
-            link.puts.append((*key, mode, value, expire_time, tag, now))
-            if len(link.puts) >= self._puts or footprint(key[0], value) > LONG:
-                self._store_pending(link)
+            self._put_aside(link, (*key, mode, value, expire_time, tag, now))
             return True
         culler = self._culler
         if (
             not culler.reads
-            and self._is_ready(link)
+            and link is not None
+            and not (link.depth or link.is_closed)
             and alone.put(link, culler, key, mode, value, expire_time, tag, now, wait)
         ):
             self._tend_log(link)
             return True
         return self._write(wait, writing.put, culler, key, payload, expire_time, tag, now)
+
+    def _put_aside(self, link: Link, row: writing.PlainRow) -> None:
+        """Store a row later in this transaction: nobody else looks, and many at once cost less."""
+        if link.hidden is None:
+            link.hide()
+        link.puts.append(row)
+        if len(link.puts) >= self._puts or footprint(row[0], row[3]) > LONG:
+            self._store_pending(link)
 
     def _is_ready(self, link: Link | None) -> TypeGuard[Link]:
         """Tell whether a write of one statement may be tried on this connection."""
@@ -254,47 +329,56 @@ class SqliteEngine(Session):
         if self.records_reads:
             for key, row in zip(keys, rows, strict=True):
                 if row is not None:
-                    self._note_read(key, now)
+                    self.note_read(key, now)
         return rows
 
     def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
         """Store all of *puts* or none."""
-        steps: list[list[writing.PlainRow] | Put] = []
-        rows: list[writing.PlainRow] = []
-        stored = 0
-        checked: Tag = None
         kept = list(puts)
         try:
-            for put in kept:
-                key, payload, expire_time, tag = put
-                if tag is not checked:
-                    writing.check_tag(tag)
-                    checked = tag
-                if self.is_too_large(payload):
-                    self._place.files.discard(payload[2])
-                    continue
-                stored += 1
-                if payload[2] is None:
-                    rows.append((*key, payload[0], payload[1], expire_time, tag, now))
-                else:
-                    # Entries are stored in their order: one key may come twice.
-                    steps += [rows, put]
-                    rows = []
+            stored, steps = self._in_steps(kept, now)
             self._look_soon()
-            self._write(wait, self._put_all, [*steps, rows], now)
+            self._write(wait, self._put_all, steps, now)
         except BaseException:
             for put in kept:
                 self._place.files.discard(put[1][2])
             raise
         return stored
 
+    def _in_steps(
+        self, puts: list[Put], now: float
+    ) -> tuple[int, list[list[writing.PlainRow] | Put]]:
+        """Return how many of *puts* are stored, and runs of rows, entries with files between them.
+
+        Entries are stored in their order: one key may come twice.
+        """
+        steps: list[list[writing.PlainRow] | Put] = []
+        rows: list[writing.PlainRow] = []
+        refused, checked, largest = 0, None, self._largest
+        for put in puts:
+            key, (mode, value, staged), expire_time, tag = put
+            if tag is not checked:
+                writing.check_tag(tag)
+                checked = tag
+            if (isinstance(value, (str, bytes)) and len(value) > largest) or (
+                staged is not None and staged.size > largest
+            ):
+                refused += 1
+                self._place.files.discard(staged)
+            elif staged is None:
+                rows.append((*key, mode, value, expire_time, tag, now))
+            else:
+                steps += [rows, put]
+                rows = []
+        return len(puts) - refused, [*steps, rows]
+
     def _put_all(self, link: Link, steps: list[list[writing.PlainRow] | Put], now: float) -> None:
         culler = self._culler
         with link.savepoint():
             for step in steps:
                 if isinstance(step, list):
-                    for batch in _batches(step, self._settings["size_limit"]):
-                        writing.put_batch(link, culler, batch, now)
+                    for batch, written in _batches(step, self._settings["size_limit"]):
+                        writing.put_batch(link, culler, batch, now, written)
                 else:
                     writing.put(link, culler, *step, now)
 
@@ -399,6 +483,14 @@ class SqliteEngine(Session):
                     pass
         return batch
 
+    def trim(self, limit: int, spared: EncodedKey, now: float, wait: float | None) -> int:
+        """Remove victims, whatever the volume is."""
+        return self._write(wait, removal.trim, self._culler, limit, spared, now)
+
+    def ranks(self, limit: int, spared: EncodedKey) -> list[float]:
+        """Return the ranks of the next victims."""
+        return self._query(removal.ranks, limit, spared)
+
     def page(
         self,
         order: Order,
@@ -420,108 +512,9 @@ class SqliteEngine(Session):
         """Return the cursor of the newest entry."""
         return self._query(_last_rowid)
 
-    # -- Totals and statistics --
 
-    def count(self) -> int:
-        """Return how many entries are stored."""
-        return self._query(_count)
-
-    def volume(self) -> Volume:
-        """Return bytes of pages in use and of value files."""
-        return self._query(_volume)
-
-    def rough_volume(self, slack: float) -> int:
-        """Return the volume as it was not long ago."""
-        link = self._local.link
-        if link is not None and not link.is_closed:
-            with suppress(apsw.Error):
-                return self._gauge.read(link, slack)
-        return self._query(self._gauge.read, slack)
-
-    def share_limit(self, neighbours: Neighbours) -> None:
-        """Judge the size limit together with others."""
-        self._culler.neighbours = neighbours
-
-    def hits_and_misses(self) -> tuple[int, int]:
-        """Return the counts of reads, those of this process not yet written down included."""
-        return self._query(_hits_and_misses)
-
-    def record(self, hits: int, misses: int) -> None:
-        """Count reads; written down by the next write."""
-        here = self._link().site
-        here.hits += hits
-        here.misses += misses
-
-    def reset_statistics(self, wait: float | None) -> None:
-        """Set hits and misses to zero."""
-        self._write(wait, _reset_statistics)
-
-    # -- Settings --
-
-    def opened_with(self) -> tuple[dict[str, Any], bool]:
-        """Return the stored settings, unchecked, and whether there is an index on tags."""
-        link = self._link()
-        found, link.found = link.found, None
-        return found or (self.stored_settings(), self.has_tag_index())
-
-    def stored_settings(self) -> dict[str, Any]:
-        """Return the settings kept in the directory, unchecked."""
-        return self._query(_settings)
-
-    def store_settings(self, settings: Mapping[str, Any], wait: float | None) -> None:
-        """Keep settings in the directory."""
-        self._write(wait, self._store_all, settings)
-
-    def _store_all(self, link: Link, settings: Mapping[str, Any]) -> None:
-        for name, value in settings.items():
-            link.execute(sql.STORE, (name, value, "setting"))
-        link.has_changes = True
-        if "eviction_policy" in settings:
-            self._culler.restart(link, settings["eviction_policy"])
-
-    def mark(self, name: str) -> DbValue:
-        """Return what the cache is marked with."""
-        return self._query(sharing.mark, name)
-
-    def claim(self, name: str, value: DbValue, wait: float | None, *, if_empty: bool) -> DbValue:
-        """Mark the cache, unless something forbids it; return the mark."""
-        return self._write(wait, sharing.claim, name, value, if_empty)
-
-    def run_pragma(self, name: str, value: Any) -> None:
-        """Run a pragma on this thread's connection, now."""
-        try:
-            opening.run_pragma(self._link().con, name, value)
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
-
-    def has_tag_index(self) -> bool:
-        """Tell whether there is an index on tags."""
-        return self._query(_has_tag_index)
-
-    def index_tags(self, wanted: bool, wait: float | None) -> None:
-        """Make or drop the index on tags."""
-        self._write(wait, _index_tags, wanted)
-
-    def check(self, fix: bool, wait: float | None) -> list[Finding]:
-        """Return the broken invariants; with *fix*, mend them."""
-        if self.is_readonly:
-            if fix:
-                raise read_only(self.directory)
-            return self._query(checking.look)
-        try:
-            return checking.check(self._link(), self._write, fix, wait)
-        except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
-
-    @property
-    def library(self) -> str:
-        """Name and version of the storage library."""
-        return f"SQLite {apsw.sqlite_lib_version()}"
-
-    @property
-    def off(self) -> dict[str, str]:
-        """What is switched off here, and why."""
-        return dict(self._link().site.off)
+def _nothing(_: Link) -> None:
+    """Beginning to write is enough: it mends what a dead writer left."""
 
 
 def _last_rowid(link: Link) -> int | None:
@@ -529,34 +522,13 @@ def _last_rowid(link: Link) -> int | None:
     return rowid
 
 
-def _count(link: Link) -> int:
-    return int(link.execute(sql.COUNT).get) if link.is_broken else count(link)
+def _batches(
+    rows: list[writing.PlainRow], limit: float
+) -> Iterator[tuple[list[writing.PlainRow], int]]:
+    """Split rows so that a batch is small beside the size limit: culling comes after each.
 
-
-def _volume(link: Link) -> Volume:
-    return Volume(pages_in_use(link), file_bytes(link))
-
-
-def _hits_and_misses(link: Link) -> tuple[int, int]:
-    control = link.site.control
-    if control is None:
-        found = reading.settings_of(link, sql.SETTINGS, "statistics")
-        hits, misses = reading.tally(found.get("hits")), reading.tally(found.get("misses"))
-    else:
-        hits, misses = control.words[HITS], control.words[MISSES]
-    return hits + link.site.hits, misses + link.site.misses
-
-
-def _settings(link: Link) -> dict[str, Any]:
-    return reading.settings_of(link, sql.SETTINGS, "setting")
-
-
-def _has_tag_index(link: Link) -> bool:
-    return link.execute(sql.HAS_INDEX, ("Cache_tag",)).get is not None
-
-
-def _batches(rows: list[writing.PlainRow], limit: float) -> Iterator[list[writing.PlainRow]]:
-    """Split rows so that a batch is small beside the size limit: culling comes after each."""
+    Yields rows, and a bound of the bytes that they add to the database.
+    """
     bound = max(limit / 32, ROOMY / 64)
     batch: list[writing.PlainRow] = []
     size = 0
@@ -564,33 +536,12 @@ def _batches(rows: list[writing.PlainRow], limit: float) -> Iterator[list[writin
         batch.append(row)
         size += footprint(row[0], row[3])
         if len(batch) >= BATCH or size > bound:
-            yield batch
+            yield batch, size
             batch, size = [], 0
     if batch:
-        yield batch
+        yield batch, size
 
 
 def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:
     with link.savepoint():
         return sum(writing.delete(link, key, now) for key in keys)
-
-
-def _reset_statistics(link: Link) -> None:
-    link.site.hits = link.site.misses = 0
-    control = link.site.control
-    if control is not None:
-        control.words[HITS] = control.words[MISSES] = 0
-        return
-    for name in ("hits", "misses"):
-        link.execute(sql.STORE, (name, 0, "statistics"))
-
-
-def _index_tags(link: Link, wanted: bool) -> None:
-    from diskcache.engines.sqlite.schema import OPTIONAL
-
-    if wanted:
-        text = OPTIONAL["Cache_tag"].replace("CREATE INDEX", "CREATE INDEX IF NOT EXISTS")
-        link.execute(text)
-    else:
-        link.execute("DROP INDEX IF EXISTS Cache_tag")
-    link.has_changes = True

@@ -24,8 +24,11 @@ from diskcache.errors import (
 )
 
 
-def translate(exc: apsw.Error, directory: str) -> DiskCacheError:
-    """Return the error of this library that says what *exc* says, with a remedy."""
+def translate(exc: apsw.Error | UnicodeDecodeError, directory: str) -> DiskCacheError:
+    """Return the error of this library that says what *exc* says, with a remedy.
+
+    Text that is damaged is met by whoever fetches it, not by SQLite.
+    """
     text = str(exc)
     if isinstance(exc, apsw.FullError):
         return full(directory)
@@ -41,7 +44,7 @@ def translate(exc: apsw.Error, directory: str) -> DiskCacheError:
             f"{os.path.join(directory, 'cache.db')!r} is not a database: choose another"
             " directory, or remove this one if nothing in it is needed"
         )
-    if isinstance(exc, apsw.CorruptError):
+    if isinstance(exc, (apsw.CorruptError, UnicodeDecodeError)):
         return CacheCorruptError(
             f"the database of cache {directory!r} is damaged ({text}): run"
             f" 'python -m diskcache check --fix {directory}', or remove the directory"

@@ -66,7 +66,7 @@ def _key_conditions(after: Any, reverse: bool, prefix: str | None) -> tuple[list
     conditions: list[str] = []
     values: list[Any] = []
     if after is not None:
-        place = "CAST(? AS TEXT)" if type(after[0]) is reading.Torn else "?"
+        place = reading.placeholder(after[0])
         conditions.append(f"(key, raw) {'<' if reverse else '>'} ({place}, ?)")
         values.extend(after)
     if prefix is not None:

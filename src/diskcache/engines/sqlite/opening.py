@@ -20,7 +20,6 @@ from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import reading, schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import (
-    DATABASE,
     Found,
     Link,
     check_library,
@@ -30,6 +29,7 @@ from diskcache.engines.sqlite.connection import (
     verify,
 )
 from diskcache.engines.sqlite.errors import cannot_open, directory_error, translate
+from diskcache.engines.sqlite.site import DATABASE
 from diskcache.errors import CacheFormatError, DiskCacheError, SettingError
 from diskcache.files import TEMPORARY, ValueFiles
 
@@ -111,13 +111,18 @@ def open_link(place: Place, *, create: bool) -> Link:
             except BaseException:
                 here.leave()
                 raise
-    except apsw.Error as exc:
+    except (apsw.Error, UnicodeDecodeError) as exc:
         raise translate(exc, directory) from exc
 
 
-def _refuse_strangers(directory: str) -> None:
-    """Look at a database of unknown origin, without leaving a trace beside it."""
-    connection = connect(directory, READ_ONLY, "immutable=1")
+def _refuse_strangers(directory: str, *, readonly: bool = False) -> None:
+    """Look at a database of unknown origin, without leaving a trace beside it.
+
+    What the journal of a process that died undoes must be undone before anybody can look.
+    """
+    has_journal = os.path.exists(os.path.join(directory, DATABASE + "-journal"))
+    look = connect if has_journal and not readonly else connect_to_look
+    connection = look(directory)
     try:
         verify(connection, directory)
     finally:
@@ -159,8 +164,8 @@ def _open_readonly(place: Place) -> Link:
     path = os.path.join(directory, DATABASE)
     if not os.path.exists(path):
         raise cannot_open(directory)
-    _refuse_strangers(directory)
-    connection = _connect_to_look(directory)
+    _refuse_strangers(directory, readonly=True)
+    connection = connect_to_look(directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = _read(connection, directory)
@@ -173,12 +178,14 @@ def _open_readonly(place: Place) -> Link:
     return Link(connection, here, cache_id, place.files, place.clock, found)
 
 
-def _connect_to_look(directory: str) -> apsw.Connection:
+def connect_to_look(directory: str) -> apsw.Connection:
     """Open a database without leaving a trace.
 
     Without a log nobody has it open, and opening it as usual would make one. Readers look again
     whether that is still so. With a log, the index of the log is only read.
     """
+    if os.path.exists(os.path.join(directory, DATABASE + "-journal")):
+        return connect(directory, READ_ONLY)
     if not os.path.exists(os.path.join(directory, DATABASE + "-wal")):
         return connect(directory, READ_ONLY, "immutable=1")
     if os.path.exists(os.path.join(directory, DATABASE + "-shm")):

@@ -94,15 +94,15 @@ def _take(
     while (found := reading.first(link.execute, statement, bounds)) is not None:
         key, row = reading.entry(found)
         if row[5] is not None and row[5] < now:
-            forget(link, row[8], row[2], row[3])
+            forget(link, row[8], row[2], row[3], key[0])
             continue
         try:
             result = load(key, row)
         except SkipEntry:
-            forget(link, row[8], row[2], row[3])
+            forget(link, row[8], row[2], row[3], key[0])
             continue
         if remove:
-            forget(link, row[8], row[2], row[3])
+            forget(link, row[8], row[2], row[3], key[0])
         return key, result
     return None
 

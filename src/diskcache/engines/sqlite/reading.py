@@ -60,6 +60,11 @@ def first(execute: Callable[..., Any], statement: str, values: tuple[Any, ...] =
         return row if len(row) > 1 else row[0]
 
 
+def placeholder(value: object) -> str:
+    """Return what stands in a statement for a value that `fetch` or `first` returned."""
+    return "CAST(? AS TEXT)" if type(value) is Torn else "?"
+
+
 def abandon(link: Link) -> None:
     """Give up the cursors that a connection keeps: text of one of them could not be decoded."""
     for execute in (link.run, link.look_up):
@@ -112,13 +117,13 @@ def _is_inline(value: object, has_value: bool) -> bool:
 
 
 def _is_file(value: object, file: object, size: object, checksum: object) -> bool:
-    return (
-        value is None
-        and type(file) is str
-        and type(size) is int
-        and size >= 0
-        and (checksum is None or type(checksum) is int)
-    )
+    return value is None and type(file) is str and is_measured(size, checksum)
+
+
+def is_measured(size: object, checksum: object) -> bool:
+    """Tell whether these can be the length and the checksum of a value file."""
+    is_known = checksum is None or type(checksum) is int
+    return is_known and type(size) is int and size >= 0
 
 
 def sound_key(key: tuple[Any, ...]) -> EncodedKey:

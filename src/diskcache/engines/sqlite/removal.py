@@ -10,7 +10,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import NEVER
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, forget
-from diskcache.entry import RemovalCause, Tag
+from diskcache.entry import EncodedKey, RemovalCause, Tag
 
 BATCH: Final = 500
 """Entries removed in one transaction: two or three milliseconds in which others cannot write."""
@@ -45,8 +45,8 @@ def remove(
         rows = reading.fetch(link.execute, sql.UNTAGGED, (after, BATCH))
     else:
         rows = reading.fetch(link.execute, sql.TAGGED, (tag, after, BATCH))
-    for rowid, file, size, *_ in rows:
-        forget(link, rowid, file, size)
+    for rowid, file, size, key, _ in rows:
+        forget(link, rowid, file, size, key)
     if len(rows) == BATCH:
         return Batch(len(rows), rows[-1][0])
     if cause is RemovalCause.CLEARED and link.execute(sql.LAST_ROWID).get is None:
@@ -56,11 +56,27 @@ def remove(
 
 def _expire(link: Link, now: float) -> Batch:
     rows = reading.fetch(link.execute, sql.EXPIRED, (now, BATCH))
-    for rowid, file, size, *_ in rows:
-        forget(link, rowid, file, size)
+    for rowid, file, size, key, _ in rows:
+        forget(link, rowid, file, size, key)
     first = link.execute(sql.FIRST_EXPIRY).get
     link.expiry_exact = NEVER if first is None else as_microseconds(first)
     return Batch(len(rows), True if len(rows) == BATCH else None)
+
+
+def trim(link: Link, culler: Culler, limit: int, spared: EncodedKey, now: float) -> int:
+    """Remove up to *limit* victims, whatever the volume is; rank some older entries first."""
+    return culler.remove_first(link, now, limit, _rowid(link, spared))
+
+
+def ranks(link: Link, limit: int, spared: EncodedKey) -> list[float]:
+    """Return the ranks of the next *limit* victims, as far as entries have any."""
+    found = link.execute(sql.RANKS, (_rowid(link, spared), limit)).fetchall()
+    return [rank for (rank,) in found]
+
+
+def _rowid(link: Link, key: EncodedKey) -> int:
+    found = link.execute(sql.FIND, key).get
+    return int(found[0]) if found else -1
 
 
 def give_back(link: Link) -> bool:

@@ -19,12 +19,16 @@ Table Settings, one row per name:
     key     name
     value   native value
     kind    'setting' (section 2.1 of the settings, believed only if in range), 'state' (kept by
-            the engine: cache_id, the marks disk and shards, the ranking of entries),
+            the engine: cache_id, the marks disk and shards, the ranking of entries, what is
+            left of version 5),
             'statistics' (hits and misses, where there is no control file), or 'policy' (s3-fifo's
             state row)
 
 Three columns, where version 5 has two: a version-5 process that opens the directory fails at its
 first statement and changes nothing.
+
+A database that version 5 made and this version took over (see upgrade.py) differs in the statements
+of `UPGRADED`: columns that were added later come last, and pages keep their size.
 
 Table Cache, one row per entry:
 
@@ -38,7 +42,8 @@ Table Cache, one row per entry:
     tag           NULL, or the tag
     size          length of the value file in bytes, 0 without one
     mode          how the value is encoded: low four bits 1 native, 2 bytes in a file, 3 UTF-8 text
-                  in a file, 4 pickle (see codecs/signing.py), 5 plain data (see codecs/plain.py),
+                  in a file, 4 pickle (see codecs/signing.py; a bare one of version 5 is read as
+                  data only, see codecs/legacy.py), 5 plain data (see codecs/plain.py),
                   6 JSON text, 7 bytes and 8 text of a user's serializer, 9 any of these under a
                   signature (see codecs/sealing.py); bits 4 and 5 how it is compressed: 0 not,
                   1 zlib, 2 zstd; bit 6 is set for a lock or guard of the library's own, which is
@@ -46,9 +51,10 @@ Table Cache, one row per entry:
     file          relative name of the value file, NULL if the value is in the row. Version 5
                   calls it `filename`: its statements name a column that is not here, so a
                   version-5 process that still has the directory open fails instead of writing
-    checksum      CRC-32 of the value file; NULL if a user's Disk wrote it
+    checksum      CRC-32 of the value file; NULL if a user's Disk wrote it, or version 5
     value         the value, or its bytes, or NULL with a file
-    version       random at first, then one more at each write: compare-and-set compares it
+    version       random at first, then one more at each write: compare-and-set compares it; 0 at
+                  first in entries of version 5
     rank          position in the eviction order, smallest first; NULL while entries need no order
                   because the cache is far from its limit
 
@@ -93,14 +99,75 @@ OPTIONAL: Final = {
 """What a database may have besides, by name."""
 
 
+UPGRADED: Final = {
+    "Cache": (
+        "CREATE TABLE Cache ( rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL,"
+        " expire_time REAL, access_time REAL, access_count INTEGER DEFAULT 0, tag BLOB,"
+        " size INTEGER DEFAULT 0, mode INTEGER DEFAULT 0, file TEXT, value BLOB,"
+        " checksum INTEGER, version INTEGER DEFAULT 0, rank REAL)"
+    ),
+    "Cache_key_raw": "CREATE UNIQUE INDEX Cache_key_raw ON Cache(key, raw)",
+}
+"""What a database that version 5 made has instead of the statements of the same names."""
+
+VERSION_5_TABLES: Final = {
+    "Settings": "CREATE TABLE Settings ( key TEXT NOT NULL UNIQUE, value)",
+    "Cache": (
+        "CREATE TABLE Cache ( rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL,"
+        " expire_time REAL, access_time REAL, access_count INTEGER DEFAULT 0, tag BLOB,"
+        " size INTEGER DEFAULT 0, mode INTEGER DEFAULT 0, filename TEXT, value BLOB)"
+    ),
+    "Cache_key_raw": UPGRADED["Cache_key_raw"],
+}
+"""What every database of version 5 has; the same since version 4.1."""
+
+VERSION_5_OPTIONAL: Final = {
+    "Cache_expire_time": (
+        "CREATE INDEX Cache_expire_time ON Cache (expire_time)",
+        "CREATE INDEX Cache_expire_time ON Cache (expire_time) WHERE expire_time IS NOT NULL",
+    ),
+    "Cache_store_time": ("CREATE INDEX Cache_store_time ON Cache (store_time)",),
+    "Cache_access_time": ("CREATE INDEX Cache_access_time ON Cache (access_time)",),
+    "Cache_access_count": ("CREATE INDEX Cache_access_count ON Cache (access_count)",),
+    "Cache_tag_rowid": (
+        "CREATE INDEX Cache_tag_rowid ON Cache(tag, rowid)",
+        "CREATE INDEX Cache_tag_rowid ON Cache(tag, rowid) WHERE tag IS NOT NULL",
+    ),
+}
+"""Indexes that a database of version 5 may have, by name, each with its known texts."""
+
+_COUNTING: Final = "CREATE TRIGGER Settings_{0}_{1} AFTER {2} ON Cache FOR EACH ROW BEGIN UPDATE"
+_COUNTED: Final = ' Settings SET value = value {3} WHERE key = "{0}"; END'
+VERSION_5_TRIGGERS: Final = {
+    f"Settings_{name}_{event.lower()}": (_COUNTING + _COUNTED).format(
+        name, event.lower(), event, change
+    )
+    for name, event, change in (
+        ("count", "INSERT", "+ 1"),
+        ("count", "DELETE", "- 1"),
+        ("size", "INSERT", "+ NEW.size"),
+        ("size", "UPDATE", "+ NEW.size - OLD.size"),
+        ("size", "DELETE", "- OLD.size"),
+    )
+}
+"""Triggers of version 5. None ever runs here: connections have triggers switched off."""
+
+
 def is_known(schema: dict[str, str | None]) -> bool:
     """Tell whether *schema*, SQL by name, is exactly one of the enumerated ones."""
-    return all(schema.get(name) == sql for name, sql in TABLES.items()) and all(
-        OPTIONAL.get(name, TABLES.get(name)) == sql for name, sql in schema.items()
+    is_upgraded = schema.get("Cache") == UPGRADED["Cache"]
+    required = {**TABLES, **UPGRADED} if is_upgraded else TABLES
+    return all(schema.get(name) == sql for name, sql in required.items()) and all(
+        OPTIONAL.get(name, required.get(name)) == sql for name, sql in schema.items()
     )
 
 
 def is_version_5(schema: dict[str, str | None]) -> bool:
-    """Tell whether *schema* is that of a directory written by version 5."""
-    settings, cache = schema.get("Settings"), schema.get("Cache")
-    return bool(settings and cache and " kind " not in settings and "filename TEXT" in cache)
+    """Tell whether *schema*, SQL by name, is exactly one that version 5 makes."""
+    known: dict[str, tuple[str, ...]] = {
+        name: (sql,) for name, sql in (VERSION_5_TABLES | VERSION_5_TRIGGERS).items()
+    }
+    known.update(VERSION_5_OPTIONAL)
+    return all(name in schema for name in (*VERSION_5_TABLES, *VERSION_5_TRIGGERS)) and all(
+        sql in known.get(name, ()) for name, sql in schema.items()
+    )

@@ -13,22 +13,26 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from diskcache.clock import Clock
-from diskcache.engines.sqlite import forking, looking, opening, reading, site, writing
+from diskcache.engines.sqlite import forking, looking, opening, reading, sharing, site, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
 from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
-from diskcache.engines.sqlite.control import HITS, MASK, MISSES
+from diskcache.engines.sqlite.control import LOOK_EVERY
 from diskcache.engines.sqlite.culling import Culler
 from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.sharing import Gauge
+from diskcache.entry import DbValue
 from diskcache.errors import DiskCacheError
 from diskcache.files import ValueFiles
 
 T = TypeVar("T")
 
-LOOK_EVERY: Final = 0.5
-"""Seconds between two looks at whether the directory is still the one that was opened."""
+FULL: Final = 1000
+"""Reads, counted or of different entries, that an object keeps to itself while the gate is free."""
+
+FLUSH_PAUSE: Final = 0.01
+"""Seconds between two tries to write reads down while the gate is not free."""
 
 TRIES: Final = 100
 """Attempts to read or to write while other threads close the connection."""
@@ -66,6 +70,7 @@ class Session:
         self._checkpointer = Checkpointer()
         self._look_at = self._look_from = float("-inf")
         self._seen: tuple[object, ...] = ()
+        self._flush_at = 0.0
         self._largest: float = float("inf")
         self._puts = 1
         self._gauge = Gauge()
@@ -144,6 +149,9 @@ class Session:
         return link
 
     def _look(self, now: float | None) -> Link:
+        # What is seen from here on is believed for a time that begins here: this thread may be
+        # kept waiting between the look and what follows from it.
+        looked_at = monotonic()
         link = self._local.link
         if self.is_readonly:
             seen = _state_of(self.directory)
@@ -155,9 +163,16 @@ class Session:
         if link is not None and (link.is_closed or not link.site.is_current()):
             self._drop()
             link = None
+        if link is None:
+            link = self._connect()
+        here = link.site
+        if here.is_shared_memory_safe:
+            here.confirm_control(link.cache_id)
         if now is not None:
             self._look_from, self._look_at = now, now + LOOK_EVERY
-        return link or self._connect()
+        if here.control is not None:
+            here.control.source.trust(looked_at + LOOK_EVERY)
+        return link
 
     def _look_soon(self) -> None:
         """Have the next write look at the directory: a file would go astray if it is another."""
@@ -231,6 +246,8 @@ class Session:
         """Run *step* in the transaction of this thread, or in one of its own."""
         link = self._local.link or self._connect()
         if link.depth:
+            if link.hidden is None:
+                link.hide()
             if link.puts:
                 self._store_pending(link)
             return self._inside(link, step, args)
@@ -259,8 +276,8 @@ class Session:
                 link = self._connect()
         else:
             link.begin(wait)
-        here = link.site
-        if here.hits or here.misses:
+        tally = link.site.tally
+        if tally.hits or tally.misses:
             _save_statistics(link)
         return link
 
@@ -322,6 +339,10 @@ class Session:
             return self.file_error(exc)
         return exc
 
+    def note(self, name: str, value: DbValue, wait: float | None) -> None:
+        """Mark the cache with *value*, whatever it is marked with; with None no longer."""
+        self._write(wait, sharing.note, name, value)
+
     def in_transaction(self) -> bool:
         """Tell whether this thread is inside a transaction."""
         link = self._local.link
@@ -339,7 +360,9 @@ class Session:
             link.depth = depth + 1
             return link, depth
         try:
-            return self._begin(link, wait), 0
+            link = self._begin(link, wait)
+            link.hide()
+            return link, 0
         except BaseException as exc:
             self._give_up(exc)
             raise
@@ -368,9 +391,26 @@ class Session:
     def _flush(self, wait: float = 0) -> None:
         """Write down reads and statistics, if nobody else is writing for longer than *wait*."""
         link = self._local.link
-        if link is not None and (self._culler.reads or link.site.hits or link.site.misses):
+        if link is None:
+            return
+        tally = link.site.tally
+        if self._culler.reads or tally.hits or tally.misses:
             with suppress(DiskCacheError):
                 self._write(wait, self._culler.flush_reads)
+
+    def _flush_soon(self) -> None:
+        """Write down reads and statistics, if the gate is free; forget reads that are too many."""
+        now = monotonic()
+        if now < self._flush_at:
+            return
+        self._flush()
+        if len(self._culler.reads) >= 2 * FULL:
+            self._culler.reads = {}
+        link = self._local.link
+        tally = None if link is None else link.site.tally
+        counted = 0 if tally is None else tally.hits + tally.misses
+        if counted >= FULL or len(self._culler.reads) >= FULL:
+            self._flush_at = now + FLUSH_PAUSE
 
 
 class Transaction(ContextDecorator, AbstractContextManager[None]):
@@ -425,12 +465,11 @@ def _state_of(directory: str) -> tuple[object, ...]:
 
 
 def _save_statistics(link: Link) -> None:
-    here, control = link.site, link.site.control
-    hits, misses, here.hits, here.misses = here.hits, here.misses, 0, 0
+    tally, control = link.site.tally, link.site.control
     if control is not None:
-        control.words[HITS] = (control.words[HITS] + hits) & MASK
-        control.words[MISSES] = (control.words[MISSES] + misses) & MASK
+        site.save_statistics(tally, control.words)
         return
+    hits, misses, tally.hits, tally.misses = tally.hits, tally.misses, 0, 0
     found = reading.settings_of(link, sql.SETTINGS, "statistics")
     for name, more in (("hits", hits), ("misses", misses)):
         total = reading.tally(found.get(name)) + more

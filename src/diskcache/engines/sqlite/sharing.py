@@ -27,6 +27,15 @@ def claim(link: Link, name: str, value: DbValue, if_empty: bool) -> DbValue:
     return value
 
 
+def note(link: Link, name: str, value: DbValue) -> None:
+    """Mark the cache anew, or with None no longer."""
+    if value is None:
+        link.execute(sql.FORGET_STATE, (name,))
+    else:
+        link.execute(sql.STORE, (name, value, "state"))
+    link.has_changes = True
+
+
 class Gauge:
     """The volume of a cache, with the pages counted only now and then. Threads may share it."""
 

@@ -28,14 +28,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from diskcache import host
 from diskcache.clock import Clock
+from diskcache.coherence import Tally
 from diskcache.engines.sqlite import control as control_file
+from diskcache.engines.sqlite.control import HITS, MASK, MISSES
 from diskcache.engines.sqlite.errors import directory_error
-from diskcache.engines.sqlite.gate import Gate
-from diskcache.errors import LockedError
+from diskcache.engines.sqlite.gate import Gate, GateClosed
+from diskcache.errors import LockedError, Timeout
 
 if TYPE_CHECKING:
     from diskcache.engines.sqlite.connection import Link
 
+DATABASE: Final = "cache.db"
 GATE: Final = "gate.lock"
 USERS: Final = "users.lock"
 LONGEST_CLOSING: Final = 60.0
@@ -46,8 +49,8 @@ _sites: dict[str, Site] = {}
 _open: set[Site] = set()
 """Every site with connections, those of removed directories and of readers included."""
 _parked: list[object] = []
-_uncounted: dict[str, tuple[int, int]] = {}
-"""Hits and misses of sites that were closed before they could be written down."""
+_uncounted: dict[str, Tally] = {}
+"""Reads of sites that were closed before they could be written down."""
 
 
 class Registry:
@@ -93,9 +96,10 @@ class Site:
         self.is_shared_memory_safe = not readonly
         self.look_at = 0.0
         """Moment from which the control file at the path must be looked at again."""
-        self.hits = 0
-        """Reads that found a live entry and are not written down yet."""
-        self.misses = 0
+        self.database = 0
+        """Number of the database file, once it is open: another may come in its place."""
+        self._database_path = os.path.join(directory, DATABASE)
+        self.tally = Tally()
         self._gate_descriptor = self._users = -1
         self._identity = (0, 0)
         self._is_alone = False
@@ -140,12 +144,31 @@ class Site:
         except OSError:
             return False
         # No other file gets these numbers as long as this one is open.
-        return _identity(found) == self._identity
+        return _identity(found) == self._identity and (
+            not self.database or control_file.inode_of(self._database_path) == self.database
+        )
 
     def attach_control(self, cache_id: bytes) -> None:
-        """Map the control file if it is not mapped yet and there is one."""
+        """Map the control file if it is not mapped yet and there is one; the database is open."""
+        self.database = self.database or control_file.inode_of(self._database_path)
         if self.control is None and self.is_shared_memory_safe:
-            self.control = control_file.attach(self.directory, cache_id)
+            self._use(control_file.attach(self.directory, cache_id))
+
+    def _use(self, control: control_file.Control | None) -> None:
+        """Work with a mapping instead of the one there was."""
+        self._give_up_control()
+        self.control = control
+        if control is None:
+            self.off["control"] = "there is no control file that can be used; a writer makes one"
+        else:
+            control.source.tally = self.tally
+            self.off.pop("control", None)
+
+    def _give_up_control(self) -> None:
+        if self.control is not None:
+            self.control.source.retire()
+            # Threads may be looking at the mapping: the last one to let go of it unmaps it.
+            self.control = None
 
     def renew_control(self, cache_id: bytes) -> control_file.Control | None:
         """Map the control file that is at the path now, making one if there is none.
@@ -154,16 +177,40 @@ class Site:
         """
         if not self.is_shared_memory_safe:
             return None
-        if self.control is not None:
-            # Readers of other threads may be in the middle of a look at it.
-            _parked.append(self.control)
-        self.control = control_file.attach(self.directory, cache_id) or control_file.create(
-            self.directory, cache_id, self.mode & 0o666
+        self._use(
+            control_file.attach(self.directory, cache_id)
+            or control_file.create(self.directory, cache_id, self.mode & 0o666)
         )
         if self.control is None:
-            self.is_shared_memory_safe = False
             self.off["control"] = "the control file cannot be made or mapped"
+            try:
+                control_file.withdraw(self.directory)
+            except OSError as exc:
+                raise directory_error(exc.errno or 0, self.directory) from exc
         return self.control
+
+    def confirm_control(self, cache_id: bytes) -> None:
+        """See to it that the mapping is that of the file at the path, unless somebody writes.
+
+        Where it is not, nothing in memory is believed any more. Another file that is there already
+        is mapped; a new one is made by the next writer.
+        """
+        control = self.control
+        path = self.control_path
+        if control is not None and control_file.inode_of(path) == control.inode:
+            return
+        if control is not None:
+            control.source.retire()
+        holder = object()
+        try:
+            self.gate.acquire(0, holder)
+            if self.is_shared_memory_safe:
+                self._use(control_file.attach(self.directory, cache_id))
+            self.look_at = 0.0
+        except (Timeout, GateClosed):
+            pass  # Whoever writes sees to it.
+        finally:
+            self.gate.release(holder)
 
     def add(self, link: Link) -> None:
         """Take note of an open connection."""
@@ -204,12 +251,11 @@ class Site:
 
     def _close(self) -> None:
         _open.discard(self)
-        if self._users >= 0 and (self.hits or self.misses):
-            _uncounted[self.directory] = (self.hits, self.misses)
+        if self._users >= 0 and (self.tally.hits or self.tally.misses):
+            _uncounted[self.directory] = self.tally
         if _sites.get(self.directory) is self:
             del _sites[self.directory]
-        # Threads may be looking at the mapping: the last one to let go of it unmaps it.
-        self.control = None
+        self._give_up_control()
         self.gate.close()
         users, self._users = self._users, -1
         if users >= 0:
@@ -219,6 +265,8 @@ class Site:
         """Give up everything in a forked child, without a trace in the parent."""
         _parked.extend(self.links)
         _parked.append(self)
+        if self.control is not None:
+            self.control.source.retire()
         for descriptor in (self._gate_descriptor, self._users):
             with suppress(OSError):
                 os.close(descriptor)
@@ -244,13 +292,20 @@ def enter(directory: str, clock: Clock, mode: int) -> Site:
         site = _sites.get(directory)
         if site is None or site.pid != os.getpid() or not site.is_current():
             site = _sites[directory] = Site(directory, clock, mode)
-            site.hits, site.misses = _uncounted.pop(directory, (0, 0))
+            site.tally = _uncounted.pop(directory, site.tally)
         return site
 
 
 def enter_readonly(directory: str, clock: Clock) -> Site:
     """Return a site of its own for a connection that never writes: no lock, no control file."""
     return Site(directory, clock, 0, readonly=True)
+
+
+def save_statistics(tally: Tally, words: memoryview[int]) -> None:
+    """Add the reads of this process to those of all. The gate is held."""
+    hits, misses, tally.hits, tally.misses = tally.hits, tally.misses, 0, 0
+    words[HITS] = (words[HITS] + hits) & MASK
+    words[MISSES] = (words[MISSES] + misses) & MASK
 
 
 def remember(engine: Forgetful) -> None:

@@ -126,6 +126,10 @@ VICTIMS: Final = (
     " ORDER BY rank, rowid LIMIT ?"
 )
 
+RANKS: Final = (
+    "SELECT rank FROM Cache WHERE rank IS NOT NULL AND rowid <> ? ORDER BY rank, rowid LIMIT ?"
+)
+
 # -- Eviction order --
 
 RANK_BATCH: Final = "SELECT rowid FROM Cache WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
@@ -159,6 +163,11 @@ FILE_BYTES: Final = "SELECT max(CAST(total(size) AS INTEGER), 0) FROM Cache WHER
 LAST_ROWID: Final = "SELECT max(rowid) FROM Cache"
 NAMES_FILE: Final = "SELECT 1 FROM Cache WHERE file = ?"
 
+# Cache_file
+FILES_AFTER: Final = "SELECT file, size, checksum FROM Cache WHERE file > ? ORDER BY file LIMIT ?"
+FILE_COUNT: Final = "SELECT count(*) FROM Cache WHERE file IS NOT NULL"
+FORGET_FILE: Final = "DELETE FROM Cache WHERE file = ?"
+
 # -- Settings and state --
 
 # However much a stranger wrote there, no more is read than this library writes.
@@ -170,6 +179,7 @@ STORE: Final = (
     "INSERT INTO Settings (key, value, kind) VALUES (?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET value = excluded.value, kind = excluded.kind"
 )
+FORGET_STATE: Final = "DELETE FROM Settings WHERE key = ? AND kind = 'state'"
 RECOVERED: Final = (
     "INSERT INTO Settings (key, value, kind) VALUES ('recovered', 1, 'state')"
     " ON CONFLICT (key) DO UPDATE SET value = value + 1"

@@ -51,13 +51,13 @@ def put(
         row = (*key, mode, value, expire_time, tag, now)
         link.run(sql.UPSERT, _full_row(culler, row))
         if expire_time is not None:
-            _note_expiry(link, expire_time)
+            note_expiry(link, expire_time)
     rowid = con.last_insert_rowid()
     if rowid:
         link.rows += 1
     elif not con.changes():
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
-    link.has_changes = True
+    link.touched(key[0])
     link.written += footprint(key[0], value)
     culler.after_put(link, now, key, rowid)
     return True
@@ -67,8 +67,12 @@ PlainRow: TypeAlias = tuple[Any, int, int, DbValue, float | None, Tag, float]
 """An entry without a file: key, raw, mode, value, expire_time, tag, now."""
 
 
-def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> None:
+def put_batch(
+    link: Link, culler: Culler, rows: list[PlainRow], now: float, written: int | None = None
+) -> None:
     """Store many entries without files, in their order; then cull.
+
+    *written* is a bound of the bytes that they add to the database, if it is known already.
 
     Rows are counted by the largest row number: nothing is removed while they are stored, and a
     new row gets the next number.
@@ -88,12 +92,14 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
             link.con.executemany(sql.UPSERT_SIMPLE, values)
         else:
             link.con.executemany(sql.UPSERT, [_full_row(culler, row) for row in group])
-    link.has_changes = True
+    link.touched_all([row[0] for row in rows])
     link.rows += (execute(sql.LAST_ROWID).get or 0) - before
-    for key, _, _, value, expire_time, _, _ in rows:
-        link.written += footprint(key, value)
-        if expire_time is not None:
-            _note_expiry(link, expire_time)
+    if written is None:
+        written = sum(footprint(row[0], row[3]) for row in rows)
+    link.written += written
+    expiries = [row[4] for row in rows if row[4] is not None]
+    if expiries:
+        note_expiry(link, min(expiries))
     if link.con.total_changes() - changes != len(rows):
         _replace_files(link, culler, rows)
     culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
@@ -142,7 +148,8 @@ def check_tag(tag: object) -> None:
         raise IntegerRangeError(f"a tag that is an int has at most 64 bits: got {tag}")
 
 
-def _note_expiry(link: Link, expire_time: float) -> None:
+def note_expiry(link: Link, expire_time: float) -> None:
+    """Remember the earliest expiry that was stored."""
     link.expiry_low = min(link.expiry_low, as_microseconds(expire_time))
 
 
@@ -194,7 +201,7 @@ def _store_slowly(
     culler.reads.pop(key, None)
     mode, value, staged = payload
     if staged is not None:
-        _publish(link, staged)
+        publish(link, staged)
     file, size, checksum = (
         (None, 0, None) if staged is None else (staged.name, staged.size, staged.checksum)
     )
@@ -219,16 +226,16 @@ def _store_slowly(
             link.files.remove(staged.name)
         raise
     if found is not None and found[2] is not None:
-        _drop_file(link, found[2], found[3], file)
-    link.has_changes = True
+        drop_file(link, found[2], found[3], file)
+    link.touched(key[0])
     link.size += size
     link.written += footprint(key[0], value) + size
     if expire_time is not None:
-        _note_expiry(link, expire_time)
+        note_expiry(link, expire_time)
     return int(rowid)
 
 
-def _publish(link: Link, staged: Staged) -> None:
+def publish(link: Link, staged: Staged) -> None:
     """Give a value file its name, in the directory that this connection belongs to."""
     if not link.site.is_current():
         raise directory_error(errno.ENOENT, link.site.directory)
@@ -238,7 +245,7 @@ def _publish(link: Link, staged: Staged) -> None:
     link.files.publish(staged)
 
 
-def _drop_file(link: Link, old: str, size: object, new: str | None) -> None:
+def drop_file(link: Link, old: str, size: object, new: str | None) -> None:
     """Remember that the file of a row is to be removed, unless the new value has the same."""
     link.size -= reading.whole(size)
     if old != new:
@@ -248,20 +255,20 @@ def _drop_file(link: Link, old: str, size: object, new: str | None) -> None:
 
 def delete(link: Link, key: EncodedKey, now: float) -> bool:
     """Remove a live entry."""
-    return _deleted(link, link.execute(sql.DELETE, (*key, now)).get)
+    return _deleted(link, key, link.execute(sql.DELETE, (*key, now)).get)
 
 
 def discard(link: Link, key: EncodedKey, ident: int, file: str) -> bool:
     """Remove an entry if it still names *file*."""
-    return _deleted(link, link.execute(sql.DISCARD, (*key, ident, file)).get)
+    return _deleted(link, key, link.execute(sql.DISCARD, (*key, ident, file)).get)
 
 
-def _deleted(link: Link, found: tuple[bytes | None, object] | None) -> bool:
+def _deleted(link: Link, key: EncodedKey, found: tuple[bytes | None, object] | None) -> bool:
     if found is None:
         return False
     file, size = found
     link.rows -= 1
-    link.has_changes = True
+    link.touched(key[0])
     if file is not None:
         link.size -= reading.whole(size)
         link.note_files()
@@ -271,13 +278,17 @@ def _deleted(link: Link, found: tuple[bytes | None, object] | None) -> bool:
 
 
 def touch(link: Link, key: EncodedKey, expire_time: float | None, now: float) -> bool:
-    """Change the expiry of a live entry."""
-    link.execute(sql.TOUCH, (expire_time, *key, now))
+    """Change the expiry of a live entry.
+
+    The call may have waited for the write lock since *now*. What has expired meanwhile, others have
+    missed: it must not come back.
+    """
+    link.execute(sql.TOUCH, (expire_time, *key, max(now, link.clock.time())))
     if not link.con.changes():
         return False
-    link.has_changes = True
+    link.touched(key[0])
     if expire_time is not None:
-        _note_expiry(link, expire_time)
+        note_expiry(link, expire_time)
     return True
 
 
@@ -288,7 +299,7 @@ def pop(link: Link, key: EncodedKey, now: float, load: Callable[[Row], T]) -> T 
         return None
     row = reading.sound(row)
     result = load(row)
-    forget(link, row[8], row[2], row[3])
+    forget(link, row[8], row[2], row[3], key[0])
     return result
 
 
@@ -324,7 +335,7 @@ def incr(
     if rank == 0.0:
         rank = None
     link.execute(sql.ADD, (now, total, accessed, reads, rank, reads, rowid))
-    link.has_changes = True
+    link.touched(key[0])
     return total  # type: ignore[no-any-return]
 
 

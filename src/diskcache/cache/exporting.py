@@ -1,0 +1,223 @@
+"""Entries to an archive: nothing is decoded, and no more than a block is held in memory."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final, TypeAlias
+
+from diskcache import settings as rules
+from diskcache.archive import (
+    CHUNK,
+    CHUNK_SIZE,
+    COMPLETE,
+    ENTRIES,
+    HEADER,
+    MISTAKE,
+    SOURCE,
+    TRAILER,
+    VALUE,
+    ArchiveWriter,
+    created,
+    new_id,
+)
+from diskcache.cache.bulk import BulkMethods
+from diskcache.codecs.base import KIND, MODE_PICKLE, is_encoded, is_native
+from diskcache.entry import (
+    CHECKSUM,
+    EXPIRE_TIME,
+    FILE,
+    GUARD,
+    IDENT,
+    MODE,
+    SIZE,
+    TAG,
+    EncodedKey,
+    Order,
+    Row,
+)
+from diskcache.entry import VALUE as VALUE_COLUMN
+from diskcache.errors import CodecError
+
+BATCH: Final = 2**18
+"""Bytes of entries in a block, roughly."""
+ROW: Final = 64
+"""Bytes that an entry takes beside key and value, roughly."""
+LOOKS: Final = 100
+"""How often an entry is looked up again because its file was replaced."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What `export` wrote."""
+
+    entries: int
+    skipped: int
+    """Entries left out: pickles, if they were not wanted, and values whose files are unusable."""
+    size: int
+    """Bytes of the archive."""
+
+
+def export(
+    caches: Iterable[BulkMethods],
+    file: str | os.PathLike[str] | BinaryIO,
+    *,
+    shards: int = 0,
+    pickles: bool = True,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write the live entries of caches, one after the other, to an archive.
+
+    Args:
+        caches: One cache, or the shards of one.
+        file: Path, or an open binary file.
+        shards: How many shards there are; 0 if the cache has none.
+        pickles: Whether entries that are pickles, or have a key that is one, are written.
+        strict: Raise for a value whose file is missing or damaged.
+        progress: Called with the number of entries that were written, and that there are.
+
+    Raises:
+        CodecError: With *strict*, a value whose file is unusable.
+    """
+    parts = list(caches)
+    first = parts[0]
+    with created(file) as write:
+        exporter = _Exporter(ArchiveWriter(write), pickles, strict, progress)
+        exporter.total = sum(map(len, parts))
+        exporter.writer.put(HEADER, _header(first, shards))
+        for part in parts:
+            exporter.add(part)
+        exporter.writer.put(TRAILER, {"entries": exporter.entries})
+        return ExportReport(exporter.entries, exporter.skipped, exporter.writer.size)
+
+
+def _header(cache: BulkMethods, shards: int) -> dict[str, Any]:
+    from diskcache import __version__
+
+    return {
+        "id": new_id(),
+        "shards": shards,
+        "settings": {name: cache._settings[name] for name in rules.SPECS},
+        "writer": cache._engine.mark("disk") or "",
+        "created": float(cache._now()),
+        "version": __version__,
+    }
+
+
+class _Exporter:
+    def __init__(
+        self, writer: ArchiveWriter, pickles: bool, strict: bool, progress: Progress | None
+    ) -> None:
+        self.writer = writer
+        self.entries = self.skipped = self.total = 0
+        self._pickles = pickles
+        self._strict = strict
+        self._progress = progress
+        self._batch: list[tuple[Any, ...]] = []
+        self._size = 0
+
+    def add(self, cache: BulkMethods) -> None:
+        """Write the entries of a cache, as they are when it is their turn."""
+        self.writer.put(SOURCE, {"cache_id": cache._engine.cache_id})
+        last = cache._engine.last_cursor()
+        if last is None:
+            return
+        for entry in cache._entries(Order.INSERTION, until=last, values=True):
+            row = entry.row
+            if row[MODE] & GUARD or (
+                row[EXPIRE_TIME] is not None and row[EXPIRE_TIME] <= cache._now()
+            ):
+                continue
+            if not _is_sound(entry.key, row):
+                self._miss(cache, entry.key, "its columns make no sense")
+            elif not self._pickles and _is_pickle(entry.key, row):
+                self.skipped += 1
+            elif row[FILE] is None:
+                self._add_row(entry.key, row)
+            else:
+                self._add_file(cache, entry.key, row)
+        self._flush()
+
+    def _add_row(self, key: EncodedKey, row: Row) -> None:
+        self._batch.append((*key, row[MODE], row[VALUE_COLUMN], row[EXPIRE_TIME], row[TAG]))
+        for part in (key[0], row[VALUE_COLUMN], row[TAG]):
+            self._size += len(part) if isinstance(part, (str, bytes)) else 8
+        self._size += ROW
+        if self._size >= BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._batch:
+            self.writer.put(ENTRIES, self._batch)
+            self._count(len(self._batch))
+            self._batch, self._size = [], 0
+
+    def _count(self, entries: int) -> None:
+        self.entries += entries
+        if self._progress is not None:
+            self._progress(self.entries, max(self.total, self.entries))
+
+    def _add_file(self, cache: BulkMethods, key: EncodedKey, row: Row) -> None:
+        """Write an entry with a value file; the latest one, if it is being replaced."""
+        seen: Row | None = row
+        for _ in range(LOOKS):
+            if seen is None:
+                return
+            if seen[FILE] is None:
+                self._add_row(key, seen)
+                return
+            expected = None if seen[CHECKSUM] is None else seen[SIZE]
+            try:
+                reader = cache._files.open(seen[FILE], expected)
+            except OSError as exc:
+                again = cache._engine.get(key, cache._now())
+                if again is not None and (again[FILE], again[IDENT]) == (seen[FILE], seen[IDENT]):
+                    self._miss(cache, key, f"its file is missing or damaged ({exc})")
+                    return
+                seen = again
+                continue
+            with reader:
+                self._copy(cache, key, seen, reader)
+            return
+
+    def _copy(self, cache: BulkMethods, key: EncodedKey, row: Row, reader: BinaryIO) -> None:
+        self._flush()
+        size = os.fstat(reader.fileno()).st_size
+        fields = (*key, row[MODE], None, row[EXPIRE_TIME], row[TAG], size)
+        self.writer.put(VALUE, fields)
+        checksum = found = 0
+        while chunk := reader.read(min(CHUNK_SIZE, size - found)):
+            checksum = zlib.crc32(chunk, checksum)
+            found += len(chunk)
+            self.writer.put(CHUNK, chunk)
+        if found == size and row[CHECKSUM] in (None, checksum):
+            self.writer.put(COMPLETE, None)
+            self._count(1)
+            return
+        self.writer.put(MISTAKE, None)
+        self._miss(cache, key, "its file is damaged: its bytes are not those that were stored")
+
+    def _miss(self, cache: BulkMethods, key: EncodedKey, why: str) -> None:
+        if self._strict:
+            raise CodecError(
+                f"the entry of {cache._directory!r} with key {key[0]!r} cannot be exported: {why}"
+            )
+        self.skipped += 1
+
+
+def _is_sound(key: EncodedKey, row: Row) -> bool:
+    """Tell whether an entry can be one that this library wrote; an archive holds no other."""
+    return is_native(key[0]) and is_encoded(
+        row[MODE], row[VALUE_COLUMN], in_file=row[FILE] is not None
+    )
+
+
+def _is_pickle(key: EncodedKey, row: Row) -> bool:
+    if row[MODE] & KIND == MODE_PICKLE:
+        return True
+    return not key[1] and isinstance(key[0], bytes) and key[0][:1] in (b"\x01", b"\x02")

@@ -1,0 +1,151 @@
+"""Reads that memory answers: the fast way of `get`, `[]` and `in`, for every kind of cache.
+
+The three ways repeat each other on purpose: a call more would cost a quarter of a hit. Everything
+that is rare is one call away, in the class that inherits from this one: misses, values that
+each caller gets a copy of, keys that have to be encoded, open transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from diskcache.cache.shapes import Shapes, shaped_as
+from diskcache.memory.tier import PARTS, Held, Tier
+from diskcache.sentinels import ENOVAL, UNKNOWN
+
+
+class Front:
+    """What stands before a cache and answers what the memory tier knows."""
+
+    _tier: Tier
+    _now: Callable[[], float]
+    _notes: bool
+    """Whether every hit has to be noted, for the statistics or the eviction policy."""
+    _note_hit: Callable[[Any, Held], None]
+    _get: Callable[[Any, Any, bool, bool, bool], Any]
+    """Answers what memory cannot answer, or not by itself: key, and four arguments of `get`."""
+    _contains: Callable[[Any], bool]
+
+    @shaped_as(Shapes.get)
+    def get(
+        self,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any:
+        """Return the value of *key*, or *default* if it has no live entry.
+
+        Cost: a look-up in memory if this process has read the entry and nobody has written it
+        since; otherwise one point read. Never a lock.
+
+        Args:
+            key: Key to look up.
+            default: What to return for a missing or expired entry.
+            read: Return an open binary file, if the value is bytes kept in a file; its `name` is
+                the real path, and the caller closes it.
+            expire_time: Also return when the entry expires, seconds since the epoch or None.
+            tag: Also return the tag.
+            retry: Accepted for symmetry; reading waits for nobody.
+
+        Returns:
+            The value, or a tuple of the value and what was asked for besides, in the order of
+            the arguments. A miss fills the same shape with *default* and None.
+
+        Example:
+            >>> cache.set('k', 'v', tag='t')
+            True
+            >>> cache.get('k'), cache.get('k', tag=True), cache.get('missing', 0)
+            ('v', ('v', 't'), 0)
+        """
+        kind = type(key)
+        if kind is str or kind is int or kind is bytes:
+            held = self._tier.young.get(key)
+            if held is not None:
+                source, slot, generation, expires, value, decode, _, _, _ = held
+                if (
+                    source.words[slot] == generation
+                    and monotonic() < source.look_at
+                    and (expires is None or expires > self._now())
+                    and decode is None
+                    and not (read or expire_time or tag)
+                ):
+                    if self._notes:
+                        self._note_hit(key, held)
+                    return default if value is ENOVAL else value
+        return self._get(key, default, read, expire_time, tag)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the value of *key*.
+
+        Cost: as `get`.
+
+        Raises:
+            KeyError: It has no live entry.
+        """
+        kind = type(key)
+        if kind is str or kind is int or kind is bytes:
+            held = self._tier.young.get(key)
+            if held is not None:
+                source, slot, generation, expires, value, decode, _, _, _ = held
+                if (
+                    source.words[slot] == generation
+                    and monotonic() < source.look_at
+                    and (expires is None or expires > self._now())
+                    and decode is None
+                    and value is not ENOVAL
+                ):
+                    if self._notes:
+                        self._note_hit(key, held)
+                    return value
+        value = self._get(key, ENOVAL, False, False, False)
+        if value is ENOVAL:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: Any) -> bool:
+        """Tell whether *key* has a live entry, without loading or counting it.
+
+        Cost: as `get`.
+        """
+        kind = type(key)
+        if kind is str or kind is int or kind is bytes:
+            held = self._tier.young.get(key)
+            if held is not None:
+                source, slot, generation, expires, value, _, _, _, _ = held
+                if (
+                    source.words[slot] == generation
+                    and monotonic() < source.look_at
+                    and (expires is None or expires > self._now())
+                ):
+                    return value is not ENOVAL
+        return self._contains(key)
+
+    def _result(self, key: tuple[Any, ...]) -> Any:
+        """Return what is cached of a call, `ENOVAL` if nothing is; mostly from memory."""
+        value = self._hit(key) if PARTS.issuperset(map(type, key)) else UNKNOWN
+        return self._get(key, ENOVAL, False, False, False) if value is UNKNOWN else value
+
+    def _hit(self, key: Any) -> Any:
+        """Return the value in memory at a place; `ENOVAL` if it is known that there is no entry.
+
+        Returns:
+            `UNKNOWN` if it is for the slow way to find out.
+        """
+        held = self._tier.young.get(key)
+        if held is not None:
+            source, slot, generation, expires, value, decode, _, _, _ = held
+            if (
+                source.words[slot] == generation
+                and monotonic() < source.look_at
+                and (expires is None or expires > self._now())
+                and decode is None
+            ):
+                if self._notes:
+                    self._note_hit(key, held)
+                return value
+        return UNKNOWN

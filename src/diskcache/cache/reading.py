@@ -1,0 +1,256 @@
+"""Reads of `Cache` that go beyond the fast way: from memory with care, or from the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from sys import getsizeof
+from typing import Any, Final, TypeAlias
+
+from diskcache.cache.foundation import Foundation
+from diskcache.cache.front import Front
+from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
+from diskcache.codecs.plain import loads
+from diskcache.coherence import Seen
+from diskcache.entry import EXPIRE_TIME, FILE, GUARD, MODE, SIZE, TAG, VALUE, EncodedKey, Row, Tag
+from diskcache.errors import CodecError, UntrustedPickleError
+from diskcache.memory.tier import (
+    DECODE,
+    DIRECT,
+    ENCODED,
+    EXPIRES,
+    OVERHEAD,
+    Held,
+    is_hit,
+    place_of,
+    place_of_encoded,
+    shared_cost,
+)
+from diskcache.memory.tier import TAG as HELD_TAG
+from diskcache.memory.tier import VALUE as HELD_VALUE
+from diskcache.sentinels import ENOVAL
+
+Found: TypeAlias = tuple[Any, float | None, Tag]
+"""Value, or `ENOVAL`; expire_time; tag."""
+
+Load: TypeAlias = Callable[[EncodedKey, Row], Any]
+"""Makes the value of a row, or `ENOVAL` of one that cannot be had."""
+
+_ENCODED_MODES: Final = frozenset({MODE_DATA, MODE_PICKLE, MODE_JSON})
+_MISSING: Final[Found] = (ENOVAL, None, None)
+
+
+class ReadingMethods(Front, Foundation):
+    """Where memory, codec and engine meet on the way of a read."""
+
+    # -- Answers --
+
+    def _get(self, key: Any, default: Any, read: bool, expire_time: bool, tag: bool) -> Any:
+        if (
+            type(key) in DIRECT
+            and not (read or expire_time or tag or self._notes)
+            and self._tier.is_new(key)
+        ):
+            return self._get_new(key, default)
+        value, expires, label = self._fetch(key, read)
+        if value is ENOVAL:
+            value, expires, label = default, None, None
+        if not expire_time and not tag:
+            return value
+        return (value, *((expires,) if expire_time else ()), *((label,) if tag else ()))
+
+    def _get_new(self, key: Any, default: Any) -> Any:
+        """Read an entry for the first time."""
+        encoded = self._encode_key(key)
+        row = self._engine.get(encoded, self._now())
+        if row is None:
+            return default
+        if self._is_raw(row):
+            return row[VALUE]
+        value = self._load(encoded, row)
+        return default if value is ENOVAL else value
+
+    def _contains(self, key: Any) -> bool:
+        now = self._now()
+        place, encoded = place_of(key), None
+        if place is None:
+            encoded = self._encode_key(key)
+            place = place_of_encoded(encoded)
+        held = self._tier.find(place)
+        if held is not None and is_hit(held):
+            expires = held[EXPIRES]
+            return held[HELD_VALUE] is not ENOVAL and (expires is None or expires > now)
+        if encoded is None:
+            encoded = self._encode_key(key)
+        if held is None and self._tier.is_new(place):
+            return self._engine.contains(encoded, now)
+        seen = self._engine.look(encoded, now, noting=False)
+        self._keep_presence(place, encoded, seen)
+        return seen[0] is not None
+
+    def _fetch(self, key: Any, read: bool = False, load: Load | None = None) -> Found:
+        """Return what is stored under a key, and count that.
+
+        Args:
+            key: The key.
+            read: Open the file of a value that is kept in one.
+            load: Decodes in place of `_load`.
+        """
+        now = self._now()
+        if read or not self._tier.limit:
+            found = self._read_through(self._encode_key(key), now, read, load)
+        else:
+            found = self._recall(key, now, load)
+        if self._settings["statistics"]:
+            self._count_read(found[0])
+        return found
+
+    def _count_read(self, value: Any) -> None:
+        self._engine.record(0 if value is ENOVAL else 1, 1 if value is ENOVAL else 0)
+
+    def _note_hit(self, key: Any, held: Held) -> None:
+        """Note a hit of the fast way."""
+        del key
+        value = held[HELD_VALUE]
+        if value is not ENOVAL:
+            self._engine.note_read(held[ENCODED], self._now())
+        if self._settings["statistics"]:
+            self._count_read(value)
+
+    # -- Without memory --
+
+    def _is_raw(self, row: Row) -> bool:
+        """Tell whether the value in a row is the value itself, and nobody has to verify it."""
+        return row[MODE] == MODE_RAW and row[VALUE] is not None and self._is_plain
+
+    def _read_through(
+        self, encoded: EncodedKey, now: float, read: bool = False, load: Load | None = None
+    ) -> Found:
+        row = self._engine.get(encoded, now)
+        if row is None:
+            return _MISSING
+        if self._is_raw(row):
+            return row[VALUE], row[EXPIRE_TIME], row[TAG]
+        value = self._load(encoded, row, read) if load is None else load(encoded, row)
+        return value, row[EXPIRE_TIME], row[TAG]
+
+    # -- With memory --
+
+    def _recall(self, key: Any, now: float, load: Load | None) -> Found:
+        """Answer from memory, or from the engine; keep what is read a second time."""
+        tier = self._tier
+        encoded = None
+        place = key if type(key) in DIRECT else place_of(key)
+        if place is None:
+            encoded = self._encode_key(key)
+            place = place_of_encoded(encoded)
+        held = tier.find(place)
+        if held is not None:
+            found = self._as_found(held, now) if is_hit(held) else None
+            if found is not None:
+                return found
+        if encoded is None:
+            encoded = self._encode_key(key)
+        if held is None and tier.is_new(place):
+            return self._read_through(encoded, now, load=load)
+        return self._read_and_keep(place, encoded, now, load)
+
+    def _as_found(self, held: Held, now: float) -> Found | None:
+        """Return what a hit says; None if it cannot be decoded any more."""
+        expires, value, decode = held[EXPIRES], held[HELD_VALUE], held[DECODE]
+        if value is ENOVAL or (expires is not None and expires <= now):
+            return _MISSING
+        if decode is _not_loaded:
+            return None
+        if decode is not None:
+            try:
+                value = decode(value)
+            except (UntrustedPickleError, CodecError):
+                return None
+        self._engine.note_read(held[ENCODED], now)
+        return value, expires, held[HELD_TAG]
+
+    def _read_and_keep(
+        self, place: Any, encoded: EncodedKey, now: float, load: Load | None
+    ) -> Found:
+        seen = self._engine.look(encoded, now)
+        row: Any = seen[0]
+        if row is None:
+            self._keep(place, encoded, seen, None, ENOVAL)
+            return _MISSING
+        if self._is_raw(row):
+            value = row[VALUE]
+        elif load is not None:
+            value = load(encoded, row)
+        else:
+            loaded = self._load(encoded, row, unpack=self._unpack_inline)
+            value, row = (ENOVAL, row) if loaded is ENOVAL else loaded
+        if value is not ENOVAL:
+            self._keep(place, encoded, seen, row, value)
+        return value, row[EXPIRE_TIME], row[TAG]
+
+    def _unpack_inline(self, row: Row, read: bool, key: EncodedKey) -> tuple[Any, Row]:
+        """Return the value of a row, and the row as it would be if its file were a part of it."""
+        file = row[FILE]
+        # The engine has checked the columns of a row without a value.
+        if (
+            file is not None
+            and row[VALUE] is None
+            and self._is_plain
+            and row[MODE] & ~GUARD in _ENCODED_MODES
+            and row[SIZE] <= self._tier.largest
+        ):
+            content = self._files.read(file, row[SIZE], row[4])
+            row = (row[MODE], content, None, 0, None, *row[5:])
+        return self._unpack(row, read, key), row
+
+    def _keep_presence(self, place: Any, encoded: EncodedKey, seen: Seen) -> None:
+        """Keep that there is an entry, or none, without its value."""
+        row, source, slot, generation = seen
+        if row is None or self._is_raw(row):
+            self._keep(place, encoded, seen, row, ENOVAL if row is None else row[VALUE])
+        elif source is not None:
+            expires, label, cost = row[EXPIRE_TIME], row[TAG], OVERHEAD + getsizeof(encoded[0])
+            self._tier.keep(
+                place,
+                (source, slot, generation, expires, None, _not_loaded, label, cost, encoded),
+            )
+
+    def _keep(
+        self, place: Any, encoded: EncodedKey, seen: Seen, row: Row | None, value: Any
+    ) -> None:
+        """Keep what was read, if that can be told to be of one generation."""
+        _, source, slot, generation = seen
+        if source is None:
+            return
+        expires: float | None = None
+        label: Tag = None
+        decode: Callable[[Any], Any] | None = None
+        cost = shared_cost(value)
+        if row is not None:
+            expires, label = row[EXPIRE_TIME], row[TAG]
+            if cost is None:
+                if row[FILE] is not None:
+                    return
+                data = row[VALUE]
+                cost = getsizeof(data)
+                if row[MODE] == MODE_DATA and self._is_plain:
+                    value, decode = data, loads
+                else:
+                    value, decode = row, _decoder(self._unpack, encoded)
+        cost = (cost or 0) + getsizeof(encoded[0]) + OVERHEAD
+        if place is not encoded[0]:
+            cost += getsizeof(place)
+        self._tier.keep(
+            place, (source, slot, generation, expires, value, decode, label, cost, encoded)
+        )
+
+
+def _not_loaded(_: Any) -> Any:
+    """Stand where a value would be decoded, for an entry of which only the presence is known."""
+
+
+def _decoder(
+    unpack: Callable[[Row, bool, EncodedKey], Any], key: EncodedKey
+) -> Callable[[Any], Any]:
+    """Return what makes a value of a row that is kept. It must not refer to the cache."""
+    return lambda row: unpack(row, False, key)

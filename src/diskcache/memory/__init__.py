@@ -1,0 +1,1 @@
+"""The memory tier: what a process keeps of a cache, never stale. See `diskcache.coherence`."""

@@ -1,0 +1,16 @@
+"""Addresses of the site."""
+
+from django.urls import path
+from django.views.decorators.cache import cache_page
+
+from tests.django.project import views
+
+urlpatterns = [
+    path("count/", views.count),
+    path("page/", cache_page(60)(views.page)),
+    path("plain/", views.page),
+    path("visits/", views.visits),
+    path("fragment/<str:user>/", views.fragment),
+    path("books/", views.books),
+    path("media/<str:name>", views.media),
+]
