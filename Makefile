@@ -19,7 +19,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "diskcache needs Python 3.11 or newer: set PYTHON=/path/to/python")'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) install --editable '.[bench,cli,dev,test]'
+	@$(PIP) install --editable '.[bench,cli,dev,test,test-with]'
 	@$(BIN)/python benchmarks/environment.py > /dev/null || echo 'tests of the upgrade from version 5 will be skipped'
 	@touch $@
 
