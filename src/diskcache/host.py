@@ -149,15 +149,19 @@ def make_folder(path: str, mode: int, dir_fd: int | None = None) -> bool:
         os.mkdir(path, mode, dir_fd=dir_fd)
     except FileExistsError:
         return False
+    _set_mode(path, mode, dir_fd)
+    return True
+
+
+def _set_mode(path: str, mode: int, dir_fd: int | None) -> None:
     if not HAS_DIR_FD:  # pragma: no cover - other platform
         os.chmod(path, mode)
-        return True
+        return
     descriptor = os.open(path, OPEN_DIRECTORY, dir_fd=dir_fd)
     try:
         os.fchmod(descriptor, mode | (os.fstat(descriptor).st_mode & stat.S_ISGID))
     finally:
         os.close(descriptor)
-    return True
 
 
 def make_folders(path: str, mode: int) -> bool:
@@ -165,7 +169,13 @@ def make_folders(path: str, mode: int) -> bool:
     outer = os.path.dirname(path)
     if outer and not os.path.isdir(outer):
         make_folders(outer, mode)
-    return make_folder(path, mode)
+    try:
+        # Programs that were tested with version 5 replace this function to have it fail.
+        os.makedirs(path, mode)
+    except FileExistsError:
+        return False
+    _set_mode(path, mode, None)
+    return True
 
 
 def dangers(path: str) -> Iterator[str]:

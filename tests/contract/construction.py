@@ -86,7 +86,7 @@ class ConstructionContract(Contract):
         def fail(*args, **kwargs):
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr(os, "mkdir", fail)
+        monkeypatch.setattr(os, "makedirs", fail)
 
         with pytest.raises(OSError) as raised:
             make_cache()
