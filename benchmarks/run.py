@@ -79,7 +79,7 @@ class Side:
 
 
 @contextmanager
-def sides(options: argparse.Namespace) -> Iterator[dict[str, Side]]:
+def sides(options: argparse.Namespace, script: str = "worker.py") -> Iterator[dict[str, Side]]:
     """Start the workers that are wanted."""
     pythons = {}
     if options.side in {OLD, "both"}:
@@ -89,7 +89,9 @@ def sides(options: argparse.Namespace) -> Iterator[dict[str, Side]]:
     with ExitStack() as stack:
         started = {}
         for name, python in pythons.items():
-            started[name] = Side(python, options.directory, quiet=not options.verbose)
+            started[name] = Side(
+                python, options.directory, quiet=not options.verbose, script=script
+            )
             stack.callback(started[name].close)
         yield started
 
