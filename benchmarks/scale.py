@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from typing import Any
 
 import environment
 import report
-from operations import opened, percentile
+from operations import Row, opened, percentile
 from report import Document, Measured, best
 from run import Side, measure
 from scale_rows import ENTRIES, FULL, HOT, ROWS, UNLIMITED, entries_at
@@ -93,11 +94,16 @@ def sides(folder: str, wanted: Sequence[int], *, quiet: bool) -> Iterator[dict[s
         yield started
 
 
+def chosen(pattern: str | None) -> list[Row]:
+    """Return the rows whose name contains *pattern*, a regular expression."""
+    return [row for row in ROWS if pattern is None or re.search(pattern, row.name)]
+
+
 def measure_all(options: argparse.Namespace, folder: str, wanted: Sequence[int]) -> list[Measured]:
     """Measure every row at every size, in turns; those of full caches last, on copies."""
     rows: list[Measured] = []
     with sides(folder, wanted, quiet=not options.verbose) as workers:
-        for row in sorted(ROWS, key=lambda row: row.name in FULL):
+        for row in sorted(chosen(options.only), key=lambda row: row.name in FULL):
             if row.name in FULL and not os.path.exists(directory_of(folder, wanted[0], "full")):
                 for size in wanted:
                     shutil.copytree(directory_of(folder, size), directory_of(folder, size, "full"))
@@ -147,11 +153,11 @@ def beside_a_writer(directory: str, work: Any) -> dict[str, float]:
     }
 
 
-def clearing(folder: str, size: int) -> dict[str, Any]:
+def clearing(folder: str, size: int, alone_for: float) -> dict[str, Any]:
     """Clear a copy of the cache of *size* entries beside a writer; first, the writer alone."""
     directory = directory_of(folder, size, "cleared")
     shutil.copytree(directory_of(folder, size), directory)
-    alone = beside_a_writer(directory, lambda: time.sleep(3))
+    alone = beside_a_writer(directory, lambda: time.sleep(alone_for))
     removed = []
     with opened(directory) as cache:
         cleared = beside_a_writer(directory, lambda: removed.append(cache.clear()))
@@ -170,7 +176,7 @@ def run(options: argparse.Namespace) -> Document:
             "fill": fill(folder, wanted),
         }
         cleared = max((size for size in wanted if size <= CLEARED), default=wanted[0])
-        document["clear"] = clearing(folder, cleared)
+        document["clear"] = clearing(folder, cleared, options.alone)
         document["rows"] = measure_all(options, folder, wanted)
         document["bytes"] = {
             str(size): os.path.getsize(os.path.join(directory_of(folder, size), "cache.db"))
@@ -288,6 +294,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--largest", type=int, default=1_000_000,
         help="entries (default: a million; ten million need 4 GB of disk and twenty minutes)",
     )  # fmt: skip
+    parser.add_argument("--only", metavar="PATTERN", help="rows whose name matches this expression")
+    parser.add_argument(
+        "--alone", type=float, default=3.0, help="seconds that a writer writes before the clear"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each row (default: 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies operations per round")
     parser.add_argument("--directory", help="where the caches are made (default: as tempfile)")

@@ -1,4 +1,4 @@
-"""Others write between two batches of a removal, also if they only look at the gate now and then."""
+"""Between two batches of a removal others write, even if they only look at the gate at times."""
 
 from __future__ import annotations
 
