@@ -18,6 +18,8 @@ from worker import serve
 ENTRIES = "DISKCACHE_BENCH_ENTRIES"
 """Variable that says how many entries the cache has."""
 UNLIMITED = 1 << 42
+WARMING = 10
+"""Rounds of reads before those that count, where the pages of a database are to be at hand."""
 RANKED_AT_ONCE = 1000
 """Entries that a write gives a rank, once a cache is half full."""
 
@@ -105,6 +107,24 @@ def cold(place: Place) -> Bench:
                 raise ValueError(f"{key} is gone")
 
     return Bench(run, chance.n, before=before, after=lambda: caches.pop().close())
+
+
+def warm(place: Place) -> Bench:
+    """Read entries at random through an object that has read many, and keeps no values itself."""
+    cache, chance, keys = big(place, memory_limit=0), Chance(place.n), list[str]()
+    for _ in range(WARMING):
+        for number in chance.some():
+            cache.get(key_at(number))
+
+    def before() -> None:
+        keys[:] = map(key_at, chance.some())
+
+    def run() -> None:
+        get = cache.get
+        for key in keys:
+            get(key)
+
+    return Bench(run, chance.n, before=before, close=cache.close)
 
 
 def existing(place: Place) -> Bench:
@@ -251,7 +271,8 @@ FULL = frozenset({"set, at the limit", "cull, an entry"})
 
 ROWS = (
     Row("get, hot", 10_000, hot),
-    Row("get, cold, at random", 2000, cold),
+    Row("get, new object", 2000, cold),
+    Row("get, at random", 2000, warm),
     Row("set, key exists", 2000, existing),
     Row("set, new key", 2000, fresh),
     Row("delete", 2000, deleting),
