@@ -166,7 +166,7 @@ def plot(document: Document, path: Path) -> bool:
         draw(panels[1][column], rows, slowest)
         panels[1][column].set_xlabel(way)
     panels[0][0].set_ylabel("operations per second")
-    panels[1][0].set_ylabel("p99.9 of all calls, us")
+    panels[1][0].set_ylabel("p99.9 of reads or writes, us")
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     report.save(figure, path)
@@ -175,7 +175,7 @@ def plot(document: Document, path: Path) -> bool:
 
 
 def slowest(row: Measured, side: str) -> float | None:
-    """Return the 99.9 % percentile of what is slower, writes or reads."""
+    """Return the 99.9 % percentile of reads or of writes, whichever are slower."""
     both = (fact(row, side, f"{kind} p99.9 us") for kind in ("writes", "reads"))
     return max((number for number in both if number is not None), default=None)
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def claims(document: Document) -> list[str]:
     over = [f"{name}: {times:.2f}x" for name, times in grown.items() if times > GROWTH]
     longest = clear["cleared"]["longest ms"]
     blocked = "yes" if longest <= BLOCKED_MS else "NO"
-    grows = f"NO ({', '.join(over)})" if over else "yes"
+    grows = f"NO ({', '.join(over)})" if over else "yes" if any(grown.values()) else "not measured"
     return [
         f"no operation grows by more than {GROWTH:g}x: {grows}",
         (
@@ -271,11 +272,12 @@ def plot(document: Document, path: Path) -> bool:
     if plt is None:
         return False
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for row in document["rows"]:
+    marks = "o s ^ v D P X < > * h d".split()
+    for row, mark in zip(document["rows"], cycle(marks), strict=False):
         found = [(size, best(row, str(size))) for size in document["sizes"]]
         points = [(size, seconds * 1e6) for size, seconds in found if seconds]
         if points:
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=row["name"])
+            axes.plot(*zip(*points, strict=True), marker=mark, markersize=5, label=row["name"])
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("entries")
