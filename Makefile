@@ -11,7 +11,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 ROOMY  := $(shell test "$$(df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }')" -gt 4000 2>/dev/null && echo /dev/shm)
 TMPDIR ?= $(or $(ROOMY),/tmp)
 
-.PHONY: all test lint unit soak demo bench fuzz clean setup
+.PHONY: all test lint unit soak demo bench bench-peers bench-scale bench-concurrency fuzz clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -52,6 +52,15 @@ fuzz: $(STAMP)
 soak: $(STAMP)
 	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s
 	@$(BIN)/python -m tests.history.run $(ARGS)
+
+bench-peers: $(STAMP)
+	@$(BIN)/python benchmarks/peers.py $(ARGS)
+
+bench-scale: $(STAMP)
+	@$(BIN)/python benchmarks/scale.py $(ARGS)
+
+bench-concurrency: $(STAMP)
+	@$(BIN)/python benchmarks/concurrency.py $(ARGS)
 
 clean:
 	@rm -rf $(VENV) .ci-venv build dist .coverage .hypothesis .import_linter_cache .mypy_cache \

@@ -15,6 +15,12 @@ OLD_VERSION = "5.6.3"
 DJANGO = "django>=4.2"
 """For the rows of `DjangoCache`."""
 OLD_HOME = ROOT / ".bench" / "v5"
+PEERS = (
+    "lmdb", "rocksdict", "diskcache_rs", "sqlitedict", "joblib", DJANGO, "redis[hiredis]",
+    "pymemcache",
+)  # fmt: skip
+"""Packages that other ways to keep things come in."""
+PEERS_HOME = ROOT / ".bench" / "peers"
 
 
 class EnvironmentProblemError(Exception):
@@ -47,6 +53,36 @@ def old_python(home: Path = OLD_HOME) -> str:
     # Whatever the project ignores, this folder ignores itself.
     (home.parent / ".gitignore").write_text("*\n", encoding="utf-8")
     return str(python)
+
+
+def peers_python(home: Path = PEERS_HOME) -> str:
+    """Return the interpreter of an environment with the peers, made now if it is not there.
+
+    A package that cannot be installed is left out: whoever asks for it finds it missing.
+
+    Raises:
+        EnvironmentProblemError: There can be no environment at all.
+    """
+    python = home / "bin" / "python"
+    done = home / ".installed"
+    if done.exists() and done.read_text(encoding="utf-8") == "\n".join(PEERS):
+        return str(python)
+    print(f"making an environment for {', '.join(PEERS)} in {home}", file=sys.stderr)
+    _execute([sys.executable, "-m", "venv", "--clear", str(home)])
+    for package in PEERS:
+        try:
+            _execute([str(python), "-m", "pip", "install", "--quiet", "--no-input", package])
+        except EnvironmentProblemError as problem:
+            print(problem, file=sys.stderr)
+    (home.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+    done.write_text("\n".join(PEERS), encoding="utf-8")
+    return str(python)
+
+
+def _execute(command: list[str]) -> None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise EnvironmentProblemError(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
 
 
 def main() -> int:

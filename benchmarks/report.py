@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -73,6 +75,26 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
+    )
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Return the same as a table for a page."""
+    heads, *rest = lines
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *rest))
+
+
+def laid_out(lines: Sequence[Sequence[str]], *, as_markdown: bool) -> str:
+    """Return a table for a page, or for a terminal."""
+    return markdown(lines) if as_markdown else aligned(lines)
+
+
+def place(machine: dict[str, Any]) -> str:
+    """Return where and when something was measured."""
+    return (
+        f"{machine['processor']}, {machine['usable cores']} cores, {machine['file system']};"
+        f" {machine['time']}, load {machine['load'][0]}"
     )
 
 
@@ -180,3 +202,41 @@ def plot(document: Document, path: Path) -> bool:
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return True
+
+
+def canvas() -> Any:
+    """Return pyplot, set so that equal figures give equal files; None without matplotlib."""
+    try:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt
+    except ImportError:
+        return None
+    mpl.rcParams["svg.fonttype"] = "none"
+    mpl.rcParams["svg.hashsalt"] = "diskcache"
+    return plt
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a drawing, without the time of day."""
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+NO_PLOT = "no plot: matplotlib is not installed; install it with: pip install 'diskcache[bench]'"
+
+
+def deliver(
+    document: Document,
+    text: str,
+    draw: Callable[[Document, Path], bool],
+    *,
+    json_path: Path | None,
+    plot_path: Path | None,
+) -> None:
+    """Print *text*, and write the samples and the drawing where they are asked for."""
+    print(text)
+    if json_path:
+        json_path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if plot_path and not draw(document, plot_path):
+        print(NO_PLOT, file=sys.stderr)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,16 +35,25 @@ MISUSED = 2
 class Side:
     """One version, in its own process."""
 
-    def __init__(self, python: str, directory: str | None, *, quiet: bool) -> None:
-        command = [python, "-E", str(HERE / "worker.py"), *([directory] if directory else [])]
+    def __init__(
+        self,
+        python: str,
+        directory: str | None,
+        *,
+        quiet: bool,
+        script: str = "worker.py",
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        command = [python, "-E", str(HERE / script), *([directory] if directory else [])]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
             text=True,
+            env=None if environ is None else {**os.environ, **environ},
         )
-        self.ask("hello")
+        self.versions = self.ask("hello")
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """Send one request and return the answer; what went wrong is in its `error`."""
@@ -69,7 +79,7 @@ class Side:
 
 
 @contextmanager
-def sides(options: argparse.Namespace) -> Iterator[dict[str, Side]]:
+def sides(options: argparse.Namespace, script: str = "worker.py") -> Iterator[dict[str, Side]]:
     """Start the workers that are wanted."""
     pythons = {}
     if options.side in {OLD, "both"}:
@@ -79,7 +89,9 @@ def sides(options: argparse.Namespace) -> Iterator[dict[str, Side]]:
     with ExitStack() as stack:
         started = {}
         for name, python in pythons.items():
-            started[name] = Side(python, options.directory, quiet=not options.verbose)
+            started[name] = Side(
+                python, options.directory, quiet=not options.verbose, script=script
+            )
             stack.callback(started[name].close)
         yield started
 

@@ -8,6 +8,7 @@ Reads one request per line from standard input, answers each with one line on st
     {"do": "finish"}                           -> {}
 
 Seconds are those of one operation. An error is answered by {"error": TEXT}; the worker goes on.
+`serve` does the same for scripts that have rows of their own.
 """
 
 from __future__ import annotations
@@ -19,18 +20,25 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Callable
 from time import perf_counter, process_time
 from typing import Any
 
-from operations import Bench, Place
-from rows import row_named
+from operations import Bench, Place, Row
 
 
 class Worker:
     """The row that is set up, and its directory."""
 
-    def __init__(self, parent: str | None) -> None:
+    def __init__(
+        self,
+        parent: str | None,
+        row_named: Callable[[str], Row],
+        hello: Callable[[], dict[str, Any]],
+    ) -> None:
         self.parent = parent
+        self.row_named = row_named
+        self.hello = hello
         self.folder: str | None = None
         self.bench: Bench | None = None
 
@@ -38,11 +46,11 @@ class Worker:
         """Do what is asked."""
         match request["do"]:
             case "hello":
-                return versions()
+                return self.hello()
             case "prepare":
                 self.finish()
                 self.folder = tempfile.mkdtemp(prefix="diskcache-bench-", dir=self.parent)
-                row = row_named(request["row"])
+                row = self.row_named(request["row"])
                 self.bench = row.make(Place(self.folder, request["n"]))
                 return {}
             case "round":
@@ -101,10 +109,10 @@ def versions() -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    """Answer requests until there are none."""
+def serve(row_named: Callable[[str], Row], hello: Callable[[], dict[str, Any]] = versions) -> None:
+    """Answer requests about the rows that *row_named* finds, until there are none."""
     warnings.simplefilter("ignore")
-    worker = Worker(sys.argv[1] if len(sys.argv) > 1 else None)
+    worker = Worker(sys.argv[1] if len(sys.argv) > 1 else None, row_named, hello)
     # Children of a row, and whatever else prints, must not write between the answers.
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
@@ -119,4 +127,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from rows import row_named
+
+    serve(row_named)

@@ -28,14 +28,21 @@ def load(monkeypatch):
     """Import a module of the benchmarks, and forget it afterwards."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     names = (
+        "concurrency",
+        "contenders",
         "count",
+        "crowd_rows",
         "django_backends",
         "environment",
         "operations",
+        "peers",
         "report",
         "rows",
         "run",
+        "scale",
+        "scale_rows",
         "structures",
+        "worker",
     )
 
     def load_one(name):
@@ -225,3 +232,185 @@ def test_format_probe_runs(tmp_path):
     script("format.py", "--plan", "index", "--rounds", 1, "--scale", 0.01, "--json", figures)
 
     assert len(json.loads(figures.read_text())[0]["best"]) == 6
+
+
+MACHINE = {
+    "processor": "a processor",
+    "usable cores": 2,
+    "file system": "ext4",
+    "load": [0.1, 0.1, 0.1],
+    "time": "2026-01-01T00:00:00+00:00",
+}
+
+
+class TestPeers:
+    def test_contenders_are_measured_and_missing_ones_are_not_here(self, tmp_path):
+        figures = tmp_path / "figures.json"
+        here, missing = ("diskcache", "lru_cache", "shelve"), ("lmdb", "redis")
+
+        done = script(
+            "peers.py", "--only", *here, *missing, "--sizes", "40 B", "--passes", 1, "--rounds", 1,
+            "--scale", 0.005, "--peers-python", sys.executable, "--directory", tmp_path,
+            "--json", figures, "--markdown",
+        )  # fmt: skip
+
+        rows = {row["operation"]: row for row in json.loads(figures.read_text())["rows"]}
+        assert list(rows) == ["get, hot", "[], hot", "set, key exists", "set, new key", "delete"]
+        assert all(row["diskcache"]["samples"][0] > 0 for row in rows.values())
+        assert rows["get, hot"]["lru_cache"]["samples"][0] > 0
+        assert "| py-lmdb | not here | not here | not here | not here | not here |" in done.stdout
+        assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+
+    def document(self, **times):
+        cells = {name: {"samples": [seconds]} for name, seconds in times.items()}
+        row = {"name": "get, hot/40 B", "operation": "get, hot", "size": "40 B", **cells}
+        return {
+            "machine": MACHINE,
+            "versions": {"diskcache": {"diskcache": "6.0.0"}, "lmdb": {"lmdb": "1.2"}},
+            "options": {"rounds": 1, "sizes": ["40 B"]},
+            "contenders": ["diskcache", "lmdb", "redis"],
+            "rows": [row],
+        }
+
+    def test_claim_names_the_rows_that_contradict_it(self, load):
+        claims = load("peers").claims(self.document(diskcache=3e-7, lmdb=2e-7, redis=4e-5))
+
+        assert "hot reads ahead of py-lmdb: NO (get, hot/40 B: 1.50x)" in claims
+        assert "up to 4 kB ahead of Redis, loopback: yes" in claims
+        assert "up to 4 kB ahead of memcached, loopback: not measured" in claims
+
+    def test_plot_is_drawn(self, load, tmp_path):
+        pytest.importorskip("matplotlib")
+
+        assert load("peers").plot(self.document(diskcache=3e-7), tmp_path / "plot.svg") is True
+        assert "values of 40 B" in (tmp_path / "plot.svg").read_text()
+
+    def test_server_that_ends_at_once_is_not_waited_for(self, load):
+        peers = load("peers")
+        with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+            ended.wait()
+
+            assert peers.listens(peers.free_port(), ended) is False
+
+
+class TestScale:
+    def test_every_row_is_measured_at_every_size(self, tmp_path, load):
+        figures = tmp_path / "figures.json"
+
+        script(
+            "scale.py", "--smallest", 300, "--largest", 3000, "--rounds", 1, "--scale", 0.01,
+            "--alone", 0.05, "--directory", tmp_path, "--json", figures,
+            "--plot", tmp_path / "plot.svg",
+        )  # fmt: skip
+
+        found = json.loads(figures.read_text())
+        assert found["sizes"] == [300, 3000]
+        assert {row["name"] for row in found["rows"]} == {row.name for row in load("scale").ROWS}
+        assert all(
+            len(row[size]["samples"]) == 1 for row in found["rows"] for size in ("300", "3000")
+        )
+        assert found["clear"]["removed"] >= 3000
+        assert found["clear"]["cleared"]["writes"] > 0
+
+    def document(self, small, large, longest):
+        row = {"name": "a row", "300": {"samples": [small], "facts": [{"RSS MB": 30.0}]},
+               "3000": {"samples": [large], "facts": [{"RSS MB": 40.0}]}}  # fmt: skip
+        writer = {"seconds": 1.0, "writes": 10, "p99.9 ms": 1.0, "longest ms": longest}
+        return {
+            "machine": MACHINE,
+            "options": {"rounds": 1},
+            "sizes": [300, 3000],
+            "fill": {"300": 5.0, "3000": 6.0},
+            "bytes": {"300": 1_000_000, "3000": 9_000_000},
+            "clear": {"entries": 3000, "removed": 3000, "alone": writer, "cleared": writer},
+            "rows": [row],
+        }
+
+    @pytest.mark.parametrize(("large", "verdict"), [(1.9e-6, "yes"), (2.1e-6, "NO (a row: 2.10x)")])
+    def test_growth_is_that_of_the_largest_over_the_smallest(self, load, large, verdict):
+        claims = load("scale").claims(self.document(1e-6, large, 5.0))
+
+        assert claims[0] == f"no operation grows by more than 2x: {verdict}"
+
+    @pytest.mark.parametrize(("longest", "verdict"), [(99.0, "yes"), (101.0, "NO")])
+    def test_wait_of_the_other_writer_is_judged(self, load, longest, verdict):
+        claims = load("scale").claims(self.document(1e-6, 1e-6, longest))
+
+        assert f"waits at most 100 ms: {verdict} (" in claims[1]
+
+    def test_table_shows_memory_and_bytes(self, load):
+        text = load("scale").text(self.document(1e-6, 2e-6, 5.0), as_markdown=True)
+
+        assert "| a row | 1.00 | 2.00 | 2.00x |" in text
+        assert "| memory of the process, MB | 30 | 40 |  |" in text
+        assert "| database, MB | 1 | 9 |  |" in text
+
+    def test_keys_are_distinct_and_scattered(self, load):
+        keys = [load("scale_rows").key_at(number) for number in range(10_000)]
+
+        assert len(set(keys)) == 10_000
+        assert sorted(keys) != keys
+
+    def test_sizes_are_ten_times_apart_up_to_the_largest(self, load):
+        assert load("scale").sizes(10, 2000) == [10, 100, 1000, 2000]
+
+
+class TestConcurrency:
+    def test_processes_and_threads_are_measured(self, tmp_path):
+        figures = tmp_path / "figures.json"
+
+        script(
+            "concurrency.py", "--counts", 1, 2, "--writes", 0, 50, "--rounds", 1,
+            "--seconds", 0.05, "--side", 6, "--json", figures, "--plot", tmp_path / "plot.svg",
+        )  # fmt: skip
+
+        rows = {row["name"]: row["6"] for row in json.loads(figures.read_text())["rows"]}
+        assert len(rows) == 8
+        assert all(row["samples"][0] > 0 for row in rows.values())
+        facts = rows["2 processes, 50 % writes"]["facts"][0]
+        assert facts["writes p50 us"] <= facts["writes p99.9 us"]
+        assert 0 < facts["slowest writer of mean"] <= 1
+        assert "writes p50 us" not in rows["2 threads, 0 % writes"]["facts"][0]
+
+    def test_percentages_that_are_none_are_an_error(self):
+        done = script("concurrency.py", "--writes", 101, expected=2)
+
+        assert "from 0 to 100" in done.stderr
+
+    def test_plan_writes_as_often_as_asked(self, load):
+        operations = load("crowd_rows").plan(1, 0.1)
+
+        assert sum(is_write for is_write, _, _ in operations) * 10 == len(operations)
+
+    def test_share_is_that_of_the_slowest_writer(self, load):
+        rows = load("crowd_rows")
+        even, slow = ([1e-6] * 30, [1e-6] * 10)
+        done = [rows.Done(1.0, rows.array("d"), rows.array("d", one)) for one in (even, slow)]
+
+        assert rows.summary(done)["slowest writer of mean"] == pytest.approx(0.5)
+
+    def row(self, old, new, share):
+        def side(seconds, wait):
+            facts = {"writes p99.9 us": wait, "slowest writer of mean": share}
+            return {"samples": [seconds], "facts": [facts]}
+
+        name = "8 processes, 100 % writes"
+        row = {"name": name, "way": "processes", "count": 8, "writes": 100}
+        return {**row, "5": side(*old), "6": side(*new)}
+
+    def test_claims_hold_where_this_version_is_ahead(self, load):
+        row = self.row((3.1e-5, 9000.0), (2e-5, 8000.0), 0.4)
+
+        assert load("concurrency").claims({"rows": [row]}) == [
+            "8 processes, 100 % writes: 1.5x the throughput: yes (1.55x)",
+            "8 processes, 100 % writes: 99.9 % of writes wait less: yes (8.0 ms, 5.6.3 9.0 ms)",
+            "the slowest writer gets at least a third of the mean: yes",
+        ]
+
+    def test_claims_fail_where_it_is_not(self, load):
+        row = self.row((2.9e-5, 8000.0), (2e-5, 9000.0), 0.3)
+
+        found = load("concurrency").claims({"rows": [row]})
+
+        assert all("NO" in claim for claim in found)
+        assert found[2].endswith("NO (8 processes, 100 % writes: 0.30)")

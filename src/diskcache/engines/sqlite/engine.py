@@ -475,12 +475,18 @@ class SqliteEngine(Rewriting):
         *,
         tag: Tag = None,
     ) -> Batch:
-        """Remove one bounded batch."""
+        """Remove one bounded batch; between two of them others may write."""
         batch = self._write(wait, removal.remove, self._culler, cause, cursor, now, tag)
-        if batch.cursor is None and not self._link().depth:
-            with suppress(DiskCacheError):
-                while self._write(0, removal.give_back):
-                    pass
+        link = self._link()
+        if link.depth:
+            return batch
+        if batch.cursor is not None:
+            link.site.gate.leave_open()
+            return batch
+        patience = removal.PATIENCE if wait is None else min(wait, removal.PATIENCE)
+        with suppress(DiskCacheError):
+            while self._write(patience, removal.give_back):
+                link.site.gate.leave_open()
         return batch
 
     def trim(self, limit: int, spared: EncodedKey, now: float, wait: float | None) -> int:

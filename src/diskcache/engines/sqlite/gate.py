@@ -22,6 +22,10 @@ from diskcache.host import EXCLUSIVE_NOW, UNLOCK, flock
 FIRST_NAP: Final = 0.0001
 """Seconds between two looks at a gate that another process holds, at first."""
 LONGEST_NAP: Final = 0.0005
+TURN: Final = 2 * LONGEST_NAP
+"""Seconds for which one who writes on and on leaves the gate open, so that all who poll see it."""
+TURN_EVERY: Final = 0.01
+"""Seconds between two such turns of others."""
 GIVING_WAY: Final = 0.05
 """Seconds for which a writer lets a fork go first."""
 
@@ -44,7 +48,15 @@ class Gate:
     fork_is_pending = False
     """Whether a thread wants to fork, and waits until no other one writes."""
 
-    __slots__ = ("_clock", "_descriptor", "_holder", "_is_retired", "_owner", "_threads")
+    __slots__ = (
+        "_clock",
+        "_descriptor",
+        "_holder",
+        "_is_retired",
+        "_next_turn",
+        "_owner",
+        "_threads",
+    )
 
     def __init__(self, descriptor: int, clock: Clock) -> None:
         self._descriptor = descriptor
@@ -54,6 +66,7 @@ class Gate:
         self._owner: int | None = None
         self._holder: object = None
         self._is_retired = False
+        self._next_turn = float("-inf")
 
     def acquire(self, wait: float | None, holder: object) -> None:
         """Take the gate, waiting up to *wait* seconds for it; None waits without limit.
@@ -104,6 +117,16 @@ class Gate:
             # An interrupt may have come before the holder was noted.
             with suppress(RuntimeError):
                 self._threads.release()
+
+    def leave_open(self) -> None:
+        """Let others have their turn, if it is due. Call it between two of many writes, without it.
+
+        Others look at the gate now and then. Who takes it again at once is never seen without it.
+        """
+        now = self._clock.monotonic()
+        if now >= self._next_turn:
+            self._clock.sleep(TURN)
+            self._next_turn = now + TURN_EVERY
 
     def pause(self) -> bool:
         """Keep other threads of this process from the gate, if it is free; tell whether it was."""

@@ -23,6 +23,9 @@ FREE_PAGES: Final = 64
 VACUUM_PAGES: Final = 2000
 """Pages given back in one transaction."""
 
+PATIENCE: Final = 0.05
+"""Seconds that giving them back waits for others who write; then they stay."""
+
 
 def remove(
     link: Link,
