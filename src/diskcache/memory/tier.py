@@ -146,6 +146,10 @@ def is_hit(held: Held) -> bool:
     return source.words[held[SLOT]] == held[GENERATION] and monotonic() < source.look_at
 
 
+_NONE_EXPECTED: Final = bytes(GROUPS)
+"""What a tier starts with, that many objects may never need."""
+
+
 class Tier:
     """What was read from the cache of one directory, by whoever decodes alike.
 
@@ -182,7 +186,7 @@ class Tier:
         """Where a hit is looked for first."""
         self._old: dict[Any, Held] = {}
         self._young_bytes = self._old_bytes = 0
-        self._expected = bytearray(GROUPS)
+        self._expected: bytes | bytearray = _NONE_EXPECTED
         self._strangers = 0
 
     @property
@@ -213,10 +217,11 @@ class Tier:
             return False
         if not self.limit:
             return True
-        expected[group] = 1
+        if type(expected) is bytes or self._strangers >= GROUPS // 4:
+            expected = bytearray(GROUPS)
+            self._expected, self._strangers = expected, 0
+        expected[group] = 1  # type: ignore[index]
         self._strangers += 1
-        if self._strangers > GROUPS // 4:
-            self._expected, self._strangers = bytearray(GROUPS), 0
         return True
 
     def keep(self, place: Any, held: Held) -> None:

@@ -181,6 +181,7 @@ class Link:
 
     __slots__ = (
         "__weakref__",
+        "aside",
         "cache_id",
         "clock",
         "con",
@@ -276,6 +277,8 @@ class Link:
         if self.published or self.doomed:
             self.published.clear()
             self.doomed.clear()
+        self.aside = 0
+        """Upper bound of bytes that the rows in `puts` will need."""
         if self.puts:
             self.puts.clear()
         if self.slots:

@@ -236,7 +236,9 @@ class SqliteEngine(Rewriting):
         if link.hidden is None:
             link.hide()
         link.puts.append(row)
-        if len(link.puts) >= self._puts or footprint(row[0], row[3]) > LONG:
+        size = footprint(row[0], row[3])
+        link.aside += size
+        if size > LONG or len(link.puts) >= self._puts:
             self._store_pending(link)
 
     def _is_ready(self, link: Link | None) -> TypeGuard[Link]:

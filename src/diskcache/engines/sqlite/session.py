@@ -113,8 +113,9 @@ class Session:
     def _store_pending(self, link: Link) -> None:
         """Store what this transaction has put aside, so that what follows sees it."""
         rows, link.puts = link.puts, []
+        written, link.aside = link.aside, 0
         try:
-            self._inside(link, writing.put_batch, (self._culler, rows, rows[-1][6]))
+            self._inside(link, writing.put_batch, (self._culler, rows, rows[-1][6], written))
         except BaseException:
             # The calls that put these rows aside have returned: the transaction cannot keep
             # what they promised.

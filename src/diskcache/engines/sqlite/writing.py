@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
-from itertools import groupby
 from typing import Any, TypeAlias, TypeVar
 
 from diskcache.engines.sqlite import reading
@@ -83,15 +82,15 @@ def put_batch(
             culler.reads.pop(row[:2], None)
     execute = link.execute
     before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
-    for is_simple, group in groupby(rows, _is_simple if culler.is_simple else _never):
-        if is_simple:
-            values = [
-                (key, raw, at, mode, value, _random_bits(40))
-                for key, raw, mode, value, _, _, at in group
-            ]
-            link.con.executemany(sql.UPSERT_SIMPLE, values)
-        else:
-            link.con.executemany(sql.UPSERT, [_full_row(culler, row) for row in group])
+    simple = [
+        (key, raw, at, mode, value, _random_bits(40))
+        for key, raw, mode, value, expire_time, tag, at in rows
+        if expire_time is None and tag is None
+    ]
+    if culler.is_simple and len(simple) == len(rows):
+        link.con.executemany(sql.UPSERT_SIMPLE, simple)
+    else:
+        link.con.executemany(sql.UPSERT, [_full_row(culler, row) for row in rows])
     link.touched_all([row[0] for row in rows])
     link.rows += (execute(sql.LAST_ROWID).get or 0) - before
     if written is None:
@@ -103,14 +102,6 @@ def put_batch(
     if link.con.total_changes() - changes != len(rows):
         _replace_files(link, culler, rows)
     culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
-
-
-def _is_simple(row: PlainRow) -> bool:
-    return row[4] is None and row[5] is None
-
-
-def _never(_: PlainRow) -> bool:
-    return False
 
 
 def _full_row(culler: Culler, row: PlainRow) -> tuple[Any, ...]:
