@@ -1,4 +1,4 @@
-"""One connection of one thread, hardened, with the state of its transaction.
+"""One connection of one thread, with the state of its transaction.
 
 The order of steps that makes a write visible (see `diskcache.coherence`) is in `Link.begin` and
 `Link.commit`, and, for writes of one statement, in alone.py.
@@ -6,7 +6,6 @@ The order of steps that makes a write visible (see `diskcache.coherence`) is in 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -19,7 +18,6 @@ import apsw
 from diskcache.clock import Clock
 from diskcache.coherence import Source, mark, settle
 from diskcache.engines.sqlite import control as control_file
-from diskcache.engines.sqlite import schema
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.control import (
     ALL_SLOTS,
@@ -35,14 +33,10 @@ from diskcache.engines.sqlite.control import (
     slot_of,
 )
 from diskcache.engines.sqlite.gate import GateClosed
-from diskcache.engines.sqlite.site import DATABASE
+from diskcache.engines.sqlite.hardening import persist_log
 from diskcache.entry import DbValue
 from diskcache.errors import (
-    CacheFormatError,
-    NewerFormatError,
-    OlderFormatError,
     Timeout,
-    UnsafeSQLiteError,
 )
 from diskcache.host import boot_id
 
@@ -54,119 +48,8 @@ FOREIGN_NAP: Final = 0.002
 """Seconds between two tries while a program that ignores the gate holds the database."""
 SWEEP_TIME: Final = 0.05
 """Seconds that one writer spends on the search for files of a dead one."""
-LARGEST_VALUE: Final = 2**30
 MANY_KEYS: Final = 2**11
 """Keys of one transaction from which changing every generation costs less than finding theirs."""
-OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
-
-
-def check_library() -> None:
-    """Refuse a SQLite that can lose what was written.
-
-    Versions 3.7.0 to 3.51.2 may reset the write-ahead log while another connection copies it.
-
-    Raises:
-        UnsafeSQLiteError: The library has that bug.
-    """
-    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-    fixed = (
-        version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
-    )
-    if not fixed:
-        raise UnsafeSQLiteError(
-            f"SQLite {apsw.sqlite_lib_version()} can lose data (WAL-reset bug): versions from"
-            " 3.51.3 on are safe; install a wheel of apsw: pip install --upgrade 'apsw>=3.54'"
-        )
-
-
-def connect(directory: str, flags: int = OPEN_FLAGS, query: str = "") -> apsw.Connection:
-    """Open the database of a directory and harden it before any statement runs.
-
-    *query* holds options of SQLite's file URIs.
-    """
-    path = os.path.join(directory, DATABASE)
-    if query:
-        path, flags = f"file://{_uri_quote(path)}?{query}", flags | apsw.SQLITE_OPEN_URI
-    connection = apsw.Connection(path, flags=flags)
-    harden(connection)
-    return connection
-
-
-def _uri_quote(path: str) -> str:
-    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-_SWITCHES: Final = (
-    (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
-    (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
-    (apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0),
-    (apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),
-    (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
-    (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
-    (apsw.SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, 0),
-    (apsw.SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, 0),
-)
-_LIMITS: Final = (
-    (apsw.SQLITE_LIMIT_LENGTH, LARGEST_VALUE),
-    (apsw.SQLITE_LIMIT_ATTACHED, 0),
-    (apsw.SQLITE_LIMIT_TRIGGER_DEPTH, 1),
-    (apsw.SQLITE_LIMIT_EXPR_DEPTH, 64),
-    (apsw.SQLITE_LIMIT_VDBE_OP, 25_000),
-)
-
-
-def harden(connection: apsw.Connection) -> None:
-    """Make a connection safe to use on a database that a stranger may have written."""
-    for switch, value in _SWITCHES:
-        connection.config(switch, value)
-    connection.drop_modules(None)
-    for limit, value in _LIMITS:
-        connection.limit(limit, value)
-
-
-def verify(connection: apsw.Connection, directory: str) -> dict[str, str]:
-    """Check that a database is one of ours, before anything else is asked of it.
-
-    Returns:
-        Its schema: SQL by name.
-
-    Raises:
-        CacheFormatError: It is not, or it is of another format.
-    """
-    version = connection.execute("PRAGMA user_version").get
-    try:
-        found = {name: text for name, text in connection.execute(sql.SCHEMA) if text is not None}
-    except UnicodeDecodeError:
-        found = {}
-    if version == schema.FORMAT and schema.is_known(found):
-        return found
-    if schema.is_version_5(found):
-        raise OlderFormatError(
-            f"cache {directory!r} was written by diskcache 5: open it once without readonly=True,"
-            f' or run "python -m diskcache migrate {directory}", to upgrade it'
-        )
-    if isinstance(version, int) and version > schema.FORMAT and "Cache" in found:
-        raise NewerFormatError(
-            f"cache {directory!r} has format {version}, newer than this library's"
-            f" {schema.FORMAT}: upgrade diskcache"
-        )
-    raise CacheFormatError(
-        f"{os.path.join(directory, DATABASE)!r} is a database, but not of a cache: its tables are"
-        " not exactly those of format 6; choose another directory"
-    )
-
-
-_SWITCH: Final = (ctypes.c_int(0), ctypes.c_int(1))
-
-
-def persist_log(connection: apsw.Connection, wanted: bool) -> None:
-    """Choose whether closing a connection may remove the write-ahead log.
-
-    It must not, while another process has the database open: should that one have lost its locks
-    (any `open` and `close` of the file in its process drops them), what it writes would be lost.
-    """
-    pointer = ctypes.addressof(_SWITCH[wanted])
-    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, pointer)
 
 
 class Found(NamedTuple):

@@ -29,9 +29,10 @@ import apsw
 from diskcache.engines.base import Copied
 from diskcache.engines.sqlite import opening, reading
 from diskcache.engines.sqlite import statements as sql
-from diskcache.engines.sqlite.connection import Link, harden
+from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.errors import directory_error, file_error, translate
 from diskcache.engines.sqlite.gate import GateClosed
+from diskcache.engines.sqlite.hardening import harden
 from diskcache.engines.sqlite.site import DATABASE
 from diskcache.errors import DirectoryError, DiskCacheError, LockedError, SettingError
 from diskcache.files import ValueFiles, is_safe

@@ -19,16 +19,9 @@ from diskcache.clock import Clock
 from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import reading, schema, site
 from diskcache.engines.sqlite import statements as sql
-from diskcache.engines.sqlite.connection import (
-    Found,
-    Link,
-    check_library,
-    connect,
-    harden,
-    persist_log,
-    verify,
-)
+from diskcache.engines.sqlite.connection import Found, Link
 from diskcache.engines.sqlite.errors import cannot_open, directory_error, translate
+from diskcache.engines.sqlite.hardening import check_library, connect, harden, persist_log, verify
 from diskcache.engines.sqlite.site import DATABASE
 from diskcache.errors import CacheFormatError, DiskCacheError, SettingError
 from diskcache.files import TEMPORARY, ValueFiles

@@ -38,8 +38,8 @@ from diskcache import host
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.engines.sqlite import schema, site
 from diskcache.engines.sqlite import statements as sql
-from diskcache.engines.sqlite.connection import connect, harden, verify
 from diskcache.engines.sqlite.errors import directory_error, translate
+from diskcache.engines.sqlite.hardening import connect, harden, verify
 from diskcache.engines.sqlite.opening import connect_to_look
 from diskcache.engines.sqlite.site import DATABASE
 from diskcache.entry import DbValue
