@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-import logging
 import pickle
-import warnings
 
 import pytest
 
 from diskcache import Cache, CodecError, FanoutCache
 from diskcache.cli.main import main
 from tests.security import hostile
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 NAMES = ["../outside/file", "/etc/hostname", "..", "cache.db", "tmp/x", hostile.Text(b"\xff/x")]
 UNSOUND = {
@@ -28,16 +28,6 @@ UNSOUND = {
     "raw of text": {"raw": "x", "mode": 4, "value": pickle.dumps([1], 2)},
     "store time of text": {"mode": 4, "value": pickle.dumps([1], 2), "store_time": "then"},
 }
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Warnings are another test's business."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("diskcache").setLevel(logging.CRITICAL)
-        yield
-        logging.getLogger("diskcache").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

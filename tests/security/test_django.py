@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import warnings
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,8 @@ from diskcache import DjangoCache  # noqa: E402 - it needs the settings
 from diskcache.sentinels import ENOVAL  # noqa: E402
 from tests.security import hostile, paths  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 FORMS = {
     "protocol 5": 4,
     "with a signature of ones": 4,
@@ -30,21 +30,6 @@ FORMS = {
     "of a key": 5,
 }
 MEMO = ":1:" + str(paths.MEMO)
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Warnings are another test's business."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("diskcache").setLevel(logging.CRITICAL)
-        yield
-        logging.getLogger("diskcache").setLevel(logging.NOTSET)
-
-
-@pytest.fixture
-def marker(tmp_path):
-    return tmp_path / "executed"
 
 
 @pytest.fixture

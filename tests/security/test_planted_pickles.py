@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import logging
 import pickle
 import shutil
-import warnings
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,8 @@ from diskcache import Cache, Deque, FanoutCache, Index, JSONDisk, UntrustedPickl
 from diskcache.archive import ENTRIES, HEADER, SOURCE, TRAILER, ArchiveWriter
 from diskcache.sentinels import ENOVAL
 from tests.security import hostile, paths
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 FORMS = {
     **dict.fromkeys(hostile.payloads(Path("marker")), (4, False)),
@@ -30,21 +30,6 @@ FORMS = {
 """By name: the mode of the row, and whether its value is in a file."""
 
 USUAL = ["protocol 5", "with a signature of ones", "file of mode 4", "guard"]
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Warnings are another test's business."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("diskcache").setLevel(logging.CRITICAL)
-        yield
-        logging.getLogger("diskcache").setLevel(logging.NOTSET)
-
-
-@pytest.fixture
-def marker(tmp_path):
-    return tmp_path / "executed"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from diskcache import Cache, CacheCorruptError, CacheFormatError, FanoutCache
-from diskcache.engines.sqlite import connection as connections
+from diskcache.engines.sqlite import hardening as connections
 from tests.security import hostile, paths
 
 WORK = "(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 1000000000)"

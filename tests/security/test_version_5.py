@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sqlite3
-import warnings
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +14,8 @@ from diskcache import Cache, Deque, FanoutCache, Index, JSONDisk
 from diskcache.cli.main import main
 from diskcache.engines.sqlite import schema
 from tests.security import hostile, paths
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 CLASSES = {
     "Cache": lambda path, **options: Cache(path, **options),
@@ -32,21 +32,6 @@ CLASSES = {
     ),
 }
 OUTSIDE = "../outside/file"
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Warnings are another test's business."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("diskcache").setLevel(logging.CRITICAL)
-        yield
-        logging.getLogger("diskcache").setLevel(logging.NOTSET)
-
-
-@pytest.fixture
-def marker(tmp_path):
-    return tmp_path / "executed"
 
 
 @pytest.fixture
