@@ -52,6 +52,9 @@ from diskcache.entry import Row
 MASK: Final = 2**64 - 1
 INFINITY: Final = float("inf")
 
+FULL: Final = 1000
+"""Reads, counted or of different entries, that an object keeps to itself while the gate is free."""
+
 
 class Tally:
     """Reads of one process that are not written down yet. Threads may share it."""

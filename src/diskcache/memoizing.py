@@ -67,8 +67,12 @@ def key_maker(
     """
     base = (full_name(func) if name is None else name,)
     ignored = _ignored(func, ignore)
+    takes_all = not (typed or ignored)
 
     def make_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        if takes_all and not kwargs:
+            # What `args_to_key` does with the most common call.
+            return (*base, *args, None)
         return args_to_key(base, args, kwargs, typed, ignored)
 
     return make_key

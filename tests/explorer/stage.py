@@ -299,7 +299,7 @@ class Process:
             control.source = _shared_source(ask, control)
         else:
             control.source.look_at = -coherence.INFINITY if timed else coherence.INFINITY
-        self.site._use(control)
+        self.site.use(control)
         self.link = Link(
             self.con, self.site, CACHE_ID, NoFiles(), host_clock(ask), Found({}, False)
         )

@@ -10,7 +10,7 @@ from diskcache.cache.foundation import Foundation
 from diskcache.cache.front import Front
 from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
 from diskcache.codecs.plain import loads
-from diskcache.coherence import Seen
+from diskcache.coherence import FULL, Seen
 from diskcache.entry import EXPIRE_TIME, FILE, GUARD, MODE, SIZE, TAG, VALUE, EncodedKey, Row, Tag
 from diskcache.errors import CodecError, UntrustedPickleError
 from diskcache.memory.tier import (
@@ -19,6 +19,7 @@ from diskcache.memory.tier import (
     ENCODED,
     EXPIRES,
     OVERHEAD,
+    SOURCE,
     Held,
     is_hit,
     place_of,
@@ -110,11 +111,17 @@ class ReadingMethods(Front, Foundation):
     def _note_hit(self, key: Any, held: Held) -> None:
         """Note a hit of the fast way."""
         del key
-        value = held[HELD_VALUE]
-        if value is not ENOVAL:
+        is_there = held[HELD_VALUE] is not ENOVAL
+        if is_there and self._engine.records_reads:
             self._engine.note_read(held[ENCODED], self._now())
         if self._settings["statistics"]:
-            self._count_read(value)
+            tally = held[SOURCE].tally
+            if is_there:
+                tally.hits += 1
+            else:
+                tally.misses += 1
+            if tally.hits + tally.misses >= FULL:
+                self._engine.record(0, 0)
 
     # -- Without memory --
 

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeGuard, TypeVar, cast
 
 import apsw
 
-from diskcache.coherence import Seen, Source
+from diskcache.coherence import FULL, Seen, Source
 from diskcache.engines.base import (
     Batch,
     Capabilities,
@@ -29,7 +29,6 @@ from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BEGIN, END, slot_of
 from diskcache.engines.sqlite.culling import footprint
 from diskcache.engines.sqlite.rewriting import Rewriting
-from diskcache.engines.sqlite.session import FULL
 from diskcache.entry import (
     EXPIRE_TIME,
     FILE,

@@ -281,7 +281,7 @@ def _create(place: Place, here: site.Site) -> None:
         _build(temporary, place, cache_id)
         os.chmod(temporary, place.mode & 0o666)
         if here.is_shared_memory_safe:
-            here.control = control_file.create(directory, cache_id, place.mode & 0o666, is_new=True)
+            here.use(control_file.create(directory, cache_id, place.mode & 0o666, is_new=True))
         os.rename(temporary, path)
     except OSError as exc:
         raise directory_error(exc.errno or 0, directory) from exc

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from diskcache.clock import Clock
+from diskcache.coherence import FULL
 from diskcache.engines.sqlite import forking, looking, opening, reading, sharing, site, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
@@ -27,9 +28,6 @@ from diskcache.errors import DiskCacheError
 from diskcache.files import ValueFiles
 
 T = TypeVar("T")
-
-FULL: Final = 1000
-"""Reads, counted or of different entries, that an object keeps to itself while the gate is free."""
 
 FLUSH_PAUSE: Final = 0.01
 """Seconds between two tries to write reads down while the gate is not free."""

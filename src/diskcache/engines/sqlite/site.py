@@ -152,9 +152,9 @@ class Site:
         """Map the control file if it is not mapped yet and there is one; the database is open."""
         self.database = self.database or control_file.inode_of(self._database_path)
         if self.control is None and self.is_shared_memory_safe:
-            self._use(control_file.attach(self.directory, cache_id))
+            self.use(control_file.attach(self.directory, cache_id))
 
-    def _use(self, control: control_file.Control | None) -> None:
+    def use(self, control: control_file.Control | None) -> None:
         """Work with a mapping instead of the one there was."""
         self._give_up_control()
         self.control = control
@@ -177,7 +177,7 @@ class Site:
         """
         if not self.is_shared_memory_safe:
             return None
-        self._use(
+        self.use(
             control_file.attach(self.directory, cache_id)
             or control_file.create(self.directory, cache_id, self.mode & 0o666)
         )
@@ -205,7 +205,7 @@ class Site:
         try:
             self.gate.acquire(0, holder)
             if self.is_shared_memory_safe:
-                self._use(control_file.attach(self.directory, cache_id))
+                self.use(control_file.attach(self.directory, cache_id))
             self.look_at = 0.0
         except (Timeout, GateClosed):
             pass  # Whoever writes sees to it.

@@ -8,6 +8,7 @@ from typing import Any
 
 import apsw
 
+from diskcache.coherence import FULL
 from diskcache.engines.base import Finding, Neighbours, Volume
 from diskcache.engines.sqlite import checking, opening, reading, sharing
 from diskcache.engines.sqlite import statements as sql
@@ -15,7 +16,7 @@ from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import HITS, MISSES
 from diskcache.engines.sqlite.culling import count, file_bytes, pages_in_use
 from diskcache.engines.sqlite.errors import read_only, translate
-from diskcache.engines.sqlite.session import FULL, Session
+from diskcache.engines.sqlite.session import Session
 from diskcache.entry import DbValue
 
 
