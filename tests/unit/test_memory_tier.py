@@ -368,20 +368,27 @@ class TestLimit:
 
         assert sum(tier._expected) <= GROUPS // 4
 
-    def test_accounting_is_honest(self, make_cache):
-        cache = make_cache(memory_limit=2**30)
+    def test_accounting_is_honest(self, make_cache, tmp_path):
+        ratios = sorted(self.counted_and_taken(make_cache(tmp_path / name)) for name in "abc")
+
+        # Others in the process may take memory meanwhile, so that one of three may be off.
+        assert 0.8 < ratios[1] < 1.25
+
+    def counted_and_taken(self, cache):
+        """Return how many bytes the tier counts for each byte that Python takes."""
         count = 2000
         cache.set_many({f"key{number}": f"value{number}" * 10 for number in range(count)})
         cache._tier._expected = bytearray(b"\1") * GROUPS
         cache.get("key0")
+        gc.collect()
         tracemalloc.start()
         for number in range(count):
             cache.get(f"key{number}")
         taken = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
 
-        assert 0.8 < cache._tier.volume / taken < 1.25
         assert cache._tier.volume > count * OVERHEAD
+        return cache._tier.volume / taken
 
     def test_child_starts_with_a_lock_of_its_own(self):
         tier = Tier(1000)
