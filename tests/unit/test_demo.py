@@ -302,7 +302,7 @@ def started(directory, tmp_path):
     large = tmp_path / "large"
     large.mkdir()
     source = inspect.getsource(argparse)
-    for number in range(80):
+    for number in range(160):
         (large / f"part{number}.py").write_text(f"{source}\nNUMBER = {number}\n")
     with subprocess.Popen(
         [sys.executable, "-m", "diskcache", "demo", str(directory), "--root", str(large)],
