@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 
@@ -136,6 +137,16 @@ def test_reader_seldom_asks_for_a_gate_that_is_not_free(make_cache):
     assert cache.stats() == (4 * FULL, 0)
 
 
+@pytest.fixture
+def quick_turns():
+    """Threads that take turns fifty times as often, so that none waits long for another."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(usual / 50)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("quick_turns")
 def test_threads_that_note_reads_while_others_write_them_down_meet_no_error(make_cache):
     cache = filled(make_cache(eviction_policy="least-recently-used"), 400)
     is_over = threading.Event()
