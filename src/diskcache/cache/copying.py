@@ -137,9 +137,14 @@ class CopyMethods(UpkeepMethods):
 
     def _refuse_in_transaction(self, name: str) -> None:
         if self._engine.in_transaction():
-            raise TransactionError(
-                f"{name} cannot be part of a transaction: call it before or after the block"
-            )
+            raise not_in_transaction(name)
+
+
+def not_in_transaction(name: str) -> TransactionError:
+    """Return the error of a method that is called inside a transaction and cannot be part of it."""
+    return TransactionError(
+        f"{name} cannot be part of a transaction: call it before or after the block"
+    )
 
 
 def _ignored(done: int, total: int) -> None:

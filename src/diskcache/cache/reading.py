@@ -72,10 +72,7 @@ class ReadingMethods(Front, Foundation):
 
     def _contains(self, key: Any) -> bool:
         now = self._now()
-        place, encoded = place_of(key), None
-        if place is None:
-            encoded = self._encode_key(key)
-            place = place_of_encoded(encoded)
+        place, encoded = self._place(key)
         held = self._tier.find(place)
         if held is not None and is_hit(held):
             expires = held[EXPIRES]
@@ -142,14 +139,18 @@ class ReadingMethods(Front, Foundation):
 
     # -- With memory --
 
+    def _place(self, key: Any) -> tuple[Any, EncodedKey | None]:
+        """Return where a key is kept, and the key encoded if that was needed to tell."""
+        place = place_of(key)
+        if place is not None:
+            return place, None
+        encoded = self._encode_key(key)
+        return place_of_encoded(encoded), encoded
+
     def _recall(self, key: Any, now: float, load: Load | None) -> Found:
         """Answer from memory, or from the engine; keep what is read a second time."""
         tier = self._tier
-        encoded = None
-        place = key if type(key) in DIRECT else place_of(key)
-        if place is None:
-            encoded = self._encode_key(key)
-            place = place_of_encoded(encoded)
+        place, encoded = self._place(key)
         held = tier.find(place)
         if held is not None:
             found = self._as_found(held, now) if is_hit(held) else None
@@ -173,7 +174,8 @@ class ReadingMethods(Front, Foundation):
                 value = decode(value)
             except (UntrustedPickleError, CodecError):
                 return None
-        self._engine.note_read(held[ENCODED], now)
+        if self._engine.records_reads:
+            self._engine.note_read(held[ENCODED], now)
         return value, expires, held[HELD_TAG]
 
     def _read_and_keep(

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from diskcache.archive import Archive
+from diskcache.cache.copying import not_in_transaction
 from diskcache.cache.exporting import ExportReport, Progress, export
 from diskcache.cache.importing import Importer, ImportReport
 from diskcache.codecs.keys import shard_hash
 from diskcache.engines.base import Copied
 from diskcache.entry import EncodedKey
-from diskcache.errors import TransactionError
 from diskcache.fanout.parts import FanoutParts
 from diskcache.fanout.shard import Shard
 
@@ -117,9 +117,7 @@ class FanoutCopies(FanoutParts):
 
     def _refuse_in_transaction(self, name: str) -> None:
         if self._shards[0].in_transaction():
-            raise TransactionError(
-                f"{name} cannot be part of a transaction: call it before or after the block"
-            )
+            raise not_in_transaction(name)
 
 
 def _caches_below(directory: str) -> Iterator[str]:
