@@ -18,6 +18,7 @@ class Log:
     def __init__(self, clock):
         self.page_size = PAGE
         self.log_pages = HARD // PAGE
+        self.log_mark = 0
         self.clock = clock
         self.con = self
         self.site = SimpleNamespace(gate=self)

@@ -198,7 +198,7 @@ class EntryMethods(ReadingMethods):
             (1, 10)
         """
         now = self._now()
-        wait = self._wait(retry)
+        wait = None if retry else self._timeout
         encoded = self._encode_key(key)
         expire_time = None if expire is None else now + expire
         if self._has_own_numbers:
@@ -313,7 +313,8 @@ class EntryMethods(ReadingMethods):
             >>> cache.delete('missing')
             False
         """
-        return self._engine.delete(self._encode_key(key), self._now(), self._wait(retry))
+        wait = None if retry else self._timeout
+        return self._engine.delete(self._encode_key(key), self._now(), wait)
 
     def __delitem__(self, key: Any, retry: bool = True) -> bool:
         """Remove the entry of *key*, waiting for the write lock.

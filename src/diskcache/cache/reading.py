@@ -51,24 +51,20 @@ class ReadingMethods(Front, Foundation):
             and not (read or expire_time or tag or self._notes)
             and self._tier.is_new(key)
         ):
-            return self._get_new(key, default)
+            encoded = self._encode_key(key)
+            row = self._engine.get(encoded, self._now())
+            if row is None:
+                return default
+            value = row[VALUE]
+            if row[MODE] != MODE_RAW or value is None or not self._is_plain:
+                value = self._load(encoded, row)
+            return default if value is ENOVAL else value
         value, expires, label = self._fetch(key, read)
         if value is ENOVAL:
             value, expires, label = default, None, None
         if not expire_time and not tag:
             return value
         return (value, *((expires,) if expire_time else ()), *((label,) if tag else ()))
-
-    def _get_new(self, key: Any, default: Any) -> Any:
-        """Read an entry for the first time."""
-        encoded = self._encode_key(key)
-        row = self._engine.get(encoded, self._now())
-        if row is None:
-            return default
-        if self._is_raw(row):
-            return row[VALUE]
-        value = self._load(encoded, row)
-        return default if value is ENOVAL else value
 
     def _contains(self, key: Any) -> bool:
         now = self._now()

@@ -165,7 +165,7 @@ class Tier:
         "_lock",
         "_old",
         "_old_bytes",
-        "_strangers",
+        "_unmet",
         "_young_bytes",
         "largest",
         "limit",
@@ -187,7 +187,8 @@ class Tier:
         self._old: dict[Any, Held] = {}
         self._young_bytes = self._old_bytes = 0
         self._expected: bytes | bytearray = _NONE_EXPECTED
-        self._strangers = 0
+        self._unmet = 0
+        """First reads that are remembered until all are forgotten."""
 
     @property
     def volume(self) -> int:
@@ -215,13 +216,13 @@ class Tier:
         expected, group = self._expected, hash(place) & LAST_GROUP
         if expected[group]:
             return False
-        if not self.limit:
-            return True
-        if type(expected) is bytes or self._strangers >= GROUPS // 4:
-            expected = bytearray(GROUPS)
-            self._expected, self._strangers = expected, 0
+        if self._unmet <= 0:
+            if not self.limit:
+                return True
+            self._expected = expected = bytearray(GROUPS)
+            self._unmet = GROUPS // 4
         expected[group] = 1  # type: ignore[index]
-        self._strangers += 1
+        self._unmet -= 1
         return True
 
     def keep(self, place: Any, held: Held) -> None:

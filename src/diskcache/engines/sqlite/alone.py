@@ -124,8 +124,21 @@ def put(
     wait: float | None,
 ) -> bool:
     """Store an entry without a file; false if that needs the long way."""
-    stored = _with_gate(link, wait, _put, culler, key, mode, value, expire_time, tag, now)
-    return stored is not None and stored
+    gate = link.site.gate
+    try:
+        try:
+            gate.acquire(wait, link)
+            words = _duties(link)
+            return words is not None and _put(
+                link, words, culler, key, mode, value, expire_time, tag, now
+            )
+        finally:
+            gate.release(link)
+    except GateClosed:
+        return False
+    except BaseException:
+        gate.release(link)
+        raise
 
 
 def _put(
@@ -141,19 +154,22 @@ def _put(
 ) -> bool:
     if words[STATE] != culler.state or not culler.is_simple:
         return False
-    written = words[WRITTEN] + footprint(key[0], value)
-    is_expired = expire_time is not None and expire_time < now
-    if is_expired or culler.must_look(written, words[NEXT_EXPIRY], now):
+    db_key, raw = key
+    written = words[WRITTEN] + footprint(db_key, value)
+    if written >= culler.look_from or (words[NEXT_EXPIRY] < now * 1e6 and culler.is_culling):
         return False
     statement = sql.UPSERT_SIMPLE
-    values: tuple[Any, ...] = (*key, now, mode, value, _random_bits(40))
+    values: tuple[Any, ...] = (db_key, raw, now, mode, value, _random_bits(40))
     if expire_time is not None or tag is not None:
+        if expire_time is not None:
+            if expire_time < now:
+                return False
+            words[NEXT_EXPIRY] = min(words[NEXT_EXPIRY], as_microseconds(expire_time))
         statement = sql.UPSERT
-        values = (*values[:3], expire_time, None, tag, *values[3:], None)
-        _note_expiry(words, expire_time)
+        values = (db_key, raw, now, expire_time, None, tag, mode, value, values[5], None)
     con = link.con
     con.set_last_insert_rowid(0)
-    if _commit(link, words, key[0], statement, values) is FAILED:
+    if _commit(link, words, db_key, statement, values) is FAILED:
         return False
     stored = True
     if con.last_insert_rowid():
@@ -163,11 +179,6 @@ def _put(
     words[WRITTEN] = written & MASK
     words[END] = words[BEGIN]
     return stored
-
-
-def _note_expiry(words: memoryview[int], expire_time: float | None) -> None:
-    if expire_time is not None:
-        words[NEXT_EXPIRY] = min(words[NEXT_EXPIRY], as_microseconds(expire_time))
 
 
 def delete(link: Link, key: EncodedKey, now: float, wait: float | None) -> bool:

@@ -19,6 +19,8 @@ from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.errors import Timeout
 
+SHORT: Final = 2**17
+"""Bytes below which the log has started over not long ago."""
 SOFT: Final = 4 * 2**20
 """Bytes of log from which it is copied."""
 HARD: Final = 6 * 2**20
@@ -51,14 +53,16 @@ class Checkpointer:
         return min(SOFT, max(size_limit / 6, 2**18)), min(HARD, max(size_limit / 4, 2**19))
 
     def after_commit(self, link: Link, size_limit: float) -> None:
-        """Copy the log if it is long. Call it without the gate."""
+        """Copy the log if it is long, and note how long it may become. Call it without the gate."""
         length = link.log_pages * link.page_size
-        if length < 2**17:
-            self._next = 0
-            return
         soft, hard = self.bounds(size_limit)
-        if length < max(soft, self._next):
-            return
+        if length < SHORT:
+            self._next = 0
+        if length >= max(soft, self._next):
+            self._copy(link, length, hard)
+        link.log_mark = max(soft, self._next) // link.page_size
+
+    def _copy(self, link: Link, length: int, hard: float) -> None:
         with suppress(apsw.Error):
             _, copied = link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             if copied != self._copied:

@@ -64,7 +64,6 @@ class Link:
 
     __slots__ = (
         "__weakref__",
-        "aside",
         "cache_id",
         "clock",
         "con",
@@ -81,6 +80,7 @@ class Link:
         "is_closed",
         "is_looking",
         "is_uncertain",
+        "log_mark",
         "log_pages",
         "look_up",
         "page_size",
@@ -129,6 +129,9 @@ class Link:
         self.is_broken = False
         self.is_closed = False
         self.log_pages = 0
+        """Length of the write-ahead log after this connection's last write."""
+        self.log_mark: float = 0
+        """Length from which somebody has to look at the log; see `checkpoints`."""
         self.sweep_from = 0
         """Where a search for stray files has to go on, as the word *files* has it."""
         self.page_size: int = con.execute("PRAGMA page_size").get
@@ -160,8 +163,6 @@ class Link:
         if self.published or self.doomed:
             self.published.clear()
             self.doomed.clear()
-        self.aside = 0
-        """Upper bound of bytes that the rows in `puts` will need."""
         if self.puts:
             self.puts.clear()
         if self.slots:
@@ -191,6 +192,8 @@ class Link:
         self.has_changes = True
 
     def _on_log(self, _con: apsw.Connection, _name: str, pages: int) -> int:
+        if pages < self.log_pages:
+            self.log_mark = 0  # It started over.
         self.log_pages = pages
         return apsw.SQLITE_OK
 

@@ -64,13 +64,14 @@ _FILL: Final = {
 }
 
 
-_SIZED: Final = frozenset({str, bytes})
+SIZED: Final = frozenset({str, bytes})
+"""Types of stored values that have a length."""
 
 
 def footprint(key: object, value: object) -> int:
     """Return a bound of the bytes that storing an entry may add to the database."""
-    size = len(value) if type(value) in _SIZED else 8  # type: ignore[arg-type]
-    if type(key) in _SIZED:
+    size = len(value) if type(value) in SIZED else 8  # type: ignore[arg-type]
+    if type(key) in SIZED:
         size += 2 * len(key)  # type: ignore[arg-type]
     return 2 * size + (ROW_OVERHEAD if size < 1000 else ROW_OVERHEAD + OVERFLOW)
 
@@ -99,6 +100,10 @@ class Culler:
         self._goal = 0
         self._measure_at: int | None = None
         self._measured_for: float | None = None
+        self.look_from = float("-inf")
+        """Value of the word *written* from which a write has to look whether the cache is full."""
+        self.is_culling = False
+        """Whether writes remove anything, expired entries included."""
         self.is_simple = False
         """Whether new rows need neither a rank nor an access time; known after `load`."""
         self.reads: dict[EncodedKey, float] = {}
@@ -172,6 +177,7 @@ class Culler:
         self._done, self._goal = (done, goal) if is_sound else (0, 0)
         self.state = state
         self._measure_at = None
+        self._note_bounds()
         self.is_simple = self._ranked_by is None and self.policy.rank not in (
             Rank.USED,
             Rank.TEMPLATE,
@@ -212,12 +218,7 @@ class Culler:
             words = control.words
             if words[NEXT_EXPIRY] < now * 1e6 or link.expiry_low < now * 1e6:
                 budget -= self.remove_expired(link, now, budget)
-            mark = self._measure_at
-            if (
-                mark is not None
-                and self._settings["size_limit"] == self._measured_for
-                and words[WRITTEN] + link.written < mark
-            ):
+            if words[WRITTEN] + link.written < self.look_from:
                 return
         else:
             budget -= self.remove_expired(link, now, budget)
@@ -237,19 +238,19 @@ class Culler:
         link.expiry_low = NEVER
         return len(rows)
 
-    def must_look(self, written: int, next_expiry: int, now: float) -> bool:
-        """Tell whether something may have expired, or the limit may be near."""
-        if self._settings["cull_limit"] <= 0:
-            return False
-        if self._policy.rank is Rank.NONE:
-            return next_expiry < now * 1e6
-        mark = self._measure_at
-        return (
-            mark is None
-            or written >= mark
-            or next_expiry < now * 1e6
-            or self._settings["size_limit"] != self._measured_for
-        )
+    def settings_changed(self) -> None:
+        """Judge by other limits from now on."""
+        if self._settings["size_limit"] != self._measured_for:
+            self._measure_at = None
+        self._note_bounds()
+
+    def _note_bounds(self) -> None:
+        """Note for the short way when it has to look: see `alone`."""
+        self.is_culling = self._settings["cull_limit"] > 0
+        if self.policy.rank is Rank.NONE or not self.is_culling:
+            self.look_from = float("inf")
+        else:
+            self.look_from = float("-inf") if self._measure_at is None else self._measure_at
 
     def _is_full(self, link: Link) -> bool:
         """Measure the volume, and note how much may be written before it is measured again."""
@@ -276,6 +277,7 @@ class Culler:
                 room = max(room / self.neighbours.shards, step)
             self._measure_at = int(control.words[WRITTEN] + link.written + min(room, 2**62))
             self._measured_for = limit
+            self._note_bounds()
 
     def volume(self, link: Link) -> int:
         """Return the bytes of pages in use and of value files."""

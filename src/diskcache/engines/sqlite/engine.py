@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final, TypeGuard, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import apsw
 
@@ -27,7 +27,7 @@ from diskcache.engines.sqlite import (
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BEGIN, END, slot_of
-from diskcache.engines.sqlite.culling import footprint
+from diskcache.engines.sqlite.culling import SIZED
 from diskcache.engines.sqlite.rewriting import Rewriting
 from diskcache.entry import (
     EXPIRE_TIME,
@@ -42,6 +42,7 @@ from diskcache.entry import (
     Payload,
     RemovalCause,
     Row,
+    Staged,
     Tag,
 )
 from diskcache.errors import DiskCacheError
@@ -49,6 +50,9 @@ from diskcache.keys import queue_bounds
 from diskcache.policy import Rank
 
 T = TypeVar("T")
+
+_Step: TypeAlias = list[writing.PlainRow] | Put
+"""Rows that are stored at once, or an entry with a file."""
 
 PUTS: Final = 200
 """Rows that a transaction puts aside before it stores them."""
@@ -178,6 +182,9 @@ class SqliteEngine(Rewriting):
     def settings_changed(self) -> None:
         """Take note of a changed eviction policy or limit."""
         policy = self._culler.policy
+        self._culler.settings_changed()
+        for link in list(self._links):
+            link.log_mark = 0
         template = policy.template
         has_limit = policy.rank is not Rank.NONE and self._settings["cull_limit"] > 0
         self._puts = PUTS if self._settings["size_limit"] >= ROOMY else PUTS // 10
@@ -204,30 +211,24 @@ class SqliteEngine(Rewriting):
     ) -> bool:
         """Store an entry; remove its staged file if that does not happen."""
         mode, value, staged = payload
-        if tag is not None:
-            try:
-                writing.check_tag(tag)
-            except DiskCacheError:
-                self._place.files.discard(staged)
-                raise
-        if expire_time is not None and expire_time != expire_time:  # noqa: PLR0124 - NaN
-            expire_time = None
-        is_large = isinstance(value, (str, bytes)) and len(value) > self._largest
+        if tag is not None or expire_time is not None:
+            expire_time = self._checked(staged, expire_time, tag)
+        is_large = type(value) in SIZED and len(value) > self._largest  # type: ignore[arg-type]
         if is_large or staged is not None or only is not Only.ALWAYS:
             return self._put_with_care(key, payload, expire_time, tag, now, wait, only)
         link = self._local.link
-        if link is not None and link.depth and not link.is_broken:
-            self._put_aside(link, (*key, mode, value, expire_time, tag, now))
-            return True
         culler = self._culler
-        if (
-            not culler.reads
-            and link is not None
-            and not (link.depth or link.is_closed)
-            and alone.put(link, culler, key, mode, value, expire_time, tag, now, wait)
-        ):
-            self._tend_log(link)
-            return True
+        if link is not None and not link.is_closed:
+            if link.depth:
+                if not link.is_broken:
+                    self._put_aside(link, (*key, mode, value, expire_time, tag, now))
+                    return True
+            elif not culler.reads and alone.put(
+                link, culler, key, mode, value, expire_time, tag, now, wait
+            ):
+                if link.log_pages > link.log_mark:
+                    self._tend_log(link)
+                return True
         return self._write(wait, writing.put, culler, key, payload, expire_time, tag, now)
 
     def _put_aside(self, link: Link, row: writing.PlainRow) -> None:
@@ -235,14 +236,19 @@ class SqliteEngine(Rewriting):
         if link.hidden is None:
             link.hide()
         link.puts.append(row)
-        size = footprint(row[0], row[3])
-        link.aside += size
-        if size > LONG or len(link.puts) >= self._puts:
+        is_long = type(row[3]) in SIZED and len(row[3]) > LONG  # type: ignore[arg-type]
+        if is_long or len(link.puts) >= self._puts:
             self._store_pending(link)
 
-    def _is_ready(self, link: Link | None) -> TypeGuard[Link]:
-        """Tell whether a write of one statement may be tried on this connection."""
-        return link is not None and not link.depth and not link.is_closed
+    def _checked(self, staged: Staged | None, expire_time: float | None, tag: Tag) -> float | None:
+        """Return when an entry expires, if it may have this tag."""
+        if tag is not None:
+            try:
+                writing.check_tag(tag)
+            except DiskCacheError:
+                self._place.files.discard(staged)
+                raise
+        return None if expire_time != expire_time else expire_time  # noqa: PLR0124 - NaN
 
     def _put_with_care(
         self,
@@ -279,8 +285,13 @@ class SqliteEngine(Rewriting):
     def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
         """Remove a live entry; tell whether there was one."""
         link = self._local.link
-        if self._is_ready(link) and alone.delete(link, key, now, wait):
-            self._tend_log(link)
+        if (
+            link is not None
+            and not (link.depth or link.is_closed)
+            and alone.delete(link, key, now, wait)
+        ):
+            if link.log_pages > link.log_mark:
+                self._tend_log(link)
             return True
         return self._write(wait, writing.delete, key, now)
 
@@ -308,10 +319,11 @@ class SqliteEngine(Rewriting):
     ) -> DbValue:
         """Add to a stored number."""
         link = self._local.link
-        if not self.records_reads and self._is_ready(link):
+        if link is not None and not (link.depth or link.is_closed or self.records_reads):
             total: DbValue = alone.incr(link, self._culler, key, delta, now, wait)
             if total is not None:
-                self._tend_log(link)
+                if link.log_pages > link.log_mark:
+                    self._tend_log(link)
                 return total
         args = (self._culler, key, delta, default, expire_time, tag, now)
         return self._write(wait, writing.incr, *args)
@@ -346,42 +358,44 @@ class SqliteEngine(Rewriting):
             raise
         return stored
 
-    def _in_steps(
-        self, puts: list[Put], now: float
-    ) -> tuple[int, list[list[writing.PlainRow] | Put]]:
-        """Return how many of *puts* are stored, and runs of rows, entries with files between them.
+    def _in_steps(self, puts: list[Put], now: float) -> tuple[int, list[_Step]]:
+        """Return how many of *puts* are stored, and batches of rows, entries with files between.
 
-        Entries are stored in their order: one key may come twice.
+        Entries are stored in their order: one key may come twice. A batch is small beside the size
+        limit, because culling comes after each.
         """
-        steps: list[list[writing.PlainRow] | Put] = []
+        steps: list[_Step] = []
         rows: list[writing.PlainRow] = []
-        refused, checked, largest = 0, None, self._largest
+        refused, checked, largest, size = 0, None, self._largest, 0
+        bound = max(self._settings["size_limit"] / 64, ROOMY / 128)
         for put in puts:
-            key, (mode, value, staged), expire_time, tag = put
+            (key, raw), (mode, value, staged), expire_time, tag = put
             if tag is not checked:
                 writing.check_tag(tag)
                 checked = tag
-            if (isinstance(value, (str, bytes)) and len(value) > largest) or (
-                staged is not None and staged.size > largest
-            ):
+            length = len(value) if type(value) in SIZED else 8  # type: ignore[arg-type]
+            if length > largest or (staged is not None and staged.size > largest):
                 refused += 1
                 self._place.files.discard(staged)
             elif staged is None:
-                rows.append((*key, mode, value, expire_time, tag, now))
+                rows.append((key, raw, mode, value, expire_time, tag, now))
+                size += length
+                if len(rows) >= BATCH or size > bound:
+                    steps.append(rows)
+                    rows, size = [], 0
             else:
                 steps += [rows, put]
-                rows = []
+                rows, size = [], 0
         return len(puts) - refused, [*steps, rows]
 
-    def _put_all(self, link: Link, steps: list[list[writing.PlainRow] | Put], now: float) -> None:
+    def _put_all(self, link: Link, steps: list[_Step], now: float) -> None:
         culler = self._culler
         with link.savepoint():
             for step in steps:
-                if isinstance(step, list):
-                    for batch, written in _batches(step, self._settings["size_limit"]):
-                        writing.put_batch(link, culler, batch, now, written)
-                else:
+                if not isinstance(step, list):
                     writing.put(link, culler, *step, now)
+                elif step:
+                    writing.put_batch(link, culler, step, now)
 
     def delete_many(self, keys: Iterable[EncodedKey], now: float, wait: float | None) -> int:
         """Remove the live entries of *keys* in one step."""
@@ -401,12 +415,19 @@ class SqliteEngine(Rewriting):
     ) -> int | str:
         """Store an entry beyond an end of a queue; return its key."""
         link, culler = self._local.link, self._culler
-        is_plain = isinstance(pack, tuple) and pack[2] is None
         key: int | str | None
-        if is_plain and expire_time is None and tag is None and self._is_ready(link):
-            key = alone.push(link, culler, prefix, side, cast("Payload", pack), now, wait)
+        if (
+            isinstance(pack, tuple)
+            and pack[2] is None
+            and expire_time is None
+            and tag is None
+            and link is not None
+            and not (link.depth or link.is_closed)
+        ):
+            key = alone.push(link, culler, prefix, side, pack, now, wait)
             if key is not None:
-                self._tend_log(link)
+                if link.log_pages > link.log_mark:
+                    self._tend_log(link)
                 return key
         args = (culler, prefix, side, pack, expire_time, tag, now)
         key = self._write(wait, queues.push, *args)
@@ -428,10 +449,11 @@ class SqliteEngine(Rewriting):
             with suppress(SkipEntry):
                 return self._glance(statement, queue_bounds(prefix), now, load)
         link = self._local.link
-        if remove and self._is_ready(link):
+        if remove and link is not None and not (link.depth or link.is_closed):
             taken = alone.pull(link, prefix, side, now, wait, load)
             if taken is not None:
-                self._tend_log(link)
+                if link.log_pages > link.log_mark:
+                    self._tend_log(link)
                 return taken[0]
         return self._write(wait, queues.pull, prefix, side, now, load, remove)
 
@@ -527,26 +549,6 @@ def _nothing(_: Link) -> None:
 def _last_rowid(link: Link) -> int | None:
     rowid: int | None = link.execute(sql.LAST_ROWID).get
     return rowid
-
-
-def _batches(
-    rows: list[writing.PlainRow], limit: float
-) -> Iterator[tuple[list[writing.PlainRow], int]]:
-    """Split rows so that a batch is small beside the size limit: culling comes after each.
-
-    Yields rows, and a bound of the bytes that they add to the database.
-    """
-    bound = max(limit / 32, ROOMY / 64)
-    batch: list[writing.PlainRow] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        size += footprint(row[0], row[3])
-        if len(batch) >= BATCH or size > bound:
-            yield batch, size
-            batch, size = [], 0
-    if batch:
-        yield batch, size
 
 
 def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:

@@ -38,9 +38,6 @@ TRIES: Final = 100
 CLOSING_WAIT: Final = 1.0
 """Seconds that closing waits to write statistics down."""
 
-LOG_CHECK: Final = 64
-"""Pages of log below which its length is of no interest."""
-
 
 class Session:
     """What an engine needs to run steps: a connection per thread, and transactions on it."""
@@ -111,9 +108,8 @@ class Session:
     def _store_pending(self, link: Link) -> None:
         """Store what this transaction has put aside, so that what follows sees it."""
         rows, link.puts = link.puts, []
-        written, link.aside = link.aside, 0
         try:
-            self._inside(link, writing.put_batch, (self._culler, rows, rows[-1][6], written))
+            self._inside(link, writing.put_batch, (self._culler, rows, rows[-1][6]))
         except BaseException:
             # The calls that put these rows aside have returned: the transaction cannot keep
             # what they promised.
@@ -260,7 +256,8 @@ class Session:
         except BaseException as exc:
             self._give_up(exc)
             raise
-        self._tend_log(link)
+        if link.log_pages > link.log_mark:
+            self._tend_log(link)
         return result
 
     def _begin(self, link: Link, wait: float | None) -> Link:
@@ -309,10 +306,9 @@ class Session:
         return self._connect()
 
     def _tend_log(self, link: Link) -> None:
-        """Keep the write-ahead log short. Call it without the gate."""
-        if link.log_pages > LOG_CHECK:
-            limit = self._culler.share or self._settings["size_limit"]
-            self._checkpointer.after_commit(link, limit)
+        """Keep the write-ahead log short, now that it is long. Call it without the gate."""
+        limit = self._culler.share or self._settings["size_limit"]
+        self._checkpointer.after_commit(link, limit)
 
     def _inside(self, link: Link, step: Callable[..., T], args: tuple[Any, ...]) -> T:
         if link.is_broken:
@@ -385,7 +381,8 @@ class Session:
         except BaseException as exc:
             self._tell(exc)
             raise
-        self._tend_log(link)
+        if link.log_pages > link.log_mark:
+            self._tend_log(link)
 
     def _flush(self, wait: float = 0) -> None:
         """Write down reads and statistics, if nobody else is writing for longer than *wait*."""

@@ -9,17 +9,26 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
-from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint, forget
+from diskcache.engines.sqlite.culling import (
+    Culler,
+    as_microseconds,
+    footprint,
+    forget,
+    pages_in_use,
+)
 from diskcache.engines.sqlite.errors import directory_error, tag_error
 from diskcache.entry import GUARD, DbValue, EncodedKey, Only, Payload, Row, Staged, Tag
 from diskcache.errors import IntegerRangeError
 
 T = TypeVar("T")
+
+SEVERAL: Final = 16
+"""Rows from which to measure what they added costs less than to estimate it row by row."""
 
 _NUMBERS = frozenset({int, float})
 _TAG_TYPES = frozenset({int, float, str, bytes, type(None), bool})
@@ -66,12 +75,8 @@ PlainRow: TypeAlias = tuple[Any, int, int, DbValue, float | None, Tag, float]
 """An entry without a file: key, raw, mode, value, expire_time, tag, now."""
 
 
-def put_batch(
-    link: Link, culler: Culler, rows: list[PlainRow], now: float, written: int | None = None
-) -> None:
+def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> None:
     """Store many entries without files, in their order; then cull.
-
-    *written* is a bound of the bytes that they add to the database, if it is known already.
 
     Rows are counted by the largest row number: nothing is removed while they are stored, and a
     new row gets the next number.
@@ -82,6 +87,7 @@ def put_batch(
             culler.reads.pop(row[:2], None)
     execute = link.execute
     before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
+    in_use = pages_in_use(link) if len(rows) >= SEVERAL else None
     simple = [
         (key, raw, at, mode, value, _random_bits(40))
         for key, raw, mode, value, expire_time, tag, at in rows
@@ -93,9 +99,10 @@ def put_batch(
         link.con.executemany(sql.UPSERT, [_full_row(culler, row) for row in rows])
     link.touched_all([row[0] for row in rows])
     link.rows += (execute(sql.LAST_ROWID).get or 0) - before
-    if written is None:
-        written = sum(footprint(row[0], row[3]) for row in rows)
-    link.written += written
+    if in_use is None:
+        link.written += sum(footprint(row[0], row[3]) for row in rows)
+    else:
+        link.written += max(pages_in_use(link) - in_use, 0)
     expiries = [row[4] for row in rows if row[4] is not None]
     if expiries:
         note_expiry(link, min(expiries))
