@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.clock import ManualClock
+from diskcache.testing import ManualClock, Variant
 from tests.support.leaks import assert_tidy, extra_threads, open_below
-from tests.support.variants import SQLITE, Variant
-
-pytest.register_assert_rewrite("tests.contract")
+from tests.support.variants import SQLITE
 
 
 @pytest.fixture

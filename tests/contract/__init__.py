@@ -1,42 +1,5 @@
-"""What every cache does, whatever stores its entries.
+"""The suite of `diskcache.testing.contract`, run for each cache of the library."""
 
-One class per capability; none of them knows an engine. A variant of the cache (an engine, the
-memory tier on or off, an adapter of the asynchronous facade) runs them all by one file:
+from diskcache.testing.contract import Contract, suite
 
-    @pytest.fixture
-    def variant():
-        return SQLITE
-
-    globals().update(suite(SQLITE))
-"""
-
-from __future__ import annotations
-
-import importlib
-import pkgutil
-from typing import Any
-
-from tests.support.variants import Variant
-
-
-class Contract:
-    """Base of the classes of the suite."""
-
-    needs: frozenset[str] = frozenset()
-    """Capabilities without which the class does not apply."""
-
-
-def suite(variant: Variant) -> dict[str, type]:
-    """Return a test class for every contract class that applies to *variant*."""
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("test_"):
-            importlib.import_module(f"{__name__}.{module.name}")
-    return {
-        "Test" + contract.__name__.removesuffix("Contract"): _test_class(contract)
-        for contract in Contract.__subclasses__()
-        if contract.needs <= variant.capabilities
-    }
-
-
-def _test_class(contract: type[Contract]) -> type[Any]:
-    return type("Test" + contract.__name__.removesuffix("Contract"), (contract,), {})
+__all__ = ["Contract", "suite"]

@@ -10,7 +10,8 @@ from tests.support.pages import ROOT, sections, table
 CLAIMS = table(sections("SECURITY.md")["The claims and their tests"], "claim")
 TESTS = {
     node.name
-    for path in (ROOT / "tests").rglob("*.py")
+    for folder in ("tests", "src/diskcache/testing")
+    for path in (ROOT / folder).rglob("*.py")
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
 }

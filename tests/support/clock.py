@@ -1,48 +1,5 @@
-"""A clock that stands still until a test moves it."""
+"""The clock of the tests: the one that the package offers."""
 
-from __future__ import annotations
+from diskcache.testing import ManualClock
 
-import itertools
-import threading
-import weakref
-
-_clocks: weakref.WeakValueDictionary[int, ManualClock] = weakref.WeakValueDictionary()
-_numbers = itertools.count()
-
-
-class ManualClock:
-    """A `diskcache.clock.Clock` whose time passes only by `advance` and `sleep`.
-
-    Copying or pickling one, inside a process, gives the same clock.
-    """
-
-    def __init__(self, start: float = 1_700_000_000.0) -> None:
-        self._lock = threading.Lock()
-        self._time = start
-        self._monotonic = 1000.0
-        self._number = next(_numbers)
-        _clocks[self._number] = self
-
-    def time(self) -> float:
-        return self._time
-
-    def monotonic(self) -> float:
-        return self._monotonic
-
-    def sleep(self, seconds: float) -> None:
-        """Let *seconds* pass at once, so that waiting for a lock costs a test nothing."""
-        self.advance(seconds)
-
-    def advance(self, seconds: float) -> float:
-        """Let *seconds* pass, and return the new time."""
-        with self._lock:
-            self._time += seconds
-            self._monotonic += max(seconds, 0)
-            return self._time
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _same_clock, (self._number,)
-
-
-def _same_clock(number: int) -> ManualClock:
-    return _clocks[number]
+__all__ = ["ManualClock"]

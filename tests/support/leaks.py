@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from pathlib import Path
 
 import apsw
 
+from diskcache.testing.directories import open_below, value_files
+
+__all__ = [
+    "assert_tidy",
+    "empty_folders",
+    "extra_threads",
+    "named_files",
+    "open_below",
+    "present_files",
+    "value_files",
+]
+
 KNOWN = {"cache.db", "cache.db.5", "control", "gate.lock", "users.lock", "locks/fence"}
-VALUE_FILE = re.compile(r"([0-9]{3}/)?[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 
 
 def named_files(directory: Path) -> set[str]:
@@ -42,14 +51,6 @@ def empty_folders(directory: Path) -> set[str]:
     }
 
 
-def value_files(directory: Path | str) -> list[Path]:
-    """Return the value files in *directory*."""
-    root = Path(directory)
-    return sorted(
-        path for path in root.rglob("*") if VALUE_FILE.fullmatch(path.relative_to(root).as_posix())
-    )
-
-
 def assert_tidy(directory: Path) -> None:
     """Fail if a closed cache's directory holds a file that it should not, or lacks one."""
     present = present_files(directory) - KNOWN
@@ -58,19 +59,6 @@ def assert_tidy(directory: Path) -> None:
     assert present - named == set(), "files that no entry names"
     assert named - present == set(), "entries whose file is missing"
     assert empty_folders(directory) - {"tmp", "locks"} == set(), "empty folders"
-
-
-def open_below(directory: Path) -> list[str]:
-    """Return what descriptors of this process point to below *directory*."""
-    found = []
-    for descriptor in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{descriptor}")
-        except OSError:
-            continue
-        if target.startswith(f"{directory}{os.sep}"):
-            found.append(target)
-    return found
 
 
 def extra_threads(before: set[threading.Thread]) -> list[threading.Thread]:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Variant:
-    """A way to make a cache, and what such a cache can do."""
-
-    make: Callable[..., Any]
-    """Called with the directory and keywords of `Cache`."""
-    capabilities: frozenset[str]
-    """Some of: culling, durable, files, ordered, settings, transactions."""
+from diskcache.testing import Variant
 
 
 def make_sqlite(directory: Any, **keywords: Any) -> Any:

@@ -119,7 +119,9 @@ def test_functions_are_not_too_long(module):
     assert too_long == {}
 
 
-@each_module
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if not name.startswith("testing/contract/")]
+)
 def test_module_has_no_assert(module):
     found = [node.lineno for node in ast.walk(MODULES[module]) if isinstance(node, ast.Assert)]
 
@@ -152,6 +154,13 @@ def test_module_that_catches_everything_raises_it_again(module):
     assert found == []
 
 
+def test_the_contract_is_in_the_package_alone():
+    """A class of the suite that lies elsewhere would not be run."""
+    beside = {path.name for path in (ROOT / "tests" / "contract").glob("*.py")} - {"__init__.py"}
+
+    assert {name for name in beside if not name.startswith("test_")} == set()
+
+
 @each_module
 def test_module_has_a_docstring(module):
     assert ast.get_docstring(MODULES[module])
@@ -178,7 +187,10 @@ def test_apsw_is_imported_only_by_the_sqlite_engine():
 def test_standard_sqlite3_is_used_only_for_its_errors():
     users = {module for module, tree in MODULES.items() if "sqlite3" in imported(tree)}
 
-    assert users <= {"errors.py", "disk.py"}
+    assert {name for name in users if not name.startswith("testing/contract/")} <= {
+        "errors.py",
+        "disk.py",
+    }
 
 
 def test_engines_do_not_pickle():
@@ -189,6 +201,12 @@ def test_engines_do_not_pickle():
     }
 
     assert {module for module in users if module.startswith("engines/")} == set()
+
+
+def test_pytest_is_imported_only_by_what_is_for_tests():
+    users = {module for module, tree in MODULES.items() if "pytest" in imported(tree)}
+
+    assert {module for module in users if not module.startswith("testing/")} == set()
 
 
 @pytest.mark.parametrize(
@@ -210,7 +228,11 @@ def test_nothing_imports_what_is_not_built_yet(library):
 
 @pytest.mark.parametrize(
     "module",
-    [name for name in MODULES if not name.startswith("engines/sqlite/") and name != "policy.py"],
+    [
+        name
+        for name in MODULES
+        if not name.startswith(("engines/sqlite/", "testing/contract/")) and name != "policy.py"
+    ],
 )
 def test_sql_is_written_only_in_the_sqlite_engine_and_in_policies(module):
     found = [node.lineno for node in strings(MODULES[module]) if SQL.search(str(node.value))]

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 
 class PassingReader:

@@ -12,8 +12,8 @@ import threading
 
 import pytest
 
-from tests.contract import Contract
-from tests.support.leaks import open_below
+from diskcache.testing.contract import Contract
+from diskcache.testing.directories import open_below
 
 
 def write_in_transaction(cache):

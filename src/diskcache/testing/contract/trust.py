@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 from diskcache import PickleKeyError, UnsafePickleWarning, UntrustedPickleWarning
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 OTHER_SECRET = b"another secret of thirty-two byte"

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 
 class IterationContract(Contract):

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 UNPICKLABLE = (TypeError, AttributeError, pickle.PicklingError)
 

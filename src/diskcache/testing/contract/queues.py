@@ -6,9 +6,9 @@ import sqlite3
 
 import pytest
 
-from tests.contract import Contract
-from tests.contract.single import SHAPES
-from tests.support.leaks import value_files
+from diskcache.testing.contract import Contract
+from diskcache.testing.contract.single import SHAPES
+from diskcache.testing.directories import value_files
 
 START = 500_000_000_000_000
 LAST = 999_999_999_999_998

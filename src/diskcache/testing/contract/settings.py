@@ -8,7 +8,7 @@ import pytest
 
 import diskcache
 from diskcache import DEFAULT_SETTINGS
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 SETTINGS = {
     "statistics": (0, 1),

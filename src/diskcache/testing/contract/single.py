@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diskcache import ENOVAL
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 SHAPES = [
     pytest.param(False, False, id="value"),

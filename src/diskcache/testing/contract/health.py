@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from diskcache import EmptyDirWarning, UnknownFileWarning
-from tests.contract import Contract
-from tests.support.leaks import value_files
+from diskcache.testing.contract import Contract
+from diskcache.testing.directories import value_files
 
 STRAY = "ab/cd/00112233445566778899aabbccdd.val"
 

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 
 class TagContract(Contract):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import Contract
-from tests.support.leaks import value_files
+from diskcache.testing.contract import Contract
+from diskcache.testing.directories import value_files
 
 LIMIT = 2**15
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from diskcache import Timeout
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 LARGE = b"x" * 100_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 
 def square(number):

@@ -13,7 +13,7 @@ import uuid
 import pytest
 
 from diskcache import ENOVAL
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 KEYS = {
     "text": "text",

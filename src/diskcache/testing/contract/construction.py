@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from diskcache import Disk, SettingError
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 
 class SubDisk(Disk):

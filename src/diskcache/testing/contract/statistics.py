@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 
 class StatisticsContract(Contract):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diskcache import EVICTION_POLICY
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 SMALL_LIMIT = 1000
 """Less than an empty cache takes, so that a cache with this limit is always full."""

@@ -15,7 +15,7 @@ import uuid
 import pytest
 
 from diskcache import ENOVAL, UNKNOWN
-from tests.contract import Contract
+from diskcache.testing.contract import Contract
 
 VALUES = {
     "none": None,
