@@ -1,8 +1,8 @@
 """Values that are too large for the database: one file each, confined to the cache directory.
 
-Format. A value file is named `ab/cd/<28 hex digits>.val`, 32 random hex digits in all, and holds
-the bytes of the value and nothing else, so that a web server can send it. Its length and CRC-32
-are kept with the entry. A file being written lies in `tmp/` under `<32 hex digits>.tmp`, locked
+Format. A value file is named `ab/cd/<28 hex digits>.val`, all of them random, and holds the bytes
+of the value and nothing else, so that a web server can send it. One process puts up to 256 files
+into one folder before it takes another. Length and CRC-32 of a file are kept with the entry. A file being written lies in `tmp/` under `<32 hex digits>.tmp`, locked
 by its writer for as long as the writer lives.
 
 Every file is reached relative to a descriptor of its folder and never through a symbolic link,
@@ -40,6 +40,9 @@ RESERVED: Final = frozenset(
     | {"gate.lock", "users.lock", KEPT}
 )
 DATABASES: Final = frozenset(name for name in RESERVED if name.startswith("cache.db"))
+FOLDER: Final = 256
+"""Files that one process puts into one folder before it takes another: making a folder for each
+file, and removing it, would take longer than writing the file."""
 TRIES: Final = 10
 """Attempts to create a file in a folder that others may remove because it is empty."""
 
@@ -97,6 +100,8 @@ class ValueFiles:
         self._directory = directory
         self._folder_mode = mode
         self._file_mode = mode & 0o666
+        self._outer = ""
+        self._room = 0
 
     # -- Writing --
 
@@ -136,7 +141,14 @@ class ValueFiles:
             self.remove(temporary)
             raise
         os.close(descriptor)
-        return Staged(name or new_name(), temporary, size, checksum)
+        return Staged(name or self._new_name(), temporary, size, checksum)
+
+    def _new_name(self) -> str:
+        """Return a name that no other value file has, in a folder that is likely to be there."""
+        if not self._room:
+            self._outer, self._room = new_name()[:6], FOLDER
+        self._room -= 1
+        return self._outer + new_name()[6:]
 
     def _create(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -222,21 +234,28 @@ class ValueFiles:
                 os.makedirs(path, self._folder_mode, exist_ok=True)
             yield Folder(path, None)
             return
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        descriptor = os.open(self._directory, flags)
+        descriptor = -1
         try:
+            # The directory itself may be reached through a link: that is for its owner to decide.
             for part in parts:
-                if make:
-                    self._make_folder(part, descriptor)
-                inner = os.open(part, host.OPEN_DIRECTORY, dir_fd=descriptor)
+                path = os.path.join(self._directory, part) if descriptor < 0 else part
+                inner = self._open_folder(path, None if descriptor < 0 else descriptor, make)
                 outer, descriptor = descriptor, inner
-                os.close(outer)
-            yield Folder(None, descriptor)
+                if outer >= 0:
+                    os.close(outer)
+            yield Folder(None, descriptor) if parts else Folder(self._directory, None)
         finally:
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
 
-    def _make_folder(self, part: str, parent: int) -> None:
-        host.make_folder(part, self._folder_mode, parent)
+    def _open_folder(self, path: str, parent: int | None, make: bool) -> int:
+        try:
+            return os.open(path, host.OPEN_DIRECTORY, dir_fd=parent)
+        except FileNotFoundError:
+            if not make:
+                raise
+        host.make_folder(path, self._folder_mode, parent)
+        return os.open(path, host.OPEN_DIRECTORY, dir_fd=parent)
 
     # -- Reading --
 

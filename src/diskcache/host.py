@@ -130,9 +130,10 @@ def open_file(path: str, flags: int, mode: int = 0o600, dir_fd: int | None = Non
     flags |= getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags | OPEN_SAFE, mode, dir_fd=dir_fd)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(found):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        if flags & os.O_EXCL and hasattr(os, "fchmod"):
+        if flags & os.O_EXCL and stat.S_IMODE(found) != mode and hasattr(os, "fchmod"):
             os.fchmod(descriptor, mode)
     except BaseException:
         os.close(descriptor)
