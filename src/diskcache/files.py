@@ -2,8 +2,9 @@
 
 Format. A value file is named `ab/cd/<28 hex digits>.val`, all of them random, and holds the bytes
 of the value and nothing else, so that a web server can send it. One process puts up to 256 files
-into one folder before it takes another. Length and CRC-32 of a file are kept with the entry. A file being written lies in `tmp/` under `<32 hex digits>.tmp`, locked
-by its writer for as long as the writer lives.
+into one folder before it takes another. Length and CRC-32 of a file are kept with the entry. A file
+being written lies in `tmp/` under `<32 hex digits>.tmp`, locked by its writer for as long as the
+writer lives.
 
 Every file is reached relative to a descriptor of its folder and never through a symbolic link,
 so neither a planted link nor a name in the database leads outside.
