@@ -70,9 +70,12 @@ def key_maker(
     takes_all = not (typed or ignored)
 
     def make_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        # What `args_to_key` does with the most common calls.
         if takes_all and not kwargs:
-            # What `args_to_key` does with the most common call.
             return (*base, *args, None)
+        if takes_all and len(kwargs) == 1:
+            (item,) = kwargs.items()
+            return (*base, *args, None, *item)
         return args_to_key(base, args, kwargs, typed, ignored)
 
     return make_key
