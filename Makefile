@@ -10,6 +10,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Tests write much and keep nothing: memory serves them as well as a disk, where there is enough.
 ROOMY  := $(shell test "$$(df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }')" -gt 4000 2>/dev/null && echo /dev/shm)
 TMPDIR ?= $(or $(ROOMY),/tmp)
+# Processes that share the tests; 0 runs them in one, which a debugger needs.
+JOBS   ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 4 ] && n=4; echo $$n)
 
 .PHONY: all test lint unit soak demo bench bench-peers bench-scale bench-concurrency fuzz clean setup
 .DEFAULT_GOAL := test
@@ -33,7 +35,7 @@ lint: $(STAMP)
 	@$(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 
 unit: $(STAMP)
-	@TMPDIR=$(TMPDIR) $(BIN)/python -m pytest $(ARGS)
+	@TMPDIR=$(TMPDIR) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # What takes minutes: the largest scenarios of tests/explorer.
 demo: $(STAMP)

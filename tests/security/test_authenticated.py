@@ -244,7 +244,7 @@ def test_values_from_memory_are_not_shared_with_a_cache_that_believes_more(direc
             assert cache.get("plain") is None
 
 
-@pytest.mark.parametrize("value", [["a", "list"], Thing(), "text"], ids=repr)
+@pytest.mark.parametrize("value", [["a", "list"], Thing(), "text"], ids=["list", "object", "text"])
 def test_what_memory_keeps_was_verified_or_is_at_each_hit(directory, value, monkeypatch):
     kept = []
     keep = Tier.keep

@@ -59,9 +59,9 @@ class Upside(Disk):
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep directories that nobody named where the test can be cleaned up."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep directories without a name where they can be removed; sockets need a short path."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))
 
 
 @pytest.fixture

@@ -460,7 +460,7 @@ def test_json_keys_are_equal_if_their_texts_are(json_cache, key, same, other):
     assert other not in json_cache
 
 
-@pytest.mark.parametrize("value", [object(), b"bytes", {1}], ids=repr)
+@pytest.mark.parametrize("value", [object(), b"bytes", {1}], ids=["object", "bytes", "set"])
 def test_what_json_does_not_know_is_refused_as_key_and_value(json_cache, value):
     message = f"^Object of type {type(value).__name__} is not JSON serializable$"
 

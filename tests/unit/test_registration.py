@@ -44,7 +44,7 @@ VALUES = [
     [Place("a"), Place("b")],
     {Colour.RED: {"deep": (Order(1),)}},
     (Place("t"),),
-    {Colour.RED, Colour.BLUE},
+    pytest.param({Colour.RED, Colour.BLUE}, id="set of two"),
     slice(Size.SMALL, None),
 ]
 
@@ -391,7 +391,7 @@ def test_earlier_trouble_is_not_told_of_a_later_one(money):
 # -- What register refuses --
 
 
-@pytest.mark.parametrize("kind", [1, "Money", None, list[int], shapes.money_state], ids=repr)
+@pytest.mark.parametrize("kind", [1, "Money", None, list[int], shapes.money_state])
 def test_register_refuses_what_is_no_type(kind):
     with pytest.raises(RegistrationError, match="takes a type"):
         register(kind)

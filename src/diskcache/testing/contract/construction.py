@@ -147,7 +147,9 @@ class ConstructionContract(Contract):
         with pytest.raises(AttributeError):
             setattr(cache, name, None)
 
-    @pytest.mark.parametrize("disk", [object(), dict, "Disk", None], ids=repr)
+    @pytest.mark.parametrize(
+        "disk", [object(), dict, "Disk", None], ids=["object", "dict", "text", "none"]
+    )
     def test_disk_that_is_no_disk_class_raises_value_error(self, make_cache, disk):
         with pytest.raises(ValueError):
             make_cache(disk=disk)
