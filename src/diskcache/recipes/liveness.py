@@ -26,16 +26,22 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import stat
 import struct
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 from diskcache import host
-from diskcache.files import LOCKS, TEMPORARY, Folder
+from diskcache.files import LOCKS, Folder
+from diskcache.lockfiles import (
+    OPEN,
+    identity_of,
+    is_at,
+    is_there,
+    open_folder,
+    open_or_make,
+)
 
 TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 FENCE: Final = "fence"
@@ -49,9 +55,6 @@ LAST: Final = 1 << 63
 TRIES: Final = 10
 """Attempts to make a file that others may take for a stale one."""
 
-OPEN: Final = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""Flags for existing files; a planted pipe must not hang who opens it."""
-
 
 class _Open:
     """The descriptors of this process: of its file, which is locked, and of `fence`."""
@@ -63,12 +66,12 @@ class _Open:
         self.pid = os.getpid()
         self.token, self.descriptor = _make(directory)
         self.path = os.path.join(directory, LOCKS, self.token)
-        self.ident = _ident(os.fstat(self.descriptor))
+        self.ident = identity_of(os.fstat(self.descriptor))
         self.fence = -1
         _opened.add(self)
         try:
-            with _folder(directory) as folder:
-                self.fence = _open_or_make(folder, FENCE)
+            with open_folder(directory) as folder:
+                self.fence = open_or_make(folder, FENCE)
         except BaseException:
             self.retire()
             raise
@@ -86,7 +89,7 @@ class _Open:
         """Remove the file and close it, unless another process made it."""
         if self.pid != os.getpid():
             return
-        with suppress(OSError), _folder(self.directory) as folder:
+        with suppress(OSError), open_folder(self.directory) as folder:
             os.unlink(folder.path(self.token), dir_fd=folder.fd)
         _opened.discard(self)
         self.close()
@@ -113,7 +116,7 @@ class Owner:
     def is_current(self) -> bool:
         """Tell whether the file is this process's, and still at its path."""
         opened = self._open
-        return opened.pid == os.getpid() and _is_at(opened.path, opened.ident)
+        return opened.pid == os.getpid() and is_at(opened.path, opened.ident)
 
     def next_fence(self, above: int) -> int:
         """Return a number larger than *above*, and than any that was returned in the directory.
@@ -186,7 +189,7 @@ def is_dead(directory: str, token: str) -> bool:
         return True
     with _guard:
         try:
-            with _folder(directory) as folder:
+            with open_folder(directory) as folder:
                 return _is_free(folder, token)
         except FileNotFoundError:
             return True
@@ -197,7 +200,7 @@ def is_dead(directory: str, token: str) -> bool:
 def sweep(directory: str) -> int:
     """Remove the files of processes that are gone; return how many."""
     removed = 0
-    with suppress(OSError), _folder(directory) as folder:
+    with suppress(OSError), open_folder(directory) as folder:
         for name in os.listdir(folder.fd if folder.base is None else folder.base):
             if TOKEN.fullmatch(name):
                 with suppress(OSError):
@@ -209,38 +212,12 @@ def _make(directory: str) -> tuple[str, int]:
     """Make a file of this process, and lock it."""
     for _ in range(TRIES):
         token = secrets.token_hex(16)
-        with _folder(directory, make=True) as folder:
-            descriptor = _open_or_make(folder, token)
-        if host.lock(descriptor) and _is_there(directory, token, descriptor):
+        with open_folder(directory, make=True) as folder:
+            descriptor = open_or_make(folder, token)
+        if host.lock(descriptor) and is_there(directory, token, descriptor):
             return token, descriptor
         os.close(descriptor)
     raise OSError(f"the folder {LOCKS!r} of {directory!r} does not keep files")
-
-
-def _open_or_make(folder: Folder, name: str) -> int:
-    mode = os.fstat(folder.fd).st_mode if folder.fd is not None else 0o700
-    flags = OPEN | os.O_CREAT | os.O_EXCL
-    with suppress(FileExistsError):
-        return host.open_file(folder.path(name), flags, mode & 0o666, folder.fd)
-    return host.open_file(folder.path(name), OPEN, dir_fd=folder.fd)
-
-
-def _is_there(directory: str, name: str, descriptor: int) -> bool:
-    """Tell whether an open file is still at its path."""
-    return _is_at(os.path.join(directory, LOCKS, name), _ident(os.fstat(descriptor)))
-
-
-def _is_at(path: str, ident: tuple[int, int]) -> bool:
-    """Tell whether a path leads to the file with that identity."""
-    try:
-        return _ident(os.lstat(path)) == ident
-    except OSError:
-        return False
-
-
-def _ident(found: os.stat_result) -> tuple[int, int]:
-    """Return what no other file has while this one is there, or open."""
-    return found.st_dev, found.st_ino
 
 
 def _is_free(folder: Folder, token: str) -> bool:
@@ -258,31 +235,6 @@ def _is_free(folder: Folder, token: str) -> bool:
         return True
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _folder(directory: str, *, make: bool = False) -> Iterator[Folder]:
-    """Yield the folder of the files, reached through no symbolic link below *directory*."""
-    path = os.path.join(directory, LOCKS)
-    if make:
-        host.make_folder(path, _mode(directory))
-    if not host.HAS_DIR_FD:  # pragma: no cover - other platform
-        yield Folder(path, None)
-        return
-    descriptor = os.open(path, host.OPEN_DIRECTORY)
-    try:
-        yield Folder(None, descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _mode(directory: str) -> int:
-    """Return the mode of the folders in a cache directory."""
-    try:
-        found = os.lstat(os.path.join(directory, TEMPORARY))
-    except OSError:
-        found = os.stat(directory)
-    return stat.S_IMODE(found.st_mode) & 0o777
 
 
 def _before_fork() -> None:
