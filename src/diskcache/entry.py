@@ -6,6 +6,7 @@ Rows are tuples, not objects, because one is made for every read that reaches an
 from __future__ import annotations
 
 import enum
+import math
 from typing import Final, NamedTuple, TypeAlias
 
 DbValue: TypeAlias = str | bytes | int | float | None
@@ -31,6 +32,25 @@ GUARD: Final = 64
 Such an entry expires, and is removed by name or with all others, but is never evicted or culled.
 """
 
+GRACE: Final = 128
+"""Added to the mode of an entry that is kept for a while after it has expired, to be served stale.
+
+Engines keep how long in the bits above, and hand out rows without them.
+"""
+
+GRACE_SHIFT: Final = 8
+GRACE_MOST: Final = 2**32 - 1
+"""Seconds that an entry is kept at most, in bits 8 to 39."""
+
+HOLD_SHIFT: Final = 40
+HOLD_MOST: Final = 2**22 - 2
+"""Seconds after the expiry before which nobody computes the value anew, in bits 40 to 61."""
+HOLD_FAILED: Final = 2**22 - 1
+"""Stands there for a value that is none, but what was raised instead."""
+
+FAILURE_SPAN: Final = 2**31
+"""Seconds before its end at which a failure has expired: so long ago that no clock is set so."""
+
 DAMAGED: Final = 15
 """Mode of an entry whose columns do not hold what they must; nothing is stored with it."""
 
@@ -43,6 +63,11 @@ EXPIRE_TIME: Final = 5
 TAG: Final = 6
 VERSION: Final = 7
 IDENT: Final = 8
+
+
+def mode_in_grace(mode: int, seconds: float) -> int:
+    """Return the mode of an entry that is kept for *seconds* after its expiry, rounded up."""
+    return mode | GRACE | min(math.ceil(min(seconds, GRACE_MOST)), GRACE_MOST) << GRACE_SHIFT
 
 
 class Staged(NamedTuple):

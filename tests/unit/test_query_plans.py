@@ -37,6 +37,9 @@ PLANS = {
     "REPLACE": ROW,
     "DELETE": POINT,
     "DELETE_SIMPLE": POINT,
+    "DELETE_STALE": POINT,
+    "HOLD_OFF": POINT,
+    "STALE": POINT,
     "DELETE_ROW": ROW,
     "DISCARD": ROW,
     "TOUCH": POINT,
@@ -48,10 +51,8 @@ PLANS = {
     "PULL_FIRST": QUEUE,
     "EDGE_LAST": IN_ROW_ORDER,
     "EDGE_FIRST": IN_ROW_ORDER,
-    "EXPIRED": "SEARCH Cache USING INDEX Cache_expire_time (expire_time<?)",
-    "FIRST_EXPIRY": (
-        "SEARCH Cache USING COVERING INDEX Cache_expire_time (expire_time>? AND expire_time<?)"
-    ),
+    "EXPIRED": "SEARCH Cache USING INDEX Cache_expire_time (<expr><?)",
+    "FIRST_EXPIRY": "SEARCH Cache USING INDEX Cache_expire_time (<expr><?)",
     "TAGGED": "SEARCH Cache USING INDEX Cache_tag (tag=? AND rowid>?)",
     "UNTAGGED": ROWS,
     "ALL": ROWS,

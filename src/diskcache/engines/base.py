@@ -144,6 +144,22 @@ class Engine(Protocol):
         """
         ...
 
+    def find_stale(self, key: EncodedKey, now: float) -> tuple[Row, int] | None:
+        """Return an entry that has expired and is in grace; see `diskcache.entry.GRACE`.
+
+        Returns:
+            The row, and the seconds after its expiry before which nobody computes it anew, or
+            `HOLD_FAILED`.
+        """
+        ...
+
+    def hold_off(self, key: EncodedKey, version: int, until: float, wait: float | None) -> None:
+        """Let nobody compute the value of an entry in grace before a moment.
+
+        Nothing happens if the entry is not of that version any more.
+        """
+        ...
+
     records_reads: bool
     """Whether the eviction policy asks for what is read, also from memory."""
 

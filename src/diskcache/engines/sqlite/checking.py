@@ -33,7 +33,8 @@ OWN_FOLDER: Final = re.compile(r"[0-9a-f]{2}(?:[/\\][0-9a-f]{2})?")
 ROWS_WITH_FILES: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE file IS NOT NULL"
 UNKNOWN_KINDS: Final = (
     "SELECT count(*) FROM Cache WHERE typeof(mode) = 'integer'"
-    " AND (mode & 15 NOT BETWEEN 1 AND 9 OR mode & 48 = 48 OR mode NOT BETWEEN 1 AND 127)"
+    " AND (mode & 15 NOT BETWEEN 1 AND 9 OR mode & 48 = 48 OR mode < 1"
+    " OR (mode > 127 AND (mode & 128 = 0 OR expire_time IS NULL)))"
 )
 UNSOUND: Final = (
     "SELECT rowid, file, size, key FROM Cache WHERE typeof(mode) <> 'integer'"

@@ -32,6 +32,9 @@ from diskcache.engines.sqlite.rewriting import Rewriting
 from diskcache.entry import (
     EXPIRE_TIME,
     FILE,
+    HOLD_FAILED,
+    HOLD_SHIFT,
+    MODE,
     TAG,
     VALUE,
     DbValue,
@@ -135,6 +138,19 @@ class SqliteEngine(Rewriting):
             source = None
         # The read may have found the connection closed, and made another.
         return row, None if link.is_closed else source, slot, generation
+
+    def find_stale(self, key: EncodedKey, now: float) -> tuple[Row, int] | None:
+        """Return an entry in grace, and its word on when to compute it anew."""
+        row = self._read(self._reader(now), sql.STALE, (*key, now, now))
+        if row is None:
+            return None
+        mode = row[MODE]
+        held = (mode >> HOLD_SHIFT) & HOLD_FAILED if type(mode) is int else 0
+        return reading.sound(row), held
+
+    def hold_off(self, key: EncodedKey, version: int, until: float, wait: float | None) -> None:
+        """Let nobody compute the value of an entry in grace before a moment."""
+        self._write(wait, writing.hold_off, key, version, until)
 
     def _read_soundly(self, link: Link, values: tuple[Any, ...]) -> Row | None:
         row = self._read(link, sql.GET, values)

@@ -47,7 +47,10 @@ Table Cache, one row per entry:
                   6 JSON text, 7 bytes and 8 text of a user's serializer, 9 any of these under a
                   signature (see codecs/sealing.py); bits 4 and 5 how it is compressed: 0 not,
                   1 zlib, 2 zstd; bit 6 is set for a lock or guard of the library's own, which is
-                  never evicted or culled
+                  never evicted or culled; bit 7 for an entry that is kept after its expiry, to be
+                  served stale: bits 8 to 39 are the seconds, and bits 40 to 61 the seconds after
+                  the expiry before which nobody computes the value anew. These are all set where
+                  the value stands for an exception: name of its class, arguments or None, text
     file          relative name of the value file, NULL if the value is in the row. Version 5
                   calls it `filename`: its statements name a column that is not here, so a
                   version-5 process that still has the directory open fails instead of writing
@@ -85,7 +88,8 @@ TABLES: Final = {
     "Ghost": "CREATE TABLE Ghost (h INTEGER PRIMARY KEY, n INTEGER)",
     "Cache_key_raw": "CREATE UNIQUE INDEX Cache_key_raw ON Cache (key, raw)",
     "Cache_expire_time": (
-        "CREATE INDEX Cache_expire_time ON Cache (expire_time) WHERE expire_time IS NOT NULL"
+        "CREATE INDEX Cache_expire_time ON Cache (expire_time + ((mode >> 8) & 4294967295))"
+        " WHERE expire_time IS NOT NULL"
     ),
     "Cache_file": "CREATE INDEX Cache_file ON Cache (file, size) WHERE file IS NOT NULL",
     "Cache_rank": "CREATE INDEX Cache_rank ON Cache (rank) WHERE rank IS NOT NULL",

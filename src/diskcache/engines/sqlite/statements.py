@@ -14,10 +14,17 @@ ROW_WITHOUT_VALUE: Final = ROW.replace("value", "NULL", 1)
 
 LIVE: Final = "(expire_time IS NULL OR expire_time > ?)"
 
+END: Final = "expire_time + ((mode >> 8) & 4294967295)"
+"""When an entry is of no use any more: its expiry, or the end of its grace."""
+
 # -- Reading: point --
 
 GET: Final = f"SELECT {ROW} FROM Cache WHERE key = ? AND raw = ? AND {LIVE}"
 CONTAINS: Final = f"SELECT 1 FROM Cache WHERE key = ? AND raw = ? AND {LIVE}"
+STALE: Final = (
+    f"SELECT {ROW} FROM Cache WHERE key = ? AND raw = ? AND mode >= 128 AND expire_time <= ?"
+    f" AND {END} > ?"
+)
 FIND: Final = "SELECT rowid, expire_time, file, size FROM Cache WHERE key = ? AND raw = ?"
 FIND_NUMBER: Final = (
     "SELECT rowid, expire_time, file, size, mode, value FROM Cache WHERE key = ? AND raw = ?"
@@ -54,8 +61,17 @@ REPLACE: Final = (
     " tag = ?, mode = ?, value = ?, version = version + 1, rank = ?, file = ?, size = ?,"
     " checksum = ? WHERE rowid = ?"
 )
+# One in grace goes, too: what was deleted is not served.
 DELETE: Final = (
-    f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} RETURNING CAST(file AS BLOB), size"
+    f"DELETE FROM Cache WHERE key = ? AND raw = ? AND ({LIVE} OR mode >= 128)"
+    " RETURNING CAST(file AS BLOB), size, expire_time"
+)
+DELETE_STALE: Final = (
+    "DELETE FROM Cache WHERE key = ? AND raw = ? AND mode >= 128 RETURNING CAST(file AS BLOB), size"
+)
+HOLD_OFF: Final = (
+    "UPDATE Cache SET mode = (mode & 1099511627775) | ?, version = version + 1"
+    " WHERE key = ? AND raw = ? AND version = ? AND mode >= 128"
 )
 DELETE_SIMPLE: Final = f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} AND file IS NULL"
 DELETE_ROW: Final = "DELETE FROM Cache WHERE rowid = ?"
@@ -103,21 +119,21 @@ EDGE_FIRST: Final = f"SELECT key, raw, {ROW} FROM Cache ORDER BY rowid ASC LIMIT
 
 # Cache_expire_time
 EXPIRED: Final = (
-    "SELECT rowid, file, size, key, raw FROM Cache WHERE expire_time < ?"
-    " ORDER BY expire_time LIMIT ?"
+    f"SELECT rowid, file, size, key, raw FROM Cache WHERE expire_time IS NOT NULL AND {END} < ?"
+    f" ORDER BY {END} LIMIT ?"
 )
 FIRST_EXPIRY: Final = (
-    "SELECT expire_time FROM Cache WHERE expire_time IS NOT NULL AND expire_time <= 9e999"
-    " ORDER BY expire_time LIMIT 1"
+    f"SELECT {END} FROM Cache WHERE expire_time IS NOT NULL AND {END} <= 9e999"
+    f" ORDER BY {END} LIMIT 1"
 )
 # Cache_tag where it exists, else the table in row order
 TAGGED: Final = (
-    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag = ? AND rowid > ? AND mode < 64"
+    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag = ? AND rowid > ? AND (mode & 64) = 0"
     " ORDER BY rowid LIMIT ?"
 )
 UNTAGGED: Final = (
-    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag IS NULL AND rowid > ? AND mode < 64"
-    " ORDER BY rowid LIMIT ?"
+    "SELECT rowid, file, size, key, raw FROM Cache WHERE tag IS NULL AND rowid > ?"
+    " AND (mode & 64) = 0 ORDER BY rowid LIMIT ?"
 )
 ALL: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?"
 # Cache_rank
@@ -134,14 +150,14 @@ RANKS: Final = (
 
 RANK_BATCH: Final = "SELECT rowid FROM Cache WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?"
 RANK_STORED: Final = (
-    "UPDATE Cache SET rank = store_time WHERE rowid > ? AND rowid <= ? AND mode < 64"
+    "UPDATE Cache SET rank = store_time WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0"
 )
 RANK_USED: Final = (
     "UPDATE Cache SET rank = coalesce(access_time, store_time)"
-    " WHERE rowid > ? AND rowid <= ? AND mode < 64"
+    " WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0"
 )
 RANK_COUNT: Final = (
-    "UPDATE Cache SET rank = access_count WHERE rowid > ? AND rowid <= ? AND mode < 64"
+    "UPDATE Cache SET rank = access_count WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0"
 )
 READ_USED: Final = (
     "UPDATE Cache SET access_time = ?1, rank = CASE WHEN rank IS NULL THEN NULL ELSE ?1 END"

@@ -7,6 +7,7 @@ follow after the commit.
 from __future__ import annotations
 
 import errno
+import math
 import random
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, TypeVar
@@ -22,7 +23,19 @@ from diskcache.engines.sqlite.culling import (
     pages_in_use,
 )
 from diskcache.engines.sqlite.errors import directory_error, tag_error
-from diskcache.entry import GUARD, DbValue, EncodedKey, Only, Payload, Row, Staged, Tag
+from diskcache.entry import (
+    GRACE,
+    GUARD,
+    HOLD_MOST,
+    HOLD_SHIFT,
+    DbValue,
+    EncodedKey,
+    Only,
+    Payload,
+    Row,
+    Staged,
+    Tag,
+)
 from diskcache.errors import IntegerRangeError
 
 T = TypeVar("T")
@@ -252,8 +265,29 @@ def drop_file(link: Link, old: str, size: object, new: str | None) -> None:
 
 
 def delete(link: Link, key: EncodedKey, now: float) -> bool:
-    """Remove a live entry."""
-    return _deleted(link, key, link.execute(sql.DELETE, (*key, now)).get)
+    """Remove a live entry. One in grace is removed too, but is nothing that was there."""
+    found = link.execute(sql.DELETE, (*key, now)).get
+    if found is None:
+        return False
+    file, size, expire_time = found
+    _deleted(link, key, (file, size))
+    return not (type(expire_time) is float and expire_time <= now)
+
+
+def delete_stale(link: Link, key: EncodedKey) -> None:
+    """Remove an entry that is kept after its expiry."""
+    _deleted(link, key, link.execute(sql.DELETE_STALE, key).get)
+
+
+def hold_off(link: Link, key: EncodedKey, version: int, until: float) -> None:
+    """Let nobody compute the value of an entry in grace before a moment."""
+    found = link.execute(sql.FIND, key).get
+    if found is None or type(found[1]) is not float:
+        return
+    seconds = min(max(math.ceil(until - found[1]), 0), HOLD_MOST)
+    link.execute(sql.HOLD_OFF, (seconds << HOLD_SHIFT, *key, version))
+    if link.con.changes():
+        link.touched(key[0])
 
 
 def discard(link: Link, key: EncodedKey, ident: int, file: str) -> bool:
@@ -294,6 +328,7 @@ def pop(link: Link, key: EncodedKey, now: float, load: Callable[[Row], T]) -> T 
     """Load a live entry and remove it."""
     row = reading.first(link.execute, sql.GET, (*key, now))
     if row is None:
+        delete_stale(link, key)
         return None
     row = reading.sound(row)
     result = load(row)
@@ -320,7 +355,7 @@ def incr(
         put(link, culler, key, (1, _in_range(total), None), expire_time, tag, now)
         return total  # type: ignore[no-any-return]
     rowid, _, _, _, mode, value = found
-    if mode != 1 or type(value) not in _NUMBERS:
+    if type(mode) is not int or mode & ~-GRACE != 1 or type(value) not in _NUMBERS:
         raise TypeError(
             "incr needs an entry that holds a number of at most 64 bits: the one found holds"
             " another kind of value"
