@@ -197,6 +197,31 @@ class RateLimitError(DiskCacheError, RuntimeError):
         self.retry_after = retry_after
 
 
+class LoaderError(DiskCacheError, RuntimeError):
+    """What computes a value failed in another process, or earlier, with an error not known here.
+
+    Attributes:
+        name: Module and qualified name of the class of that error.
+        text: What the error said.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name, text)
+        self.name = name
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.text}"
+
+
+class LoaderTimeoutError(DiskCacheError, TimeoutError):
+    """A value was not computed within `hard_timeout`; the computation goes on."""
+
+
+class RecursiveLoaderError(DiskCacheError, RecursionError):
+    """What computes a value asks for that very value: waiting for it would never end."""
+
+
 class KeyInUseError(DiskCacheError, ValueError):
     """The key of a lock, or of another recipe, is that of an entry of another kind."""
 

@@ -17,19 +17,18 @@ from collections.abc import (
 )
 from contextlib import AbstractContextManager
 from itertools import chain, zip_longest
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, Self
 
 from diskcache.cache import Cache
+from diskcache.cache.computed import CacheStore
 from diskcache.cache.lossless import LosslessCopies
 from diskcache.cache.queues import check_queue
 from diskcache.cache.strict import StrictAccess, sibling
+from diskcache.computing.terms import Terms
 from diskcache.entry import EncodedKey, Listed, Order, Row
-from diskcache.memoizing import Memoized, check_name, memoized
+from diskcache.memoizing import Memoizer, check_name, memoizer
 from diskcache.memory.tier import DIRECT
 from diskcache.sentinels import ENOVAL, UNKNOWN
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _END: Final = object()
 
@@ -450,14 +449,26 @@ class Index(LosslessCopies, MutableMapping[Any, Any]):
     # -- Memoizing, transactions and life --
 
     def memoize(
-        self, name: str | None = None, typed: bool = False, ignore: Collection[int | str] = ()
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+        self,
+        name: str | None = None,
+        typed: bool = False,
+        ignore: Collection[int | str] = (),
+        *,
+        lock: bool = False,
+        lock_timeout: float | None = None,
+        key: Callable[..., Any] | str | None = None,
+        version: object = None,
+    ) -> Memoizer:
         """Return a decorator that keeps the results of a function; see `Cache.memoize`.
 
         Args:
             name: Starts the keys; None for the full name of the function.
             typed: Keep arguments of different types apart.
             ignore: Positions and names of arguments that do not matter.
+            lock: As for `Cache.memoize`; so are the following.
+            lock_timeout: As there.
+            key: As there.
+            version: As there.
 
         Example:
             >>> index = Index()
@@ -468,16 +479,16 @@ class Index(LosslessCopies, MutableMapping[Any, Any]):
             (16, True)
         """
         check_name(name)
-
-        def save(key: tuple[Any, ...], result: Any) -> bool:
-            return self._cache.set(key, result, retry=True)
-
-        def decorator(func: Callable[P, R]) -> Memoized[P, R]:
-            return memoized(
-                func, load=self._access.get, save=save, name=name, typed=typed, ignore=ignore
-            )
-
-        return decorator
+        return memoizer(
+            CacheStore(self._cache, lambda _: self._cache, find=self._access.get),
+            Terms(lock=lock, lock_timeout=lock_timeout),
+            load=self._access.get,
+            name=name,
+            typed=typed,
+            ignore=ignore,
+            key=key,
+            version=version,
+        )
 
     def transact(self) -> AbstractContextManager[None]:
         """Return a context in which operations of this thread happen together or not at all.

@@ -18,7 +18,14 @@ from django.core.cache.backends.base import CacheKeyWarning
 from django.test import override_settings
 
 import diskcache
-from diskcache import DjangoCache, FanoutCache, JSONDisk, SettingError, UntrustedPickleWarning
+from diskcache import (
+    ENOVAL,
+    DjangoCache,
+    FanoutCache,
+    JSONDisk,
+    SettingError,
+    UntrustedPickleWarning,
+)
 from diskcache.djangocache import DjangoCache as OldName
 from diskcache.integrations.django import DEFAULT_TIMEOUT
 from tests.support.crew import in_threads
@@ -190,6 +197,41 @@ def test_memoize_key_is_made_by_django(backend, doubled):
     assert cached.__cache_key__(1) == ("n", 1, None)
     assert list(backend._cache) == [":3:('n', 1, None)"]
     assert backend.get(cached.__cache_key__(1), version=3) == (2, "mm")
+
+
+def test_memoize_controls_work_with_keys_of_django(backend, doubled):
+    cached = backend.memoize(name="n", version=3)(doubled)
+    other = backend.memoize(name="nn", version=3)(doubled)
+    cached(1), cached(2), other(1)
+
+    assert (cached.peek(1), cached.peek(5)) == ((2, "mm"), ENOVAL)
+    assert (cached.invalidate(1), cached.invalidate(1)) == (True, False)
+    assert cached.refresh(1) == (2, "mm")
+    assert cached.clear() == 2
+    assert other.peek(1) == (2, "mm")
+
+
+def test_memoize_takes_the_options_of_cache(backend, clock):
+    answers = iter(["old", ZeroDivisionError(), "new"])
+
+    def answer():
+        found = next(answers)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    cached = backend.memoize(name="n", timeout=10, grace=60, backoff=5, lock=True)(answer)
+    assert cached() == "old"
+    clock.advance(11)
+    assert [cached(), cached()] == ["old", "old"]
+    clock.advance(7)
+
+    assert cached() == "new"
+
+
+def test_memoize_with_an_option_that_is_none_raises(backend):
+    with pytest.raises(TypeError, match="nonsense"):
+        backend.memoize(nonsense=1)
 
 
 def test_memoize_uses_timeout_and_caches_none(backend, clock, doubled):

@@ -46,6 +46,16 @@ def memoized(cache: Any) -> Any:
     return cache.memoize(name="f")(lambda number: number)
 
 
+STALE = {"expire": 10, "grace": 10, "errors": {ValueError: 1}}
+
+
+def controlled(cache: Any) -> Any:
+    """Do all that a memoized function can do besides being called."""
+    function = memoized(cache)
+    done = function.peek(1), function.refresh(1), function.invalidate(1), function.clear()
+    return done, function.cache_info()
+
+
 def entered(cache: Any) -> Any:
     """Use a cache in a block."""
     with cache as inside:
@@ -140,6 +150,8 @@ READING: dict[str, Case] = {
     "__setstate__": put_back,
     "__reduce__": reduced,
     "__reduce__: copy": lambda c: closing(copy.copy(c), lambda it: it.get(KEY)),
+    "get: version": lambda c: c.get(KEY, version=True, expire_time=True),
+    "get: stale": lambda c: c.get(KEY, stale=True, tag=True),
     "memoize": lambda c: memoized(c)(1),
     "transact": in_transaction,
     "volume": lambda c: c.volume(),
@@ -160,6 +172,14 @@ READING: dict[str, Case] = {
 CHANGING: dict[str, Case] = {
     "set": lambda c: c.set(KEY, 1, expire=10, tag="t"),
     "set: large": lambda c: c.set(KEY, bytes(40_000)),
+    "set: grace": lambda c: c.set(KEY, 1, expire=10, grace=10),
+    "set: version": lambda c: c.set(KEY, 1, if_version=c.get(KEY, version=True)[1]),
+    "update": lambda c: c.update(KEY, lambda _: 1),
+    "get_or_set": lambda c: c.get_or_set(KEY, int),
+    "get_or_set: stale": lambda c: c.get_or_set(KEY, int, **STALE),
+    "get_or_set_many": lambda c: c.get_or_set_many([KEY, "missing"], dict.fromkeys),
+    "memoize: control": controlled,
+    "memoize: stale": lambda c: c.memoize(name="f", **STALE)(str)(1),
     "set: file": lambda c: c.set(KEY, io.BytesIO(b"content"), read=True),
     "__setitem__": lambda c: c.__setitem__(KEY, (1, 2)),
     "set_many": lambda c: c.set_many({KEY: 1, "new": bytes(40_000)}),

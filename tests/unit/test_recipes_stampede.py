@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from diskcache import ENOVAL, memoize_stampede
+from diskcache.background import Background
 from diskcache.recipes import stampede
 
 
@@ -174,7 +175,7 @@ def test_one_renewal_per_duration_is_started(cache, clock, work, draw, monkeypat
         if may_start():
             started.append(work)
 
-    monkeypatch.setattr(stampede._background, "start", start)
+    monkeypatch.setattr(stampede.background, "start", start)
     function = memoize_stampede(cache, expire=1000, name="f")(work)
     function()
     clock.advance(900)
@@ -192,7 +193,7 @@ def test_one_renewal_per_duration_is_started(cache, clock, work, draw, monkeypat
 
 
 def test_guard_is_not_evicted(cache, clock, work, draw, monkeypatch):
-    monkeypatch.setattr(stampede._background, "start", lambda *args: args[1]())
+    monkeypatch.setattr(stampede.background, "start", lambda *args: args[1]())
     function = memoize_stampede(cache, expire=1000, name="f")(work)
     function()
     clock.advance(900)
@@ -204,7 +205,7 @@ def test_guard_is_not_evicted(cache, clock, work, draw, monkeypatch):
 
 
 def test_renewals_of_a_process_are_bounded(cache, clock, work, draw, monkeypatch, renewing):
-    monkeypatch.setattr(stampede, "_background", stampede._Background(1))
+    monkeypatch.setattr(stampede, "background", Background(1))
     release, entered = threading.Event(), threading.Event()
     function = memoize_stampede(cache, expire=1000, name="f")(work)
     function(1)
@@ -300,7 +301,7 @@ def test_no_thread_to_be_had_is_no_error(cache, clock, work, draw, monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(stampede, "_background", stampede._Background(1))
+    monkeypatch.setattr(stampede, "background", Background(1))
     function = memoize_stampede(cache, expire=1000, name="f")(work)
     function()
     clock.advance(900)

@@ -71,6 +71,9 @@ class Cache(CopyMethods, PrivateNames):
         'value'
     """
 
+    def _home(self, key: Any) -> Cache:
+        return self
+
     def close(self, *, everywhere: bool = True) -> None:
         """Close the connection of this thread, and those of other threads that are idle.
 

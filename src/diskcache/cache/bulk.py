@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from diskcache.cache.queues import QueueMethods
+from diskcache.codecs.keys import tuple_starts
 from diskcache.engines.base import Put
 from diskcache.entry import FILE, IDENT, EncodedKey, Listed, Order, RemovalCause, Row, Tag
 from diskcache.errors import GateError, Timeout
@@ -275,10 +276,48 @@ class BulkMethods(QueueMethods):
         self.count = self._engine.count()
         return self.count
 
+    # -- Results of one function --
+
+    def _drop_calls(self, name: str) -> int:
+        """Remove the live entries whose keys are tuples that start with a name; tell how many.
+
+        Keys are searched by their first bytes; those that are pickled, or made by a disk of the
+        user, one by one.
+        """
+        return sum(
+            self._engine.delete_many(keys, self._now(), None) for keys in self._calls_of(name)
+        )
+
+    def _calls_of(self, name: str) -> Iterator[list[EncodedKey]]:
+        if self._has_own_keys:
+            yield from self._calls_between(name, b"", None)
+            return
+        yield from self._calls_between(name, b"\x01", b"\x03")
+        for start in tuple_starts(name):
+            yield from self._calls_between(name, start, None, prefix=start)
+
+    def _calls_between(
+        self, name: str, start: bytes, end: bytes | None, prefix: bytes = b""
+    ) -> Iterator[list[EncodedKey]]:
+        """Yield pages of the keys from *start* on whose first element is a name."""
+        after: Any = (start, -1)
+        if self._has_own_keys:
+            after = None
+        while page := self._engine.page(Order.KEY, after, PAGE):
+            keys = [listed.key for listed in page]
+            if not self._has_own_keys:
+                keys = [key for key in keys if _is_within(key, prefix, end)]
+            found = [key for key in keys if prefix or _first(self._decode_key(key)) == name]
+            if found:
+                yield found
+            if len(keys) < len(page) and not self._has_own_keys:
+                return
+            after = page[-1].cursor
+
     # -- Bulk removal --
 
     def expire(self, now: float | None = None, retry: bool = False) -> int:
-        """Remove all expired entries.
+        """Remove all expired entries, but for those in grace.
 
         Cost: one write transaction for every few hundred entries; others write in between.
 
@@ -392,6 +431,21 @@ class BulkMethods(QueueMethods):
             cursor = batch.cursor
             if cursor is None:
                 return removed
+
+
+def _is_within(key: EncodedKey, prefix: bytes, end: bytes | None) -> bool:
+    data, raw = key
+    return (
+        not raw
+        and isinstance(data, bytes)
+        and data.startswith(prefix)
+        and (end is None or data < end)
+    )
+
+
+def _first(key: Any) -> Any:
+    """Return the first element of what may be the key of a call."""
+    return key[0] if isinstance(key, (tuple, list)) and key else None
 
 
 def _nothing() -> Iterator[Any]:

@@ -6,6 +6,7 @@ import os
 from typing import BinaryIO
 
 from diskcache.archive import Archive
+from diskcache.cache.computed import ComputedMethods
 from diskcache.cache.exporting import ExportReport, Progress, export
 from diskcache.cache.importing import Importer, ImportReport
 from diskcache.cache.upkeep import UpkeepMethods
@@ -13,7 +14,7 @@ from diskcache.engines.base import Copied
 from diskcache.errors import TransactionError
 
 
-class CopyMethods(UpkeepMethods):
+class CopyMethods(ComputedMethods, UpkeepMethods):
     """Copies of a cache, as a directory and as an archive."""
 
     def backup(

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from diskcache.cache.reading import ReadingMethods
 from diskcache.cache.shapes import Shapes, shaped_as
-from diskcache.entry import EXPIRE_TIME, TAG, Only, Row, Tag
+from diskcache.entry import (
+    EXPIRE_TIME,
+    TAG,
+    VERSION,
+    EncodedKey,
+    Only,
+    Payload,
+    Row,
+    Tag,
+    mode_in_grace,
+)
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
-from diskcache.sentinels import ENOVAL
+from diskcache.sentinels import ENOVAL, Constant
 
 
 class EntryMethods(ReadingMethods):
@@ -24,6 +35,9 @@ class EntryMethods(ReadingMethods):
         read: bool = False,
         tag: Tag = None,
         retry: bool = False,
+        *,
+        grace: float | None = None,
+        if_version: int | Constant | None = ENOVAL,
     ) -> bool:
         """Store *value* under *key*, replacing value, expiry and tag of an old entry.
 
@@ -39,9 +53,14 @@ class EntryMethods(ReadingMethods):
             read: Treat *value* as an open binary file and copy its content.
             tag: Label for `evict`: int, float, str, bytes or None.
             retry: Wait for the write lock without limit instead of raising `Timeout`.
+            grace: Seconds beyond its expiry that the entry is kept for `get(stale=True)`, rounded
+                up; to everything else it has expired.
+            if_version: Store only if this is the version of the live entry, as `get(version=True)`
+                returned it; None only if there is no live entry.
 
         Returns:
-            True; False if the value alone is larger than the size limit, and nothing changed.
+            True; False if the value alone is larger than the size limit, or the version is another
+            one, and nothing changed.
 
         Raises:
             Timeout: The write lock was not free within `timeout` seconds and *retry* is false.
@@ -55,7 +74,28 @@ class EntryMethods(ReadingMethods):
         payload = self._pack(value, read, encoded, key)
         expire_time = None if expire is None else now + expire
         wait = None if retry else self._timeout
+        if grace is not None and grace > 0 and expire is not None:
+            payload = (mode_in_grace(payload[0], grace), *payload[1:])
+        if if_version is not ENOVAL:
+            return self._engine.put(
+                encoded, payload, expire_time, tag, now, wait, self._condition(if_version, payload)
+            )
         return self._engine.put(encoded, payload, expire_time, tag, now, wait)
+
+    def _condition(self, version: object, payload: Payload) -> Only | int:
+        """Return the condition that an argument means.
+
+        Raises:
+            TypeError: It is no version.
+        """
+        if version is None:
+            return Only.ABSENT
+        if type(version) is int:
+            return version
+        self._files.discard(payload[2])
+        raise TypeError(
+            f"if_version must be what get(version=True) returned, an int or None: got {version!r}"
+        )
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Store *value* under *key* without expiry or tag, waiting for the write lock.
@@ -67,11 +107,14 @@ class EntryMethods(ReadingMethods):
         encoded = self._encode_key(key)
         payload = self._pack(value, False, encoded, key)
         if not self._engine.put(encoded, payload, None, None, now, None):
-            raise TooLargeError(
-                f"the value for key {key!r} is larger than size_limit,"
-                f" {self._settings['size_limit']} bytes, and was not stored: raise the limit, or"
-                " store it in parts"
-            )
+            raise self._too_large(key)
+
+    def _too_large(self, key: Any) -> TooLargeError:
+        return TooLargeError(
+            f"the value for key {key!r} is larger than size_limit,"
+            f" {self._settings['size_limit']} bytes, and was not stored: raise the limit, or"
+            " store it in parts"
+        )
 
     def add(
         self,
@@ -160,6 +203,70 @@ class EntryMethods(ReadingMethods):
         if value is ENOVAL:
             raise KeyError(key)
         return value
+
+    # -- Changing --
+
+    def update(
+        self,
+        key: Any,
+        func: Callable[[Any], Any],
+        default: Any = None,
+        *,
+        expire: float | None = None,
+        tag: Tag = None,
+    ) -> Any:
+        """Replace the value of *key* by what *func* makes of it, and return that.
+
+        Nobody gets between: if another one writes meanwhile, *func* is called again, with the newer
+        value. A live entry keeps its expiry and its tag. Waits for the write lock without limit.
+
+        Cost: a point read, the call, and one write transaction; again for each write of others in
+        between. No lock is held while *func* runs.
+
+        Args:
+            key: Key to look up.
+            func: Makes the new value of the old one. It may run several times; if it raises,
+                nothing is changed.
+            default: What *func* is given if there is no live entry.
+            expire: Seconds until an entry that is made by this call expires.
+            tag: Tag of an entry that is made by this call.
+
+        Raises:
+            TooLargeError: The new value alone is larger than the size limit.
+
+        Example:
+            >>> cache.update('names', lambda names: [*names, 'ada'], default=[])
+            ['ada']
+            >>> cache.update('names', lambda names: [*names, 'alan'], default=[])
+            ['ada', 'alan']
+        """
+        encoded = self._encode_key(key)
+        while True:
+            now = self._now()
+            row = self._engine.get(encoded, now)
+            old = ENOVAL if row is None else self._load(encoded, row)
+            value = func(default if old is ENOVAL else old)
+            now = self._now()
+            expire_time, label = None if expire is None else now + expire, tag
+            only: Only | int = Only.ABSENT
+            if row is not None and old is not ENOVAL:
+                expire_time, label, only = row[EXPIRE_TIME], row[TAG], row[VERSION]
+            payload = self._pack(value, False, encoded, key)
+            if self._engine.is_too_large(payload):
+                self._files.discard(payload[2])
+                raise self._too_large(key)
+            if self._engine.put(encoded, payload, expire_time, label, now, None, only):
+                return value
+            if row is not None and old is ENOVAL:
+                self._drop_unreadable(encoded)
+
+    def _drop_unreadable(self, key: EncodedKey) -> None:
+        """Remove a live entry whose value cannot be loaded: to everybody it is missing."""
+        with self._engine.transaction(None):
+            now = self._now()
+            row = self._engine.get(key, now)
+            if row is not None and self._load(key, row) is ENOVAL:
+                self._engine.delete(key, now, None)
 
     # -- Counting --
 

@@ -26,6 +26,8 @@ class Front:
     _note_hit: Callable[[Any, Held], None]
     _get: Callable[[Any, Any, bool, bool, bool], Any]
     """Answers what memory cannot answer, or not by itself: key, and four arguments of `get`."""
+    _get_more: Callable[[Any, Any, bool, bool, bool, bool, bool], Any]
+    """The same, with the two arguments that only `get` has."""
     _contains: Callable[[Any], bool]
 
     @shaped_as(Shapes.get)
@@ -37,6 +39,9 @@ class Front:
         expire_time: bool = False,
         tag: bool = False,
         retry: bool = False,
+        *,
+        version: bool = False,
+        stale: bool = False,
     ) -> Any:
         """Return the value of *key*, or *default* if it has no live entry.
 
@@ -51,6 +56,9 @@ class Front:
             expire_time: Also return when the entry expires, seconds since the epoch or None.
             tag: Also return the tag.
             retry: Accepted for symmetry; reading waits for nobody.
+            version: Also return the version, for `set(if_version=…)`; reads the database.
+            stale: Return a value that has expired too, if it was stored with a grace that is not
+                over; where there is no live one, that reads the database.
 
         Returns:
             The value, or a tuple of the value and what was asked for besides, in the order of
@@ -72,11 +80,16 @@ class Front:
                     and monotonic() < source.look_at
                     and (expires is None or expires > self._now())
                     and decode is None
-                    and not (read or expire_time or tag)
+                    and not (read or expire_time or tag or version)
                 ):
-                    if self._notes:
+                    if self._notes and not (stale and value is ENOVAL):
                         self._note_hit(key, held)
-                    return default if value is ENOVAL else value
+                    if value is not ENOVAL:
+                        return value
+                    if not stale:
+                        return default
+        if version or stale:
+            return self._get_more(key, default, read, expire_time, tag, version, stale)
         return self._get(key, default, read, expire_time, tag)
 
     def __getitem__(self, key: Any) -> Any:
@@ -129,6 +142,10 @@ class Front:
         """Return what is cached of a call, `ENOVAL` if nothing is; mostly from memory."""
         value = self._hit(key) if PARTS.issuperset(map(type, key)) else UNKNOWN
         return self._get(key, ENOVAL, False, False, False) if value is UNKNOWN else value
+
+    def _recalled(self, key: tuple[Any, ...]) -> Any:
+        """Return what memory knows of a call: its result, or `ENOVAL`, or else `UNKNOWN`."""
+        return self._hit(key) if PARTS.issuperset(map(type, key)) else UNKNOWN
 
     def _hit(self, key: Any) -> Any:
         """Return the value in memory at a place; `ENOVAL` if it is known that there is no entry.

@@ -11,7 +11,20 @@ from diskcache.cache.front import Front
 from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
 from diskcache.codecs.plain import loads
 from diskcache.coherence import FULL, Seen
-from diskcache.entry import EXPIRE_TIME, FILE, GUARD, MODE, SIZE, TAG, VALUE, EncodedKey, Row, Tag
+from diskcache.entry import (
+    EXPIRE_TIME,
+    FILE,
+    GUARD,
+    HOLD_FAILED,
+    MODE,
+    SIZE,
+    TAG,
+    VALUE,
+    VERSION,
+    EncodedKey,
+    Row,
+    Tag,
+)
 from diskcache.errors import CodecError, UntrustedPickleError
 from diskcache.memory.tier import (
     DECODE,
@@ -65,6 +78,33 @@ class ReadingMethods(Front, Foundation):
         if not expire_time and not tag:
             return value
         return (value, *((expires,) if expire_time else ()), *((label,) if tag else ()))
+
+    def _get_more(
+        self,
+        key: Any,
+        default: Any,
+        read: bool,
+        expire_time: bool,
+        tag: bool,
+        version: bool,
+        stale: bool,
+    ) -> Any:
+        """Read an entry with what memory does not hold, or one that may have expired."""
+        encoded, now = self._encode_key(key), self._now()
+        row = self._engine.get(encoded, now)
+        value = ENOVAL if row is None else self._load(encoded, row, read)
+        if self._settings["statistics"]:
+            self._count_read(value)
+        if value is ENOVAL and stale:
+            found = self._engine.find_stale(encoded, now)
+            if found is not None and found[1] != HOLD_FAILED:
+                row = found[0]
+                value = self._load(encoded, row, read)
+        if value is ENOVAL or row is None:
+            value, row = default, None
+        asked = ((expire_time, EXPIRE_TIME), (tag, TAG), (version, VERSION))
+        more = [None if row is None else row[column] for wanted, column in asked if wanted]
+        return (value, *more) if more else value
 
     def _contains(self, key: Any) -> bool:
         now = self._now()

@@ -35,6 +35,9 @@ class Shapes(Protocol):
         expire_time: Literal[False] = False,
         tag: Literal[False] = False,
         retry: bool = False,
+        *,
+        version: Literal[False] = False,
+        stale: bool = False,
     ) -> Any: ...
     @overload
     def get(
@@ -46,6 +49,8 @@ class Shapes(Protocol):
         expire_time: Literal[True],
         tag: Literal[False] = False,
         retry: bool = False,
+        version: Literal[False] = False,
+        stale: bool = False,
     ) -> tuple[Any, float | None]: ...
     @overload
     def get(
@@ -57,6 +62,8 @@ class Shapes(Protocol):
         *,
         tag: Literal[True],
         retry: bool = False,
+        version: Literal[False] = False,
+        stale: bool = False,
     ) -> tuple[Any, Tag]: ...
     @overload
     def get(
@@ -68,7 +75,22 @@ class Shapes(Protocol):
         expire_time: Literal[True],
         tag: Literal[True],
         retry: bool = False,
+        version: Literal[False] = False,
+        stale: bool = False,
     ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    def get(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+        *,
+        version: Literal[True],
+        stale: bool = False,
+    ) -> tuple[Any, int | None]: ...
     @overload
     def get(
         self: Any,
@@ -78,6 +100,9 @@ class Shapes(Protocol):
         expire_time: bool = False,
         tag: bool = False,
         retry: bool = False,
+        *,
+        version: bool = False,
+        stale: bool = False,
     ) -> Any: ...
     @overload
     def pop(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from diskcache import settings as rules
 from diskcache.cache.arguments import checked_setting
@@ -16,13 +15,8 @@ from diskcache.cache.bulk import BulkMethods
 from diskcache.cache.foundation import PATIENCE
 from diskcache.disk import Disk
 from diskcache.engines.base import Finding
-from diskcache.entry import Tag
 from diskcache.errors import EmptyDirWarning, SettingError, UnknownFileWarning
-from diskcache.memoizing import Memoized, check_name, memoized
 from diskcache.sentinels import ENOVAL
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _CATEGORIES: dict[str, type[Warning]] = {
     "file": UnknownFileWarning,
@@ -274,7 +268,7 @@ class UpkeepMethods(BulkMethods):
         """
         return [_as_warning(found) for found in self._engine.check(fix, self._wait(retry))]
 
-    # -- Transactions and memoizing --
+    # -- Transactions --
 
     def transact(self, retry: bool = False) -> AbstractContextManager[None]:
         """Return a context in which operations of this thread happen together or not at all.
@@ -298,54 +292,6 @@ class UpkeepMethods(BulkMethods):
             (123.45, 1)
         """
         return self._engine.transaction(self._wait(retry))
-
-    def memoize(
-        self,
-        name: str | None = None,
-        typed: bool = False,
-        expire: float | None = None,
-        tag: Tag = None,
-        ignore: Collection[int | str] = (),
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
-        """Return a decorator that caches the results of a function, for every process.
-
-        Results are kept under `function.__cache_key__(...)`. None is a result; exceptions are
-        not. With an *expire* of 0 or less, results are looked up but not stored.
-
-        Cost: of a hit, a `get`; of a miss, the call and a `set`.
-
-        Args:
-            name: Starts the keys; None for the full name of the function.
-            typed: Keep arguments of different types apart.
-            expire: Seconds until a result expires.
-            tag: Label for `evict`.
-            ignore: Positions and names of arguments that do not matter.
-
-        Raises:
-            TypeError: The parentheses after `memoize` were forgotten.
-
-        Example:
-            >>> @cache.memoize(expire=60)
-            ... def square(number):
-            ...     return number * number
-            >>> square(4), square(4)
-            (16, 16)
-            >>> square.__cache_key__(4) in cache
-            True
-        """
-        check_name(name)
-
-        def save(key: tuple[Any, ...], result: Any) -> object:
-            if (expire is None or expire > 0) and not self._options["readonly"]:
-                return self.set(key, result, expire, tag=tag, retry=True)
-            return False
-
-        def decorator(func: Callable[P, R]) -> Memoized[P, R]:
-            return memoized(
-                func, load=self._result, save=save, name=name, typed=typed, ignore=ignore
-            )
-
-        return decorator
 
     # -- What it is --
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final
 from zlib import adler32
@@ -45,6 +46,8 @@ _ODD_FLOAT: Final = re.compile(rb"\xcb(?:\x80\0{7}|[\x7f\xff][\xf0-\xff])")
 """-0.0, or a NaN or an infinity (or other bytes that happen to look like one)."""
 
 _DOUBLE: Final = Struct(">d")
+LONGEST_CALL: Final = 300
+"""Elements of a key from which on `tuple_starts` knows nothing of it."""
 _MODULUS: Final = 2**32 - 1
 _TWO_63: Final = 2.0**63
 
@@ -73,6 +76,15 @@ def encode_key(key: Any) -> tuple[Native, int]:
     if is_native(key, kind):
         return key, 1
     return plain_tree.dumps(key, canonical=True), 0
+
+
+def tuple_starts(first: str) -> Iterator[bytes]:
+    """Yield what the keys of tuples of two or more start with that have this first element."""
+    element = encode_key((first,))[0][1:]  # type: ignore[index]
+    for length in range(2, 16):
+        yield bytes([0x90 + length]) + element  # type: ignore[operator]
+    for length in range(16, LONGEST_CALL):
+        yield b"\xdc" + length.to_bytes(2, "big") + element  # type: ignore[operator]
 
 
 def is_native(key: Any, kind: type[Any]) -> bool:

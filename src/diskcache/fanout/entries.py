@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from diskcache.cache.entries import shaped
@@ -12,6 +13,7 @@ from diskcache.entry import Tag
 from diskcache.errors import Timeout
 from diskcache.fanout.foundation import FanoutFoundation
 from diskcache.memory.tier import Held
+from diskcache.sentinels import ENOVAL, Constant
 
 
 class FanoutEntries(Front, FanoutFoundation):
@@ -27,19 +29,28 @@ class FanoutEntries(Front, FanoutFoundation):
         read: bool = False,
         tag: Tag = None,
         retry: bool = False,
+        *,
+        grace: float | None = None,
+        if_version: int | Constant | None = ENOVAL,
     ) -> bool:
         """Store *value* under *key*; see `Cache.set`.
 
         Returns:
-            True; False if the write lock was not to be had in time, or if the value alone is
-            larger than the size limit.
+            True; False if the write lock was not to be had in time, if the value alone is larger
+            than the size limit, or if the version is another one.
 
         Example:
             >>> cache.set('key', 'value', expire=60, tag='data')
             True
         """
+        shard = self._shards[self._index(key)]
         try:
-            stored = self._shards[self._index(key)].set(key, value, expire, read, tag, retry)
+            if grace or if_version is not ENOVAL:
+                stored = shard.set(
+                    key, value, expire, read, tag, retry, grace=grace, if_version=if_version
+                )
+            else:
+                stored = shard.set(key, value, expire, read, tag, retry)
         except Timeout as exc:
             return self._refuse(exc, False)
         if self._limit.is_asked:
@@ -106,6 +117,19 @@ class FanoutEntries(Front, FanoutFoundation):
         except Timeout as exc:
             return self._refuse(exc, shaped(default, None, expire_time, tag))
 
+    def _get_more(
+        self,
+        key: Any,
+        default: Any,
+        read: bool,
+        expire_time: bool,
+        tag: bool,
+        version: bool,
+        stale: bool,
+    ) -> Any:
+        shard = self._shards[self._index(key)]
+        return shard.get_more(key, default, read, expire_time, tag, version, stale)
+
     def _contains(self, key: Any) -> bool:
         return self._shards[self._index(key)].contains_slowly(key)
 
@@ -127,6 +151,29 @@ class FanoutEntries(Front, FanoutFoundation):
             b'content'
         """
         return self._shards[self._index(key)].read(key, retry)
+
+    # -- Changing --
+
+    def update(
+        self,
+        key: Any,
+        func: Callable[[Any], Any],
+        default: Any = None,
+        *,
+        expire: float | None = None,
+        tag: Tag = None,
+    ) -> Any:
+        """Replace the value of *key* by what *func* makes of it; see `Cache.update`.
+
+        Example:
+            >>> cache.update('names', lambda names: [*names, 'ada'], default=[])
+            ['ada']
+        """
+        shard = self._shards[self._index(key)]
+        value = shard.update(key, func, default, expire=expire, tag=tag)
+        if self._limit.is_asked:
+            self._limit.make_room()
+        return value
 
     # -- Counting --
 

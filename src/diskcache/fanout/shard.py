@@ -47,6 +47,10 @@ class Shard(Cache):
         """Do as `get`, except for the fast way."""
         return self._get(key, default, read, expire_time, tag)
 
+    def get_more(self, key: Any, default: Any, *asked: bool) -> Any:
+        """Do as `get` with `version` or `stale`."""
+        return self._get_more(key, default, *asked)
+
     def contains_slowly(self, key: Any) -> bool:
         """Do as `in`, except for the fast way."""
         return self._contains(key)
@@ -113,6 +117,10 @@ class Shard(Cache):
     def ranks(self, limit: int, spared: Any) -> list[float]:
         """Return the ranks of the next victims but *spared*, comparable between shards."""
         return self._engine.ranks(limit, self._encode_key(spared))
+
+    def drop_calls(self, name: str) -> int:
+        """Remove the results of a memoized function; tell how many."""
+        return self._drop_calls(name)
 
     def mark(self, name: str) -> DbValue:
         """Return what the shard is marked with."""

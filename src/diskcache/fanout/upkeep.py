@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from diskcache import settings as rules
+from diskcache.cache.computed import ComputedMethods
 from diskcache.disk import Disk
-from diskcache.entry import Tag
 from diskcache.fanout.bulk import FanoutBulk
-from diskcache.memoizing import Memoized, check_name, memoized
+from diskcache.fanout.shard import Shard
 from diskcache.sentinels import ENOVAL
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class FanoutInfo:
     """What is switched off in this directory, and why."""
 
 
-class FanoutUpkeep(FanoutBulk):
+class FanoutUpkeep(ComputedMethods, FanoutBulk):
     """Totals, settings, checks, transactions, memoizing."""
 
     # -- Totals --
@@ -216,39 +213,13 @@ class FanoutUpkeep(FanoutBulk):
             self._begin(stack, self._shards, retry)
             yield
 
-    def memoize(
-        self,
-        name: str | None = None,
-        typed: bool = False,
-        expire: float | None = None,
-        tag: Tag = None,
-        ignore: Collection[int | str] = (),
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
-        """Return a decorator that caches the results of a function; see `Cache.memoize`.
+    # -- Get or compute --
 
-        Raises:
-            TypeError: The parentheses after `memoize` were forgotten.
+    def _home(self, key: Any) -> Shard:
+        return self._shard_of(key)
 
-        Example:
-            >>> @cache.memoize(expire=60)
-            ... def square(number):
-            ...     return number * number
-            >>> square(4), square(4)
-            (16, 16)
-        """
-        check_name(name)
-
-        def save(key: tuple[Any, ...], result: Any) -> object:
-            if (expire is None or expire > 0) and not self._shards[0].options["readonly"]:
-                return self.set(key, result, expire, tag=tag, retry=True)
-            return False
-
-        def decorator(func: Callable[P, R]) -> Memoized[P, R]:
-            return memoized(
-                func, load=self._result, save=save, name=name, typed=typed, ignore=ignore
-            )
-
-        return decorator
+    def _drop_calls(self, name: str) -> int:
+        return sum(shard.drop_calls(name) for shard in self._shards)
 
     # -- What it is --
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from io import BufferedIOBase
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from diskcache.clock import SYSTEM_CLOCK, Clock
+from diskcache.computing.terms import Terms
 from diskcache.entry import Tag
 from diskcache.errors import MissingExtraError, SettingError
 from diskcache.integrations.delegating import Delegating
+from diskcache.integrations.memoized import DjangoStore
 from diskcache.integrations.off_loop import in_thread, off_loop
 from diskcache.integrations.shared import Arguments, Shared, shared
-from diskcache.memoizing import Memoized, check_name, memoized
+from diskcache.memoizing import Memoizer, check_name, memoizer
 from diskcache.sentinels import ENOVAL
 
 try:
@@ -29,9 +31,6 @@ except ModuleNotFoundError as exc:
     raise MissingExtraError(
         f"DjangoCache needs Django ({exc}): install it with: pip install 'diskcache[django]'"
     ) from exc
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 DATABASE_TIMEOUT: Final = 60.0
 """Seconds to wait for a write lock where the settings do not say."""
@@ -492,7 +491,10 @@ class DjangoCache(Delegating, BaseCache):
         typed: bool = False,
         tag: Tag = None,
         ignore: Collection[int | str] = (),
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+        *,
+        key: Callable[..., Any] | str | None = None,
+        **more: Any,
+    ) -> Memoizer:
         """Return a decorator that caches the results of a function; see `Cache.memoize`.
 
         Django turns the key into text, so arguments are told apart by their `repr`: one that shows
@@ -505,6 +507,8 @@ class DjangoCache(Delegating, BaseCache):
             typed: Keep arguments of different types apart.
             tag: Label for `evict`.
             ignore: Positions and names of arguments that do not matter.
+            key: As for `Cache.memoize`.
+            **more: The options of `Cache.memoize` from `lock` to `errors`.
 
         Raises:
             TypeError: The parentheses after `memoize` were forgotten.
@@ -518,19 +522,13 @@ class DjangoCache(Delegating, BaseCache):
         """
         check_name(name)
 
-        def load(key: tuple[Any, ...]) -> Any:
-            return self.get(key, ENOVAL, version, retry=True)
-
-        def save(key: tuple[Any, ...], result: Any) -> object:
-            expire = self.get_backend_timeout(timeout)
-            if (expire is None or expire > 0) and not self._readonly:
-                return self.set(key, result, timeout, version, tag=tag)
-            return False
-
-        def decorator(func: Callable[P, R]) -> Memoized[P, R]:
-            return memoized(func, load=load, save=save, name=name, typed=typed, ignore=ignore)
-
-        return decorator
+        terms = Terms(
+            **{"lock": False, "expire": self.get_backend_timeout(timeout), "tag": tag, **more}
+        )
+        store = DjangoStore(self, self._cache, version)
+        return memoizer(
+            store, terms, load=store.find, name=name, typed=typed, ignore=ignore, key=key
+        )
 
     # -- Asynchronous counterparts --
 

@@ -8,15 +8,15 @@ likelier is a call to be the one that starts the computation.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
-import os
 import random
 import sys
-import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from diskcache.background import background
 from diskcache.clock import Clock
 from diskcache.entry import Tag
 from diskcache.errors import Timeout
@@ -28,8 +28,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LEAST_CHANCE: Final = sys.float_info.min
-COMPUTATIONS: Final = 8
-"""Computations that a process has in the background at a time; calls beyond start none."""
 
 
 def memoize_stampede(
@@ -47,7 +45,8 @@ def memoize_stampede(
     that computes it anew; of all threads and processes one at a time does. A call that finds no
     result computes it: where many may at once, put a `barrier` around the function. An error in
     the background goes to `threading.excepthook`, and the result stays until it expires. The
-    interpreter waits at its exit for what is being computed.
+    interpreter waits at its exit for what is being computed. A result of a coroutine function is
+    renewed in a task; an error there is logged.
 
     Cost: of a hit, a `get`; of a miss, the call and a `set`.
 
@@ -77,7 +76,11 @@ def memoize_stampede(
 
     def decorator(func: Callable[P, R]) -> Memoized[P, R]:
         cache_key = key_maker(func, name=name, typed=typed, ignore=ignore)
-        results = _Results(cache, expire, tag, beta, func)
+        results = Results(cache, expire, tag, beta, func)
+        if inspect.iscoroutinefunction(func):
+            from diskcache.recipes.coroutines import renewing
+
+            return cast("Memoized[P, R]", renewing(func, results, cache_key))
 
         @functools.wraps(func)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -95,7 +98,7 @@ def memoize_stampede(
     return decorator
 
 
-class _Results:
+class Results:
     """Pairs of a result and the seconds that it took, under the keys of calls."""
 
     def __init__(
@@ -110,40 +113,49 @@ class _Results:
         self._expire = expire
         self._tag = tag
         self._beta = beta
-        self._name = getattr(func, "__qualname__", "function")
-        self._clock: Clock = Cell(cache, self._name).clock
+        self.name = getattr(func, "__qualname__", "function")
+        self.clock: Clock = Cell(cache, self.name).clock
 
     def get(self, key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
         """Return the result, or `ENOVAL`; start to renew it if it is time."""
+        result, delta = self.look(key)
+        if delta is not None:
+            self._renew_behind(key, delta, compute)
+        return result
+
+    def look(self, key: tuple[Any, ...]) -> tuple[Any, float | None]:
+        """Return the result, or `ENOVAL`; and the seconds that it took, if it is time to renew."""
         pair, expire_time = self._cache.get(key, ENOVAL, expire_time=True, retry=True)
         match pair:
             # A Disk of the user may give a list for a tuple.
             case (result, int() | float() as delta):
-                if expire_time is not None and not self._is_early(expire_time, delta):
-                    self._renew_behind(key, delta, compute)
-                return result
-        return ENOVAL
+                is_time = expire_time is not None and not self._is_early(expire_time, delta)
+                return result, delta if is_time else None
+        return ENOVAL, None
 
     def _is_early(self, expire_time: float, delta: float) -> bool:
         """Draw whether it is too early to renew."""
-        left = expire_time - self._clock.time()
+        left = expire_time - self.clock.time()
         # 0 has no logarithm. `random` never gives 1, but it may be replaced by what does.
         chance = max(1 - random.random(), LEAST_CHANCE)
         return -delta * self._beta * math.log(chance) < left
 
     def renew(self, key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
         """Compute a result, store it, and return it."""
-        start = self._clock.monotonic()
+        start = self.clock.monotonic()
         result = compute()
-        delta = self._clock.monotonic() - start
+        delta = self.clock.monotonic() - start
+        self.keep(key, result, delta)
+        return result
+
+    def keep(self, key: tuple[Any, ...], result: Any, delta: float) -> None:
+        """Store a result, and the seconds that it took."""
         if self._expire is None or self._expire > 0:
             self._cache.set(key, (result, delta), expire=self._expire, tag=self._tag, retry=True)
-        return result
 
     def _renew_behind(self, key: tuple[Any, ...], delta: float, compute: Callable[[], Any]) -> None:
         """Renew a result in the background, unless somebody does already."""
-        guard = Cell(self._cache, (*key, ENOVAL))
-        entry = Cell(self._cache, key)
+        guard, entry = self._guard(key), Cell(self._cache, key)
 
         def work() -> None:
             try:
@@ -153,58 +165,20 @@ class _Results:
                 entry.disconnect()
 
         def may_start() -> bool:
-            # A hit waits for nobody: whoever finds the write lock taken leaves it to the next call.
-            with suppress(Timeout):
-                return guard.change(lambda value: (None, value is ENOVAL), 0, expire=delta)
-            return False
+            return _is_first(guard, delta)
 
-        _background.start(work, may_start, f"renewing {self._name}")
+        background.start(work, may_start, f"renewing {self.name}")
 
+    def _guard(self, key: tuple[Any, ...]) -> Cell:
+        return Cell(self._cache, (*key, ENOVAL))
 
-class _Background:
-    """A bounded number of threads that the interpreter waits for at its exit."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.renew()
-
-    def renew(self) -> None:
-        """Forget the threads of the parent, in a forked child."""
-        self._slots = threading.BoundedSemaphore(self._limit)
-
-    def start(self, work: Callable[[], None], may_start: Callable[[], bool], name: str) -> bool:
-        """Run *work* in a thread if there is room and *may_start* says so; tell whether."""
-        slots = self._slots
-        # Once the main thread has ended, nobody would wait for another one.
-        if not threading.main_thread().is_alive() or not slots.acquire(blocking=False):
-            return False
-
-        def run() -> None:
-            try:
-                work()
-            finally:
-                slots.release()
-
-        started = False
-        try:
-            if may_start():
-                started = _started(threading.Thread(target=run, name=name, daemon=False))
-        finally:
-            if not started:
-                slots.release()
-        return started
+    def may_renew(self, key: tuple[Any, ...], delta: float) -> bool:
+        """Tell whether the caller is the one who renews a result."""
+        return _is_first(self._guard(key), delta)
 
 
-def _started(thread: threading.Thread) -> bool:
-    try:
-        thread.start()
-    except RuntimeError:
-        # No thread can be had: the result is renewed by a later call, or when it is gone.
-        return False
-    return True
-
-
-_background: Final = _Background(COMPUTATIONS)
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_background.renew)
+def _is_first(guard: Cell, delta: float) -> bool:
+    # A hit waits for nobody: whoever finds the write lock taken leaves it to the next call.
+    with suppress(Timeout):
+        return guard.change(lambda value: (None, value is ENOVAL), 0, expire=delta)
+    return False

@@ -1,0 +1,1 @@
+"""Get or compute: terms, ways to wait, and the steps in between."""

@@ -1,0 +1,338 @@
+"""What happens between the question for a value and the call of its function.
+
+The order in which a question is answered:
+
+1. a live value; near the end of its life also a new one, in the background (`refresh`);
+2. a failure that is remembered (`errors`);
+3. a value in grace: at once if somebody computes already, or failed lately (`backoff`); else after
+   `soft_timeout` at the latest, or if the function fails;
+4. what the function gives, called by one of all who ask (`lock`), within `hard_timeout`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Final
+
+from diskcache import flight
+from diskcache.computing.terms import Terms, seconds_of
+from diskcache.computing.ways import Stale, Store, Way
+from diskcache.errors import IntegerRangeError, LoaderError, LoaderTimeoutError, TagTypeError
+from diskcache.failures import FAILURES, Failure
+from diskcache.flight import Alone, Flight, Landing, Place
+from diskcache.sentinels import ENOVAL
+
+log: Final = logging.getLogger("diskcache")
+
+REMEMBERED: Final = "remembered from an earlier call"
+
+
+class Tally:
+    """What became of the calls of one function in this process; lossy between threads."""
+
+    __slots__ = ("failed", "hits", "misses", "refreshed", "stale")
+
+    def __init__(self) -> None:
+        self.hits = self.misses = self.stale = self.refreshed = self.failed = 0
+
+
+class Computer:
+    """Values of one kind: where they are kept, and on which terms they are computed."""
+
+    def __init__(
+        self, store: Store, terms: Terms, *, name: str = "value", tally: Tally | None = None
+    ) -> None:
+        self.store = store
+        self.terms = terms
+        self.tally = Tally() if tally is None else tally
+        self._name = name
+        self._keeps = terms.grace is not None or bool(terms.errors)
+
+    # -- Asking --
+
+    async def get(self, way: Way, key: Any, func: Callable[[], Any]) -> Any:
+        """Return the value of a key; compute it if need be."""
+        terms = self.terms
+        if terms.refresh is None:
+            value = await way.do(self.store.find, key)
+        else:
+            value, until = await way.do(self.store.find_until, key)
+            if value is not ENOVAL and self._is_due(value, until):
+                self._refresh_behind(way, key, func)
+        if value is not ENOVAL:
+            self.tally.hits += 1
+            return value
+        return await self.miss(way, key, func)
+
+    async def miss(self, way: Way, key: Any, func: Callable[[], Any]) -> Any:
+        """Return the value of a key that is known to have no live one."""
+        stale = await self._stale(way, key) if self._keeps else None
+        if stale is not None and self.store.clock.time() < stale.retry_time:
+            return self._served(stale)
+        place = self.store.place(key)
+        if place is None:
+            return self._outcome(await self._flown(way, key, func, None, stale), stale)
+        if stale is not None:
+            led = flight.take_off_at_once(place[0], way.loop, shared=place[1])
+            if led is None:
+                return self._served(stale)
+            return await self._compute(way, key, func, led, stale, look=True)
+        if not self.terms.lock:
+            return await self._compute(way, key, func, None, None)
+        return await self._fly(way, key, func, place)
+
+    async def _stale(self, way: Way, key: Any) -> Stale | None:
+        """Return a value that may be served although it has expired.
+
+        Raises:
+            Exception: The failure that is remembered instead.
+        """
+        stale = await way.do(self.store.find_stale, key)
+        if stale is not None and stale.failure is not None:
+            raise stale.failure.revived(self.terms.errors, REMEMBERED)
+        return None if self.terms.grace is None else stale
+
+    async def renew(self, way: Way, key: Any, func: Callable[[], Any]) -> Any:
+        """Compute and keep a value, whatever there is."""
+        value = await way.call(func)
+        await self.keep(way, key, value)
+        self.tally.refreshed += 1
+        return value
+
+    def _served(self, stale: Stale) -> Any:
+        self.tally.stale += 1
+        return stale.value
+
+    # -- Flying --
+
+    async def _fly(
+        self, way: Way, key: Any, func: Callable[[], Any], place: tuple[Place, bool]
+    ) -> Any:
+        """Compute a value, or wait for whoever does."""
+        terms = self.terms
+        where, shared = place
+        start = way.monotonic()
+        limits = [limit for limit in (terms.lock_timeout, terms.hard_timeout) if limit is not None]
+        while True:
+            limit = min(limits, default=None)
+            landed = await flight.take_off(where, way, limit, shared=shared, label=key)
+            spent = way.monotonic() - start
+            if landed is Alone.LATE and limit == terms.hard_timeout:
+                raise self._too_late(key)
+            if isinstance(landed, Alone):
+                return await self._compute(way, key, func, None, None, spent=spent)
+            if isinstance(landed, Flight):
+                return await self._compute(way, key, func, landed, None, look=True, spent=spent)
+            if landed.error is None:
+                # A copy of one's own, if there is one.
+                value = await way.do(self.store.find_again, key)
+                self.tally.hits += 1
+                return landed.value if value is ENOVAL else value
+            if terms.share_errors:
+                raise landed.error
+
+    async def _compute(
+        self,
+        way: Way,
+        key: Any,
+        func: Callable[[], Any],
+        led: Flight | None,
+        stale: Stale | None,
+        *,
+        look: bool = False,
+        spent: float = 0,
+    ) -> Any:
+        """Call the function, within the time that there is; serve what is stale instead of failing.
+
+        Args:
+            way: How to do it.
+            key: The key.
+            func: Computes the value.
+            led: The flight that this is; it is over afterwards.
+            stale: What to serve otherwise.
+            look: Another one may have stored a value just before the flight.
+            spent: Seconds that were waited already.
+        """
+        terms = self.terms
+        soft = terms.soft_timeout if stale is not None else None
+        limits = [limit for limit in (soft, terms.hard_timeout) if limit is not None]
+        if not limits:
+            landing = await self._flown(way, key, func, led, stale, look=look)
+        else:
+            behind = Flight(Place("", "")) if led is None else led
+            left = max(min(limits) - spent, 0)
+            found = await self._flown_behind(way, key, func, behind, stale, left, look=look)
+            if found is None:
+                if stale is not None:
+                    return self._served(stale)
+                raise self._too_late(key)
+            landing = found
+        return self._outcome(landing, stale)
+
+    def _outcome(self, landing: Landing, stale: Stale | None) -> Any:
+        """Return the value of a landing, or one in grace; or raise."""
+        if landing.error is None:
+            return landing.value
+        if stale is not None:
+            return self._served(stale)
+        raise landing.error
+
+    def _too_late(self, key: Any) -> LoaderTimeoutError:
+        return LoaderTimeoutError(
+            f"the value of {key!r} was not computed within {self.terms.hard_timeout} seconds:"
+            " the computation goes on, and its result will be stored"
+        )
+
+    async def _flown_behind(
+        self,
+        way: Way,
+        key: Any,
+        func: Callable[[], Any],
+        led: Flight,
+        stale: Stale | None,
+        seconds: float,
+        *,
+        look: bool,
+    ) -> Landing | None:
+        """Compute behind the back of the caller, who waits no longer than that."""
+        future = led.expect()
+        start = way.monotonic()
+
+        async def steps() -> None:
+            landing = await self._flown(way, key, func, led, stale, look=look)
+            if landing.error is not None and has_left:
+                self._report(landing.error)
+
+        has_left = started = False
+        try:
+            started = way.start(steps, f"computing {self._name}", seconds)
+            left = max(seconds - (way.monotonic() - start), 0)
+            has_left = not started or not await way.future(future, left)
+        finally:
+            if not started:
+                led.land(None)
+        if has_left:
+            return None
+        return future.result() or Landing(error=LoaderError("interrupted", f"value of {key!r}"))
+
+    async def _flown(
+        self,
+        way: Way,
+        key: Any,
+        func: Callable[[], Any],
+        led: Flight | None,
+        stale: Stale | None,
+        *,
+        look: bool = False,
+        alone: bool = False,
+    ) -> Landing:
+        """Call the function, keep what it gives, and land."""
+        is_stored = False
+        try:
+            value = await way.do(self.store.find_again, key) if look else ENOVAL
+            if value is not ENOVAL:
+                self.tally.hits += 1
+                landing, is_stored = Landing(value), True
+            else:
+                landing = await self._called(way, func, led, alone=alone)
+                if landing.error is None:
+                    is_stored = await self.keep(way, key, landing.value)
+                elif not alone:
+                    await self._remember(way, key, landing.error, stale)
+        except BaseException:
+            if led is not None:
+                led.land(None)
+            raise
+        if led is not None:
+            led.land(landing, is_stored=is_stored)
+        return landing
+
+    async def _called(
+        self, way: Way, func: Callable[[], Any], led: Flight | None, *, alone: bool
+    ) -> Landing:
+        try:
+            with nullcontext() if led is None else led.computing(alone=alone):
+                value = await way.call(func)
+        except FAILURES as exc:
+            self.tally.failed += 1
+            return Landing(error=exc)
+        self.tally.misses += 1
+        return Landing(value)
+
+    # -- Keeping --
+
+    async def keep(self, way: Way, key: Any, value: Any) -> bool:
+        """Keep a value if it is to be kept, and can be."""
+        terms = self.terms
+        if value is ENOVAL or not (terms.when is None or terms.when(value)):
+            return False
+        expire = terms.lifetime(value, spread=True)
+        if expire is not None and not expire > 0:
+            return False
+        grace = seconds_of(terms.grace) or 0
+        try:
+            return await way.do(self.store.save, key, value, expire, terms.tag, grace)
+        except (TagTypeError, IntegerRangeError):
+            raise
+        except FAILURES as exc:
+            # Whoever asked wants the value: that it cannot be kept is another matter.
+            log.warning("the value of %r was not stored: %s: %s", key, type(exc).__name__, exc)
+            return False
+
+    async def _remember(self, way: Way, key: Any, exc: Exception, stale: Stale | None) -> None:
+        """Remember a failure: by leaving a value in grace alone, or instead of a value."""
+        if stale is not None:
+            backoff = seconds_of(self.terms.backoff)
+            if backoff:
+                until = self.store.clock.time() + backoff
+                await way.do(self.store.hold_off, key, stale, until)
+            return
+        seconds = self.terms.memory_of(exc)
+        if seconds:
+            await way.do(self.store.save_failure, key, Failure.of(exc), seconds, self.terms.tag)
+
+    # -- Refreshing --
+
+    def _is_due(self, value: Any, until: float | None) -> bool:
+        """Tell whether a live value is near the end of its life."""
+        terms = self.terms
+        life = None if until is None or terms.refresh is None else terms.lifetime(value)
+        if life is None or until is None or terms.refresh is None:
+            return False
+        return until - self.store.clock.time() < (1 - terms.refresh) * life
+
+    def _refresh_behind(self, way: Way, key: Any, func: Callable[[], Any]) -> None:
+        """Compute a live value anew, unless somebody does, or there is no room."""
+        place = self.store.place(key)
+        if place is None:
+            return
+        led = flight.take_off_at_once(place[0], way.loop, shared=place[1])
+        if led is None:
+            return
+        started = False
+        try:
+            steps = partial(self._refreshed, way, key, func, led)
+            started = way.start(steps, f"refreshing {self._name}", 0)
+        finally:
+            if not started:
+                led.land(None)
+
+    async def _refreshed(self, way: Way, key: Any, func: Callable[[], Any], led: Flight) -> None:
+        try:
+            value, until = await way.do(self.store.find_until, key)
+            if value is not ENOVAL and not self._is_due(value, until):
+                led.land(Landing(value), is_stored=True)
+                return
+        except BaseException:
+            led.land(None)
+            raise
+        landing = await self._flown(way, key, func, led, None, alone=True)
+        self.tally.refreshed += 1
+        if landing.error is not None:
+            self._report(landing.error)
+
+    def _report(self, exc: Exception) -> None:
+        log.error("computing %s in the background failed", self._name, exc_info=exc)

@@ -1,0 +1,86 @@
+"""On which terms values are computed, kept and served."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from diskcache.entry import Tag
+
+Seconds: TypeAlias = float | timedelta
+Expire: TypeAlias = Seconds | Callable[[Any], "Seconds | None"] | None
+
+
+def seconds_of(value: Seconds | None) -> float | None:
+    """Return a duration in seconds; None for none."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which terms values are computed, kept and served. `Cache.get_or_set` describes them."""
+
+    expire: Expire = None
+    tag: Tag = None
+    lock: bool = True
+    lock_timeout: float | None = None
+    share_errors: bool = True
+    grace: Seconds | None = None
+    backoff: Seconds | None = None
+    refresh: float | None = None
+    soft_timeout: float | None = None
+    hard_timeout: float | None = None
+    jitter: float | None = None
+    when: Callable[[Any], object] | None = None
+    errors: Mapping[type[Exception], Seconds] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            ValueError: A number is out of range, or options do not go together.
+            TypeError: What must be called cannot be.
+        """
+        for name in ("lock_timeout", "grace", "backoff", "soft_timeout", "hard_timeout"):
+            _check_seconds(name, seconds_of(getattr(self, name)))
+        for name in ("refresh", "jitter"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be a fraction from 0 to 1, or None: got {value!r}")
+        for name in ("backoff", "soft_timeout"):
+            if getattr(self, name) is not None and self.grace is None:
+                raise ValueError(f"{name} needs grace: there is nothing to serve without it")
+        if self.refresh is not None and self.expire is None:
+            raise ValueError("refresh needs expire: what never expires is never early")
+        if self.when is not None and not callable(self.when):
+            raise TypeError(f"when must be a function of the result: got {self.when!r}")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a miss needs nothing but the call and a `set`."""
+        return self == Terms(expire=self.expire, tag=self.tag, lock=False) and not (
+            callable(self.expire) or isinstance(self.expire, timedelta)
+        )
+
+    def lifetime(self, value: Any, *, spread: bool = False) -> float | None:
+        """Return the seconds that a value lives; with *spread* shortened at random by `jitter`."""
+        expire = self.expire
+        seconds = seconds_of(expire(value) if callable(expire) else expire)
+        if seconds is None or not spread or not self.jitter:
+            return seconds
+        return seconds * (1 - self.jitter * random.random())
+
+    def memory_of(self, exc: Exception) -> float | None:
+        """Return how long an exception is remembered, in seconds; None if it is not."""
+        for kind, seconds in self.errors.items():
+            if isinstance(exc, kind):
+                return seconds_of(seconds)
+        return None
+
+
+def _check_seconds(name: str, value: float | None) -> None:
+    if value is not None and not value >= 0:
+        raise ValueError(f"{name} must be a number of seconds, 0 or more, or None: got {value!r}")

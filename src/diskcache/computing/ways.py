@@ -1,0 +1,183 @@
+"""How the steps of a computation are made: by blocking a thread, or by awaiting.
+
+The steps are a coroutine that waits, and calls what may block, through a `Way`. `Blocking` does
+both in the thread of the caller and never suspends, so that `run` drives the coroutine to its end
+in one go. `diskcache.computing.looping.Looping` awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from types import CoroutineType
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from diskcache import flight
+from diskcache.background import background
+from diskcache.clock import Clock
+from diskcache.entry import Tag
+from diskcache.failures import Failure
+from diskcache.flight import Place
+from diskcache.sentinels import ENOVAL
+
+T = TypeVar("T")
+
+
+class Stale(NamedTuple):
+    """What is kept of a key beyond its expiry."""
+
+    value: Any
+    failure: Failure | None
+    """What the last call raised, instead of a value."""
+    retry_time: float
+    """When it may be computed again, seconds since the epoch."""
+    version: int
+
+
+class Store(Protocol):
+    """Where values are kept. Every method may block, but for `place` and `clock`."""
+
+    clock: Clock
+
+    def find(self, key: Any) -> Any:
+        """Return the live value; `ENOVAL` if there is none."""
+        ...
+
+    def find_again(self, key: Any) -> Any:
+        """Return the live value of a key that was just looked for; it is not counted again."""
+        ...
+
+    def find_until(self, key: Any) -> tuple[Any, float | None]:
+        """Return the live value, and when it expires."""
+        ...
+
+    def find_stale(self, key: Any) -> Stale | None:
+        """Return what is kept of a key beyond its expiry."""
+        ...
+
+    def save(self, key: Any, value: Any, expire: float | None, tag: Tag, grace: float) -> bool:
+        """Keep a value; tell whether that was possible."""
+        ...
+
+    def save_failure(self, key: Any, failure: Failure, seconds: float, tag: Tag) -> None:
+        """Remember that there is no value now."""
+        ...
+
+    def hold_off(self, key: Any, stale: Stale, until: float) -> None:
+        """Let nobody compute a value in grace anew before a moment."""
+        ...
+
+    def drop(self, key: Any) -> bool:
+        """Forget a value; tell whether there was one."""
+        ...
+
+    def drop_calls(self, name: str) -> int:
+        """Forget the values of all keys that start with a name; tell how many."""
+        ...
+
+    def place(self, key: Any) -> tuple[Place, bool] | None:
+        """Return the place of a key, and whether other processes can be kept from computing.
+
+        None where the caller must not wait: inside a transaction, which others wait for.
+        """
+        ...
+
+    def disconnect(self) -> None:
+        """Close the connections of this thread, which is about to end."""
+        ...
+
+
+class Way(flight.Waiting, Protocol):
+    """How steps are made: by blocking a thread, or by awaiting."""
+
+    async def do(self, step: Callable[..., T], *args: Any) -> T:
+        """Do what may block."""
+        ...
+
+    async def call(self, func: Callable[[], Any]) -> Any:
+        """Call the function of the user."""
+        ...
+
+    def one(self, func: Callable[[list[Any]], Any], key: Any) -> Callable[[], Any]:
+        """Return a function that gives the value of one key, of a function of many."""
+        ...
+
+    def start(
+        self, steps: Callable[[], Coroutine[Any, Any, None]], name: str, wait: float | None
+    ) -> bool:
+        """Make steps behind the back of the caller, if there is room; tell whether."""
+        ...
+
+
+class Blocking:
+    """Steps that block the thread of the caller."""
+
+    loop = None
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def monotonic(self) -> float:
+        """Return seconds of the clock of the cache."""
+        return self._store.clock.monotonic()
+
+    async def future(self, future: Future[Any], seconds: float | None) -> bool:
+        """Block until there is a result."""
+        return bool(wait_for([future], seconds).done)
+
+    async def nap(self, seconds: float) -> None:
+        """Sleep, by the clock of the cache."""
+        self._store.clock.sleep(seconds)
+
+    async def do(self, step: Callable[..., T], *args: Any) -> T:
+        """Do it."""
+        return step(*args)
+
+    async def call(self, func: Callable[[], Any]) -> Any:
+        """Call it.
+
+        Raises:
+            TypeError: It is a coroutine function.
+        """
+        result = func()
+        if isinstance(result, CoroutineType):
+            result.close()
+            raise TypeError(
+                f"{func!r} is a coroutine function, and nobody awaits it here: decorate it with"
+                " memoize, or pass a function"
+            )
+        return result
+
+    def one(self, func: Callable[[list[Any]], Any], key: Any) -> Callable[[], Any]:
+        """Return a function that picks the value of one key."""
+        return lambda: func([key]).get(key, ENOVAL)
+
+    def start(
+        self, steps: Callable[[], Coroutine[Any, Any, None]], name: str, wait: float | None
+    ) -> bool:
+        """Make steps in a thread."""
+        store = self._store
+
+        def work() -> None:
+            try:
+                run(steps())
+            finally:
+                store.disconnect()
+
+        return background.start(work, _always, name, wait)
+
+
+def _always() -> bool:
+    return True
+
+
+def run(steps: Coroutine[Any, Any, T]) -> T:
+    """Return the result of steps that never suspend."""
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    steps.close()
+    raise RuntimeError("steps that block were suspended")

@@ -1,0 +1,153 @@
+"""What a decorated function is, for type checkers and for readers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
+R = TypeVar("R")
+C_co = TypeVar("C_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+
+class CallInfo(NamedTuple):
+    """What became of the calls of a function in this process; lossy where many threads call."""
+
+    hits: int
+    """Calls that found a result, or waited for that of another."""
+    misses: int
+    """Calls of the function itself that returned."""
+    stale: int
+    """Calls that were given a result in grace."""
+    refreshed: int
+    """Results that were made anew before they expired, or on request."""
+    failed: int
+    """Calls of the function itself that raised."""
+
+
+class Memoized(Protocol[P, R_co]):
+    """A function whose results are cached.
+
+    Of a method everything is asked through the class, and given the object:
+    `Class.method.invalidate(object, ...)`.
+    """
+
+    __wrapped__: Callable[P, Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Return the cached result of the call, or make and cache it."""
+        ...
+
+    def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, ...]:
+        """Return the key under which the result of the call is cached."""
+        ...
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Forget the result of a call; tell whether there was one."""
+        ...
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function, cache the result in place of an old one, and return it."""
+        ...
+
+    def peek(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Return the cached result of a call, or `ENOVAL`; the function is not called."""
+        ...
+
+    def bypass(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function, and leave the cache alone."""
+        ...
+
+    def clear(self) -> int:
+        """Forget all results of the function; return how many there were."""
+        ...
+
+    def cache_info(self) -> CallInfo:
+        """Return what became of the calls in this process."""
+        ...
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Memoized[P, R_co]: ...
+    @overload
+    def __get__(
+        self: Memoized[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
+    ) -> Callable[Q, R_co]: ...
+    def __get__(self, instance: Any, owner: Any = None, /) -> Any:
+        """Return the method of *instance*, as functions do: their first argument is the object."""
+        ...
+
+
+class AsyncMemoized(Protocol[P, C_co, R_co]):
+    """A coroutine function, or an asynchronous generator, whose results are cached.
+
+    As `Memoized`; what may block is awaited.
+    """
+
+    __wrapped__: Callable[P, Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C_co:
+        """Give the cached result of the call, or make and cache it."""
+        ...
+
+    def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, ...]:
+        """Return the key under which the result of the call is cached."""
+        ...
+
+    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Forget the result of a call; tell whether there was one."""
+        ...
+
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function, cache the result in place of an old one, and return it."""
+        ...
+
+    async def peek(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Return the cached result of a call, or `ENOVAL`; the function is not called."""
+        ...
+
+    def bypass(self, *args: P.args, **kwargs: P.kwargs) -> C_co:
+        """Call the function, and leave the cache alone."""
+        ...
+
+    async def clear(self) -> int:
+        """Forget all results of the function; return how many there were."""
+        ...
+
+    def cache_info(self) -> CallInfo:
+        """Return what became of the calls in this process."""
+        ...
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> AsyncMemoized[P, C_co, R_co]: ...
+    @overload
+    def __get__(
+        self: AsyncMemoized[Concatenate[S, Q], C_co, R_co],
+        instance: S,
+        owner: type | None = None,
+        /,
+    ) -> Callable[Q, C_co]: ...
+    def __get__(self, instance: Any, owner: Any = None, /) -> Any:
+        """Return the method of *instance*."""
+        ...
+
+
+class Memoizer(Protocol):
+    """A decorator that caches the results of a function."""
+
+    # The last of the three takes what the others do, too: the first that fits counts.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, func: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncMemoized[P, Coroutine[Any, Any, R], R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, func: Callable[P, AsyncGenerator[R, None]], /
+    ) -> AsyncMemoized[P, AsyncGenerator[R, None], AsyncGenerator[R, None]]: ...
+    @overload
+    def __call__(self, func: Callable[P, R], /) -> Memoized[P, R]: ...
+    def __call__(self, func: Any, /) -> Any:
+        """Return the function that looks into the cache first."""
+        ...

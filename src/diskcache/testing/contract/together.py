@@ -1,0 +1,55 @@
+"""Threads that start together, and what is under way in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from diskcache import flight
+
+
+def in_threads(*functions: Callable[[], Any], limit: float = 30) -> list[Any]:
+    """Call functions in threads that start together; return what they returned, in order."""
+    start = threading.Barrier(len(functions))
+
+    def run(function: Callable[[], Any]) -> Any:
+        start.wait(limit)
+        return function()
+
+    with ThreadPoolExecutor(len(functions)) as pool:
+        futures = [pool.submit(run, function) for function in functions]
+        return [future.result(limit) for future in futures]
+
+
+def until_expected(count: int = 1, limit: float = 20) -> None:
+    """Wait until so many wait for what somebody computes."""
+    deadline = time.monotonic() + limit
+    while sum(len(one._futures) for one in list(flight._flights.values())) < count:
+        assert time.monotonic() < deadline, "nobody waits"
+        threading.Event().wait(0.001)
+
+
+async def until_alone(condition=lambda: True) -> None:
+    """Let other tasks run until there are none, and a condition is true."""
+    while len(asyncio.all_tasks()) > 1 or not condition():  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.001)
+
+
+async def until_true(condition) -> None:
+    """Let other tasks run until a condition is true."""
+    while not condition():  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+
+
+def until_landed(limit: float = 20) -> None:
+    """Wait until nothing is computed any more, and the threads that did are gone."""
+    deadline = time.monotonic() + limit
+    for thread in threading.enumerate():
+        if thread.name.startswith(("refreshing ", "computing ")):
+            thread.join(max(deadline - time.monotonic(), 0))
+
+    assert not flight._flights

@@ -1,0 +1,243 @@
+"""Single flight: files that strangers may have written, rings, forks, and what cannot be made."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from diskcache import LoaderError, flight
+from diskcache.codecs import plain
+from diskcache.computing.ways import Blocking, run
+from diskcache.errors import TooLargeError
+from diskcache.failures import Failure
+from diskcache.flight import Flight, Landing, LockFile, place_of
+
+
+@pytest.fixture
+def place(cache, directory):
+    return place_of(os.path.realpath(directory), ("k", 1))
+
+
+@pytest.fixture
+def waiting(cache):
+    return Blocking(cache._computed)
+
+
+def path_of(place):
+    return os.path.join(place.directory, "locks", place.name)
+
+
+def test_place_is_that_of_the_key_alone():
+    assert place_of("/a", ("k", 1)) == place_of("/a", ("k", 1))
+    assert place_of("/a", (1, 1)) == place_of("/a", (1.0, 1))
+    assert len({place_of("/a", key).name for key in [("k", 1), (b"k", 1), (b"k", 0), (1, 1)]}) == 4
+
+
+def test_file_is_there_while_the_flight_is(place):
+    file = LockFile(place)
+
+    assert file.take() is True
+    assert os.path.exists(path_of(place))
+    other = LockFile(place)
+    assert other.take() is False
+    other.close()
+    file.release(())
+    assert not os.path.exists(path_of(place))
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (("failed", "builtins.ValueError", ("no",), "no"), (ValueError, ("no",))),
+        (("failed", "builtins.SystemExit", (1,), "1"), (LoaderError, ("builtins.SystemExit", "1"))),
+        (("failed", "builtins.exec", ("1",), "t"), (LoaderError, ("builtins.exec", "t"))),
+        (("failed", "os.system", ("true",), "t"), (LoaderError, ("os.system", "t"))),
+        (("failed", "builtins.UnicodeDecodeError", (), "t"),
+         (LoaderError, ("builtins.UnicodeDecodeError", "t"))),
+        (("failed", "nonsense", None, "t"), (LoaderError, ("nonsense", "t"))),
+    ],
+)  # fmt: skip
+def test_waiting_process_gets_the_exception_of_the_flight(place, record, expected):
+    one, two = LockFile(place), LockFile(place)
+    one.take()
+    assert two.take() is False
+    one.release(record)
+    landing = two.take()
+
+    assert (type(landing.error), landing.error.args) == expected
+    assert landing.error.__notes__ == [flight.NOTE]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff" * 10, b"x" * 5000, plain.dumps("text"), plain.dumps(("failed", 1, 2, 3)),
+        plain.dumps(("waits", 1, ("/etc", "../passwd"), ("/etc", "0" * 32))), plain.dumps(()),
+        plain.dumps([("waits", "/a")]), plain.dumps({"failed": 1}),
+    ],
+)  # fmt: skip
+def test_content_that_a_stranger_wrote_does_no_harm(cache, place, content):
+    os.makedirs(os.path.dirname(path_of(place)), exist_ok=True)
+    with open(path_of(place), "wb") as file:
+        file.write(content)
+
+    assert LockFile(place).peek() is not None
+    assert flight._leads_to(place, {place._replace(name="f" * 32)}) is False
+    assert cache.get_or_set("k", lambda: 1) == 1
+    assert not os.path.exists(path_of(place))
+
+
+@pytest.mark.parametrize("plant", ["link", "folder", "pipe"])
+def test_thing_that_is_no_file_at_the_place_is_not_used(cache, place, tmp_path, plant):
+    os.makedirs(os.path.dirname(path_of(place)), exist_ok=True)
+    target = tmp_path / "target"
+    target.write_bytes(b"content")
+    if plant == "link":
+        os.symlink(target, path_of(place))
+    elif plant == "folder":
+        os.mkdir(path_of(place))
+    else:
+        os.mkfifo(path_of(place))
+
+    assert cache.get_or_set("k", lambda: 1) == 1
+    assert target.read_bytes() == b"content"
+    os.rmdir(path_of(place)) if plant == "folder" else os.unlink(path_of(place))
+
+
+def test_ring_is_seen_in_what_others_wrote(place):
+    names = [place._replace(name=digit * 32) for digit in "abc"]
+    files = [LockFile(name) for name in names]
+    for number, file in enumerate(files):
+        file.take()
+        file.write(("waits", tuple(names[(number + 1) % 3])))
+
+    assert flight._leads_to(names[0], {names[2]}) is True
+    assert flight._leads_to(names[0], {place}) is False
+    for file in files:
+        file.release(())
+
+
+def test_flight_that_cannot_have_a_file_is_one_of_the_process(cache, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr(flight, "open_or_make", full)
+
+    assert cache.get_or_set("k", lambda: 1) == 1
+
+
+def test_flight_lands_once(place):
+    one = Flight(place)
+    future = one.expect()
+    one.land(Landing("first"))
+    one.land(Landing("second"))
+
+    assert future.result(0) == Landing("first")
+
+
+def test_waiter_that_left_does_not_disturb_the_landing(place):
+    one = Flight(place)
+    left, stays = one.expect(), one.expect()
+    left.cancel()
+    one.land(Landing(1))
+
+    assert stays.result(0) == Landing(1)
+
+
+def test_flight_that_is_given_up_is_taken_over(place, waiting):
+    first = flight.take_off_at_once(place, shared=True)
+    assert flight.take_off_at_once(place, shared=True) is None
+    threading.Timer(0, first.land, [None]).start()
+    second = run(flight.take_off(place, waiting, 20, shared=True))
+
+    assert isinstance(second, Flight)
+    assert second is not first
+    second.land(Landing(1))
+
+
+def test_forked_child_leaves_the_lock_to_its_parent(place):
+    led = flight.take_off_at_once(place, shared=True)
+    child = os.fork()
+    if child == 0:
+        led.land(Landing(1))
+        is_free = LockFile(place).take() is True
+        os._exit(len(flight._flights) * 2 + is_free)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    other = LockFile(place)
+    assert other.take() is False
+    other.close()
+    led.land(Landing(1))
+
+
+def test_caches_with_another_directory_do_not_wait_for_each_other(make_cache, tmp_path):
+    one, two = make_cache(), make_cache(tmp_path / "other")
+
+    assert one.get_or_set("k", lambda: two.get_or_set("k", lambda: 1)) == 1
+
+
+def test_ring_over_two_caches_comes_to_an_end(make_cache, tmp_path):
+    one, two = make_cache(), make_cache(tmp_path / "other")
+    both = threading.Barrier(2)
+    found = []
+
+    def ask(mine, other):
+        def func():
+            both.wait(20)
+            return other.get_or_set("k", lambda: "ring")
+
+        found.append(mine.get_or_set("k", func))
+
+    threads = [threading.Thread(target=ask, args=pair) for pair in [(one, two), (two, one)]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert found == ["ring", "ring"]
+
+
+@pytest.mark.parametrize(
+    ("exc", "again"),
+    [
+        (ValueError("a", 1), ValueError),
+        (KeyError("k"), KeyError),
+        (OSError(2, "missing"), FileNotFoundError),
+        (TooLargeError("x"), LoaderError),
+        (ValueError(object()), LoaderError),
+        (ValueError("x" * 5000), LoaderError),
+    ],
+)
+def test_failure_comes_back_as_what_it_may_be(exc, again):
+    failure = Failure.parsed(plain.loads(plain.dumps(tuple(Failure.of(exc)))))
+    revived = failure.revived((), "note")
+
+    assert type(revived) is again
+    assert len(failure.text) <= 1000
+
+
+def test_failure_of_a_class_that_is_named_is_of_that_class():
+    assert type(Failure.of(TooLargeError("x")).revived([TooLargeError], "n")) is TooLargeError
+
+
+def test_failure_whose_text_cannot_be_had_has_none():
+    class OddError(Exception):
+        def __str__(self):
+            raise ZeroDivisionError
+
+    assert Failure.of(OddError()).text == "(no text)"
+
+
+def test_run_refuses_steps_that_are_suspended():
+    class Suspended:
+        def __await__(self):
+            yield
+
+    async def steps():
+        await Suspended()
+
+    with pytest.raises(RuntimeError, match="suspended"):
+        run(steps())
