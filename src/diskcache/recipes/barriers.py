@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from diskcache.entry import Tag
 from diskcache.keys import full_name
@@ -25,6 +26,9 @@ def barrier(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that holds a lock around each call of a function.
 
+    Of a coroutine function the lock is awaited: other tasks go on. A task that is cancelled gives
+    it back.
+
     Cost: of a call, taking and releasing the lock.
 
     Args:
@@ -37,7 +41,8 @@ def barrier(
         tag: Passed to *lock_factory*.
 
     Raises:
-        TypeError: *name* is a function.
+        TypeError: *name* is a function; or by the decorator: the lock is one of a thread, as
+            `RLock` is, and the function one of a task.
 
     Example:
         >>> from diskcache import Lock, barrier
@@ -53,6 +58,10 @@ def barrier(
         lock = lock_factory(
             cache, full_name(func) if name is None else name, expire=expire, tag=tag
         )
+        if inspect.iscoroutinefunction(func):
+            from diskcache.recipes.coroutines import guarded
+
+            return cast("Callable[P, R]", guarded(func, lock, cache))
 
         @functools.wraps(func)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:

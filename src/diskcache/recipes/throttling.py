@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from diskcache.entry import Tag
 from diskcache.errors import RateLimitError
@@ -48,6 +49,7 @@ def throttle(
         time_func: Returns the time in seconds; by default the clock of the cache, `time.time`. A
             clock that is set back costs nothing but the tokens of that moment.
         sleep_func: Called with the seconds to wait; by default that of the clock, `time.sleep`.
+            For a coroutine function `asyncio.sleep`, or what gives something to await.
         blocking: Sleep. False raises instead.
 
     Raises:
@@ -79,17 +81,27 @@ def throttle(
         key = full_name(func) if name is None else name
         bucket = _Bucket(Cell(cache, key, tag), count, seconds, expire, time_func)
         bucket.make()
+
+        def step() -> float:
+            """Take a token and return 0, or return how long to sleep."""
+            delay = bucket.take()
+            if delay > 0 and not blocking:
+                raise RateLimitError(
+                    f"{key!r} was called more than {count} times in {seconds} seconds:"
+                    f" call again in {delay:.3f} seconds",
+                    delay,
+                )
+            return delay
+
+        if inspect.iscoroutinefunction(func):
+            from diskcache.recipes.coroutines import throttled
+
+            return cast("Callable[P, R]", throttled(func, step, sleep_func, bucket.cell.clock))
         sleep = bucket.cell.clock.sleep if sleep_func is None else sleep_func
 
         @functools.wraps(func)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            while (delay := bucket.take()) > 0:
-                if not blocking:
-                    raise RateLimitError(
-                        f"{key!r} was called more than {count} times in {seconds} seconds:"
-                        f" call again in {delay:.3f} seconds",
-                        delay,
-                    )
+            while (delay := step()) > 0:
                 sleep(delay)
             return func(*args, **kwargs)
 
