@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from diskcache.cache.shapes import Shapes, shaped_as
-from diskcache.memory.tier import PARTS, Held, Tier
+from diskcache.codecs.plain import loads
+from diskcache.errors import CodecError
+from diskcache.memory.tier import COST, DECODE, DIRECT, PARTS, Held, Tier, is_hit, place_of
+from diskcache.memory.tier import EXPIRES as HELD_EXPIRES
+from diskcache.memory.tier import VALUE as HELD_VALUE
 from diskcache.sentinels import ENOVAL, UNKNOWN
+
+PROMPT: Final = 2**15
+"""Bytes of a value up to which it is decoded by who must not wait: a tenth of a millisecond."""
 
 
 class Front:
@@ -29,6 +36,9 @@ class Front:
     _get_more: Callable[[Any, Any, bool, bool, bool, bool, bool], Any]
     """The same, with the two arguments that only `get` has."""
     _contains: Callable[[Any], bool]
+    _note_promptly: Callable[[Any, Held], bool]
+    """Notes a hit as `_note_hit` does, unless something has to be written down: then it returns
+    False."""
 
     @shaped_as(Shapes.get)
     def get(
@@ -166,3 +176,43 @@ class Front:
                     self._note_hit(key, held)
                 return value
         return UNKNOWN
+
+    # -- For those who must not wait, the threads of event loops --
+
+    def _promptly(self, key: Any) -> Any:
+        """Return what memory says of a key, without a lock, a system call or a long computation.
+
+        Returns:
+            The value; `ENOVAL` if it is known that there is no entry; `UNKNOWN` if it is for the
+            slow way to find out.
+        """
+        held = self._held(key)
+        if held is None:
+            return UNKNOWN
+        value, decode = held[HELD_VALUE], held[DECODE]
+        if decode is not None:
+            if decode is not loads or held[COST] > PROMPT:
+                return UNKNOWN
+            try:
+                value = loads(value)
+            except CodecError:
+                return UNKNOWN
+        if self._notes and not self._note_promptly(key, held):
+            return UNKNOWN
+        return value
+
+    def _contains_promptly(self, key: Any) -> Any:
+        """Return whether memory knows of a live entry; `UNKNOWN` if it is not known there."""
+        held = self._held(key)
+        return UNKNOWN if held is None else held[HELD_VALUE] is not ENOVAL
+
+    def _held(self, key: Any) -> Held | None:
+        """Return what is in memory of a key, if it is a hit and has not expired."""
+        place = key if type(key) in DIRECT else place_of(key)
+        if place is None:
+            return None
+        held = self._tier.find(place)
+        if held is None or not is_hit(held):
+            return None
+        expires = held[HELD_EXPIRES]
+        return held if expires is None or expires > self._now() else None

@@ -156,6 +156,26 @@ class ReadingMethods(Front, Foundation):
             if tally.hits + tally.misses >= FULL:
                 self._engine.record(0, 0)
 
+    def _note_promptly(self, key: Any, held: Held) -> bool:
+        """Note a hit unless that means to write down; tell whether it is noted."""
+        del key
+        engine, tally = self._engine, held[SOURCE].tally
+        if tally.hits + tally.misses + 1 >= FULL:
+            return False
+        is_there = held[HELD_VALUE] is not ENOVAL
+        if (
+            is_there
+            and engine.records_reads
+            and not engine.note_promptly(held[ENCODED], self._now())
+        ):
+            return False
+        if self._settings["statistics"]:
+            if is_there:
+                tally.hits += 1
+            else:
+                tally.misses += 1
+        return True
+
     # -- Without memory --
 
     def _is_raw(self, row: Row) -> bool:

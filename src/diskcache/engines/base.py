@@ -167,6 +167,10 @@ class Engine(Protocol):
         """Remember that an entry was read from memory, if the eviction policy asks for that."""
         ...
 
+    def note_promptly(self, key: EncodedKey, now: float) -> bool:
+        """Do as `note_read`, unless that means to write something down; tell whether it is done."""
+        ...
+
     def contains(self, key: EncodedKey, now: float) -> bool:
         """Tell whether *key* has a live entry, without recording a read."""
         ...

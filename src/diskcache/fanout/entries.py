@@ -136,6 +136,9 @@ class FanoutEntries(Front, FanoutFoundation):
     def _note_hit(self, key: Any, held: Held) -> None:
         self._shards[self._index(key)].note_hit(key, held)
 
+    def _note_promptly(self, key: Any, held: Held) -> bool:
+        return self._shards[self._index(key)].note_promptly(key, held)
+
     def read(self, key: Any, retry: bool = False) -> Any:
         """Return the value of *key* as an open file, if it is kept in one; see `Cache.read`.
 

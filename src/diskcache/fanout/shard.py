@@ -59,6 +59,10 @@ class Shard(Cache):
         """Note a hit in the memory of the whole."""
         self._note_hit(key, held)
 
+    def note_promptly(self, key: Any, held: Held) -> bool:
+        """Note such a hit unless that means to write down; tell whether it is noted."""
+        return self._note_promptly(key, held)
+
     @property
     def has_to_note(self) -> bool:
         """Whether every hit has to be noted."""

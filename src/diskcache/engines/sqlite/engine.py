@@ -195,6 +195,13 @@ class SqliteEngine(Rewriting):
         if len(reads) >= FULL and not self.is_readonly:
             self._flush_soon()
 
+    def note_promptly(self, key: EncodedKey, now: float) -> bool:
+        """Note a read as `note_read` does, unless so many are noted that they are written down."""
+        if len(self._culler.reads) + 1 >= FULL:
+            return False
+        self.note_read(key, now)
+        return True
+
     def settings_changed(self) -> None:
         """Take note of a changed eviction policy or limit."""
         policy = self._culler.policy

@@ -1,0 +1,149 @@
+"""What all asynchronous objects stand on: a cache that is opened when it is first used, a pool."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
+
+from diskcache.aio.pool import WRITE, Job, Pool, holds, pool_of
+from diskcache.aio.transacting import Transaction
+
+T = TypeVar("T")
+Make: TypeAlias = Callable[[], AbstractContextManager[None]]
+
+NAP: Final = 0.001
+"""Seconds between two looks at a thread that is about to end."""
+
+
+class Asynchronous(Generic[T]):
+    """An object whose operations are done by threads, and awaited; see `AsyncCache`."""
+
+    _sync: T | None
+    _pool: Pool
+
+    def _attach(self, sync: T | None, make: Callable[[], T] | None) -> None:
+        """Work with an object, or with what *make* makes when it is first used."""
+        self._making = threading.Lock()
+        self._make = make
+        self._sync = None
+        if sync is not None:
+            self._settle(sync)
+        else:
+            self._pool = Pool()
+
+    def _settle(self, sync: T) -> None:
+        """Work with an object from now on."""
+        cache = self._cache_of(sync)
+        self._pool = pool_of(cache)
+        self._pool.place = os.path.realpath(cache.directory)
+        self._sync = sync
+
+    @staticmethod
+    def _cache_of(sync: Any) -> Any:
+        """Return the cache whose threads the object uses."""
+        return sync
+
+    # -- Opening and closing --
+
+    @property
+    def sync(self) -> T:
+        """The object that is not asynchronous: the same entries, for other threads.
+
+        It is opened here and now if that has not happened yet.
+        """
+        return self._made()
+
+    def _made(self) -> T:
+        with self._making:
+            if self._sync is None and self._make is not None:
+                self._settle(self._make())
+                self._make = None
+            return cast("T", self._sync)
+
+    async def _opened(self) -> T:
+        """Open the object in a thread, once."""
+        opener = self._pool
+        try:
+            await opener.submit(WRITE, Job(opener, self._made)).future
+            return cast("T", self._sync)
+        finally:
+            # Another pool does the rest.
+            opener.close()
+
+    async def open(self) -> Self:
+        """Open the object, unless it is open. The first use does it too.
+
+        Raises:
+            DiskCacheError: It cannot be opened.
+        """
+        if self._sync is None:
+            await self._opened()
+        return self
+
+    async def aclose(self) -> None:
+        """Wait for what was asked for before, then close all connections and end the threads.
+
+        That includes the blocks of `transact` of other tasks. May be repeated. The object can
+        still be used: it connects again.
+        """
+        sync = self._sync
+        if sync is None:
+            return
+        cache = self._cache_of(sync)
+        pool = self._pool
+        job = Job(pool, cache.close)
+        for hold in holds.get():
+            if hold.place == pool.place and hold.offer(job.run):
+                # In a block nobody can wait for its thread; closing ends the transaction.
+                await job.future
+                return
+        job.future.cancel()
+        await _closed(pool, cache.close)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exception: object) -> None:
+        if exception[0] is not GeneratorExit:
+            await self.aclose()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.sync,)
+
+    def __repr__(self) -> str:
+        return f"Async{self.sync!r}"
+
+    # -- Transactions --
+
+    def _transaction(self, retry: bool | None) -> Transaction:
+        async def prepare() -> tuple[
+            Pool, Callable[[], AbstractContextManager[None]], float | None
+        ]:
+            sync: Any = self._sync
+            if sync is None:
+                sync = await self._opened()
+            if retry is None:
+                return self._pool, sync.transact, None
+            return self._pool, lambda: sync.transact(retry), None if retry else sync.timeout
+
+        return Transaction(prepare)
+
+
+async def _closed(pool: Pool, close: Callable[[], None]) -> None:
+    """Wait in a thread for those of a pool, and close the connections there."""
+    job = Job(pool, _close_after, (pool.close(), close), must_run=True)
+    thread = threading.Thread(target=job.run, name="diskcache-close", daemon=True)
+    thread.start()
+    await job.future
+    while thread.is_alive():  # noqa: ASYNC110 - the end of a thread is no event
+        await asyncio.sleep(NAP)
+
+
+def _close_after(threads: list[threading.Thread], close: Callable[[], None]) -> None:
+    for thread in threads:
+        thread.join()
+    close()

@@ -1,0 +1,409 @@
+"""Threads that do for an event loop what may wait: one hop there, one back.
+
+Implementation note.
+
+*Lanes.* Reading waits for nobody, so reads have threads of their own: a write that waits for the
+write lock keeps none of them. Transactions have another one, see `transacting`. Each lane has at
+most so many threads, started when a job finds none idle; other jobs wait in a queue. A thread
+keeps its connections for as long as it lives.
+
+*The way back.* What came of jobs goes into the box of the loop that waits for it, and the loop is
+woken once for all that is in it: waking it is a system call, and half of the price of a hop.
+
+*Cancelling.* A job that has not begun is dropped when its caller is cancelled; one that has begun
+comes to its end. If its result has to be given back, a lock or an open file, and nobody is there
+to take it, its *undo* is called with it, in a thread.
+
+*The end.* Threads know their lane and nothing else while they wait, so that a pool goes when its
+cache goes, and then they end. They are daemons, because the interpreter would wait for others for
+ever; a function that runs at its exit has them end and waits for what they are in the middle of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
+from queue import SimpleQueue
+from typing import Any, Final, Protocol, TypeAlias
+
+from diskcache.errors import DiskCacheError
+
+READ: Final = 0
+WRITE: Final = 1
+TRANSACT: Final = 2
+LIMITS: Final = (4, 4, 1)
+"""Threads of each lane. One transaction at a time is open in a cache, so one thread serves all."""
+
+LEAVING: Final = 5.0
+"""Seconds that the exit of the interpreter waits for what threads are in the middle of."""
+
+Call: TypeAlias = Callable[[], object]
+
+
+class Outcome:
+    """What came of a call: a value, or an error that is for somebody else."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, StopIteration):
+            # A future cannot raise it, as a coroutine cannot.
+            told = RuntimeError(f"the operation raised {error!r}")
+            told.__cause__ = error
+            error = told
+        self.error = error
+        return True
+
+
+def outcome_of(
+    context: Context, function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
+) -> Outcome:
+    """Call a function and return what came of it.
+
+    The traceback of an error leads here, so nothing here refers to whoever waits for it.
+    """
+    outcome = Outcome()
+    with outcome:
+        outcome.value = context.run(function, *args, **keywords)
+    return outcome
+
+
+class Box:
+    """Where threads leave what one loop waits for."""
+
+    __slots__ = ("_is_signalled", "_jobs", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._jobs: deque[Job] = deque()
+        self._is_signalled = False
+
+    def put(self, job: Job) -> None:
+        """Have a job settled in the loop; undo it if the loop is closed."""
+        self._jobs.append(job)
+        if self._is_signalled:
+            return
+        self._is_signalled = True
+        try:
+            self.loop.call_soon_threadsafe(self._settle)
+        except RuntimeError:
+            self._is_signalled = False
+            while self._jobs:
+                self._jobs.popleft().undo_now()
+
+    def _settle(self) -> None:
+        # Before the box is emptied: whoever puts something in after that signals again.
+        self._is_signalled = False
+        jobs = self._jobs
+        while jobs:
+            jobs.popleft().settle()
+
+
+class _Here(threading.local):
+    """The box of the loop that runs in a thread."""
+
+    box: Box | None = None
+
+
+_here: Final = _Here()
+
+
+def _box() -> Box:
+    """Return the box of the loop that runs here.
+
+    Raises:
+        RuntimeError: None does.
+    """
+    loop, box = asyncio.get_running_loop(), _here.box
+    if box is None or box.loop is not loop:
+        box = _here.box = Box(loop)
+    return box
+
+
+class Job:
+    """A call in another thread, and the future of what comes of it.
+
+    Args:
+        pool: Where *undo* is called, if that must not be done at once.
+        function: What to call, in a copy of the context of whoever makes the job.
+        args: Its positional arguments.
+        keywords: Its other arguments.
+        undo: Called with a value that nobody is there to take.
+        must_run: Whether it runs also if its caller was cancelled before it began.
+    """
+
+    __slots__ = (
+        "_args",
+        "_box",
+        "_context",
+        "_function",
+        "_keywords",
+        "_must_run",
+        "_outcome",
+        "_pool",
+        "_undo",
+        "future",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        function: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        keywords: dict[str, Any] | None = None,
+        undo: Callable[[Any], object] | None = None,
+        must_run: bool = False,
+    ) -> None:
+        self._box = box = _box()
+        self.future: asyncio.Future[Any] = box.loop.create_future()
+        self._context = copy_context()
+        self._pool = pool
+        self._function: Callable[..., Any] = function
+        self._args = args
+        self._keywords = keywords or {}
+        self._undo = undo
+        self._must_run = must_run
+        self._outcome: Outcome | None = None
+
+    def run(self) -> None:
+        """Do it, in a thread of the pool."""
+        future = self.future
+        if future.done() and not self._must_run:
+            return
+        outcome = outcome_of(self._context, self._function, self._args, self._keywords)
+        # Whoever waits may keep the job; the arguments may be large.
+        self._function, self._args, self._keywords = _nothing, (), {}
+        self._outcome = outcome
+        if future.cancelled():
+            self.undo_now()
+        else:
+            self._box.put(self)
+
+    def settle(self) -> None:
+        """Tell whoever waits, in the loop."""
+        future, outcome = self.future, self._outcome
+        if outcome is None:
+            return
+        if future.done():
+            self.undo_later()
+        elif outcome.error is None:
+            future.set_result(outcome.value)
+        else:
+            # The traceback refers to the outcome: it must not refer to the error any more.
+            self._outcome = None
+            error, outcome.error = outcome.error, None
+            future.set_exception(error)
+
+    def undo_now(self) -> None:
+        """Give back what nobody is there to take, in this thread."""
+        outcome, undo = self._outcome, self._undo
+        self._outcome = self._undo = None
+        if undo is not None and outcome is not None and outcome.error is None:
+            # There is nobody to be told of an error either.
+            with suppress(DiskCacheError, OSError):
+                self._context.run(undo, outcome.value)
+
+    def undo_later(self) -> None:
+        """Give back what nobody is there to take, in a thread."""
+        if self._undo is not None and self._outcome is not None:
+            self._pool.post(WRITE, self.undo_now)
+
+    async def result(self) -> Any:
+        """Wait for the result, and have it undone if it comes too late."""
+        try:
+            return await self.future
+        except BaseException:
+            # The result may be there: the task was cancelled after it had come, or is no more.
+            if self.future.done():
+                self.undo_later()
+            raise
+
+
+def _nothing() -> None:
+    """Stand for a function that has been called."""
+
+
+class Lane:
+    """A queue of calls, and the threads that make them."""
+
+    __slots__ = ("_calls", "_idle", "_is_closed", "_limit", "_lock", "_name", "threads")
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._name = name
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._idle = 0
+        """Threads that wait, less the calls that are there for them."""
+        self._is_closed = False
+        self.threads: list[threading.Thread] = []
+
+    def offer(self, call: Call) -> bool:
+        """Have a call made, unless the lane is closed; tell whether it will be."""
+        with self._lock:
+            if self._is_closed:
+                return False
+            if self._idle:
+                self._idle -= 1
+            elif len(self.threads) < self._limit:
+                self._start()
+            self._calls.put(call)
+            return True
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=_work, args=(self,), name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self.threads:
+                raise
+            return
+        self.threads.append(thread)
+
+    def next(self) -> Call | None:
+        """Return the next call to make, waiting for it; None for no more."""
+        with self._lock:
+            if not self._calls.empty():
+                return self._calls.get_nowait()
+            self._idle += 1
+        return self._calls.get()
+
+    def close(self) -> list[threading.Thread]:
+        """Take no more calls; have the threads end when they have made those that are there."""
+        with self._lock:
+            self._is_closed = True
+            for _ in self.threads:
+                self._calls.put(None)
+            return self.threads
+
+
+def _work(lane: Lane) -> None:
+    while (call := lane.next()) is not None:
+        call()
+        # While the thread waits it must not keep a cache alive.
+        del call
+
+
+class Hold(Protocol):
+    """A thread that is kept for the operations of one block."""
+
+    place: str
+    """Path of the directory whose operations it does."""
+
+    def offer(self, call: Call) -> bool:
+        """Have a call made in the thread, unless the block has ended; tell whether it will be."""
+        ...
+
+    def end(self) -> None:
+        """Let the thread go; what the block has done is undone."""
+        ...
+
+    def forget(self) -> None:
+        """Be no block any more, in a forked child."""
+        ...
+
+
+holds: Final[ContextVar[tuple[Hold, ...]]] = ContextVar("holds", default=())
+"""Blocks that the current task is in, and those that were there when it was started."""
+
+
+class Pool:
+    """The threads of one cache. Loops in several threads may share it; a forked child starts anew.
+
+    Threads are started when there is something for them to do.
+    """
+
+    def __init__(self) -> None:
+        self.place = ""
+        """Path of the directory, when it is known."""
+        self.held: Hold | None = None
+        """The block that the thread for transactions serves."""
+        self._lanes = _new_lanes()
+        finalizer = weakref.finalize(self, _close, self._lanes)
+        finalizer.atexit = False
+        _pools.add(self)
+
+    def submit(self, lane: int, job: Job) -> Job:
+        """Have a job run in a lane, or in the thread of the block that its caller is in."""
+        for hold in holds.get():
+            if hold.place == self.place and hold.offer(job.run):
+                return job
+        self.post(lane, job.run)
+        return job
+
+    def post(self, lane: int, call: Call) -> None:
+        """Have a call made that raises nothing."""
+        while not self._lanes[lane].offer(call):
+            pass
+
+    def close(self) -> list[threading.Thread]:
+        """Have the threads end when they have done what was asked of them before; return them.
+
+        The pool can still be used: it starts others.
+        """
+        lanes, self._lanes[:] = list(self._lanes), _new_lanes()
+        return [thread for lane in lanes for thread in lane.close()]
+
+    def reset(self) -> None:
+        """Forget the threads, which a forked child does not have."""
+        if self.held is not None:
+            self.held.forget()
+        self.held = None
+        self._lanes[:] = _new_lanes()
+
+
+def _new_lanes() -> list[Lane]:
+    names = ("read", "write", "transact")
+    return [Lane(f"diskcache-{name}", limit) for name, limit in zip(names, LIMITS, strict=True)]
+
+
+def _close(lanes: list[Lane]) -> None:
+    for lane in lanes:
+        lane.close()
+
+
+_pools: Final[weakref.WeakSet[Pool]] = weakref.WeakSet()
+_of: Final[weakref.WeakKeyDictionary[Any, Pool]] = weakref.WeakKeyDictionary()
+
+
+def pool_of(cache: Any) -> Pool:
+    """Return the pool that all asynchronous objects on one cache object share."""
+    pool = _of.get(cache)
+    # Two threads may get here at once: the first one to be entered counts.
+    return _of.setdefault(cache, Pool()) if pool is None else pool
+
+
+def _at_exit() -> None:
+    deadline = time.monotonic() + LEAVING
+    pools = list(_pools)
+    for pool in pools:
+        if pool.held is not None:
+            pool.held.end()
+    for thread in [thread for pool in pools for thread in pool.close()]:
+        thread.join(max(deadline - time.monotonic(), 0))
+
+
+def _after_fork_in_child() -> None:
+    _here.box = None
+    for pool in list(_pools):
+        pool.reset()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,209 @@
+"""Types of the counterparts of methods that may return tuples: those of `Shapes`, awaited."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol, overload
+
+from diskcache.entry import Tag
+
+
+class AsyncShapes(Protocol):
+    """Patterns for `shaped_as`: never called."""
+
+    @overload
+    async def get(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    async def get(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> tuple[Any, float | None]: ...
+    @overload
+    async def get(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: Literal[False] = False,
+        *,
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, Tag]: ...
+    @overload
+    async def get(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    async def get(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    async def pop(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    async def pop(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> tuple[Any, float | None]: ...
+    @overload
+    async def pop(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        expire_time: Literal[False] = False,
+        *,
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, Tag]: ...
+    @overload
+    async def pop(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    async def pop(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    async def pull(
+        self: Any,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    async def pull(
+        self: Any,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        *,
+        expire_time: Literal[True],
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> tuple[Any, float | None]: ...
+    @overload
+    async def pull(
+        self: Any,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        expire_time: Literal[False] = False,
+        *,
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, Tag]: ...
+    @overload
+    async def pull(
+        self: Any,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        *,
+        expire_time: Literal[True],
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    async def pull(
+        self: Any,
+        prefix: str | None = None,
+        default: Any = (None, None),
+        side: str = "front",
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    async def peekitem(
+        self: Any,
+        last: bool = True,
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> Any: ...
+    @overload
+    async def peekitem(
+        self: Any,
+        last: bool = True,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[False] = False,
+        retry: bool = False,
+    ) -> tuple[Any, float | None]: ...
+    @overload
+    async def peekitem(
+        self: Any,
+        last: bool = True,
+        expire_time: Literal[False] = False,
+        *,
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, Tag]: ...
+    @overload
+    async def peekitem(
+        self: Any,
+        last: bool = True,
+        *,
+        expire_time: Literal[True],
+        tag: Literal[True],
+        retry: bool = False,
+    ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    async def peekitem(
+        self: Any,
+        last: bool = True,
+        expire_time: bool = False,
+        tag: bool = False,
+        retry: bool = False,
+    ) -> Any: ...
