@@ -18,6 +18,16 @@ from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from diskcache.aio import (
+        AsyncBoundedSemaphore,
+        AsyncCache,
+        AsyncDeque,
+        AsyncFanoutCache,
+        AsyncIndex,
+        AsyncLock,
+        AsyncRLock,
+        AsyncSemaphore,
+    )
     from diskcache.archive import Archive
     from diskcache.cache import Cache, CacheInfo
     from diskcache.cache.exporting import ExportReport
@@ -107,6 +117,15 @@ __license__ = "Apache-2.0"
 __copyright__ = "Copyright DiskCache contributors"
 
 __all__ = [  # noqa: RUF022 - grouped by module, as they are found
+    # aio
+    "AsyncBoundedSemaphore",
+    "AsyncCache",
+    "AsyncDeque",
+    "AsyncFanoutCache",
+    "AsyncIndex",
+    "AsyncLock",
+    "AsyncRLock",
+    "AsyncSemaphore",
     # archive
     "Archive",
     # cache
@@ -207,6 +226,14 @@ if PathFinder.find_spec("django") is not None:
     __all__ += ["DjangoCache"]
 
 _HOME: Final = {
+    "AsyncBoundedSemaphore": "aio",
+    "AsyncCache": "aio",
+    "AsyncDeque": "aio",
+    "AsyncFanoutCache": "aio",
+    "AsyncIndex": "aio",
+    "AsyncLock": "aio",
+    "AsyncRLock": "aio",
+    "AsyncSemaphore": "aio",
     "Cache": "cache",
     "CacheInfo": "cache",
     "Archive": "archive",

@@ -43,3 +43,14 @@ def make_fanout(directory: Any, shards: int = 3, **keywords: Any) -> Any:
 
 FANOUT = Variant(make_fanout, SQLITE.capabilities)
 ONE_SHARD = Variant(partial(make_fanout, shards=1), SQLITE.capabilities)
+
+
+def make_awaited(directory: Any, **keywords: Any) -> Any:
+    """Make an `AsyncCache` behind the face of a `Cache`."""
+    from diskcache import AsyncCache
+    from tests.support.awaited import Awaited
+
+    return Awaited(AsyncCache(directory, **keywords))
+
+
+AWAITED = Variant(make_awaited, SQLITE.capabilities)

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from diskcache.aio.cache import AsyncCache, AsyncFanoutCache
+from diskcache.aio.locks import AsyncBoundedSemaphore, AsyncLock, AsyncRLock, AsyncSemaphore
 from diskcache.aio.structures import AsyncDeque, AsyncIndex
 
-__all__ = ["AsyncCache", "AsyncDeque", "AsyncFanoutCache", "AsyncIndex"]
+__all__ = [
+    "AsyncBoundedSemaphore",
+    "AsyncCache",
+    "AsyncDeque",
+    "AsyncFanoutCache",
+    "AsyncIndex",
+    "AsyncLock",
+    "AsyncRLock",
+    "AsyncSemaphore",
+]

@@ -25,6 +25,7 @@ import random
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from diskcache import host
@@ -57,6 +58,21 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+
+
+def new_party() -> int:
+    """Return a number for a party that is no thread."""
+    return next(_threads)
+
+
+@contextmanager
+def acting_as(party: int) -> Iterator[None]:
+    """Let this thread take locks, and give them back, as another party."""
+    own, _thread.number = _thread.number, party
+    try:
+        yield
+    finally:
+        _thread.number = own
 
 
 class Holder(NamedTuple):
@@ -137,10 +153,10 @@ class _Shared(Restorable):
                 that nobody could give it back.
             KeyInUseError: The key is that of an entry that is not a lock.
         """
-        limit = _limit(blocking, timeout)
+        limit = limit_of(blocking, timeout)
         clock = self._cell.clock
         deadline = None if limit is None else clock.monotonic() + limit
-        for nap in _naps():
+        for nap in naps():
             left = None if deadline is None else max(deadline - clock.monotonic(), 0)
             if fence := self._try(PATIENCE if limit == 0 else left):
                 return fence
@@ -149,11 +165,7 @@ class _Shared(Restorable):
                 if left <= 0:
                     break
                 nap = min(nap, left)
-            if self._cell.in_transaction():
-                raise GateError(
-                    f"{self!r} is taken, and cannot be given back while this thread is inside a"
-                    " transaction of the cache: take locks before transactions"
-                )
+            self.refuse_in_transaction()
             clock.sleep(nap)
         return False
 
@@ -184,6 +196,18 @@ class _Shared(Restorable):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._cache!r}, {self._key!r})"
+
+    def refuse_in_transaction(self) -> None:
+        """Refuse to wait where the wait would have no end.
+
+        Raises:
+            GateError: This thread is inside a transaction of the cache.
+        """
+        if self._cell.in_transaction():
+            raise GateError(
+                f"{self!r} is taken, and cannot be given back while this thread is inside a"
+                " transaction of the cache: take locks before transactions"
+            )
 
     # -- Taking --
 
@@ -465,7 +489,7 @@ def _is_of_version_5(value: Any) -> bool:
     return type(value) is int
 
 
-def _limit(blocking: bool, timeout: float | None) -> float | None:
+def limit_of(blocking: bool, timeout: float | None) -> float | None:
     """Return how many seconds to wait, None for no limit."""
     if timeout is None:
         timeout = -1
@@ -480,7 +504,7 @@ def _limit(blocking: bool, timeout: float | None) -> float | None:
     return None if timeout == -1 else timeout
 
 
-def _naps() -> Iterator[float]:
+def naps() -> Iterator[float]:
     """Yield ever longer times to wait, none quite like another's."""
     nap = FIRST_NAP
     while True:
