@@ -46,7 +46,7 @@ class Block:
     def __enter__(self) -> Any:
         return run(self._manager.__aenter__())
 
-    def __exit__(self, *exception: Any) -> Any:
+    def __exit__(self, *exception: object) -> Any:
         return run(self._manager.__aexit__(*exception))
 
 

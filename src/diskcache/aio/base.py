@@ -30,16 +30,18 @@ class Asynchronous(Generic[T]):
         self._making = threading.Lock()
         self._make = make
         self._sync = None
+        self._pool = Pool()
         if sync is not None:
             self._settle(sync)
-        else:
-            self._pool = Pool()
 
     def _settle(self, sync: T) -> None:
         """Work with an object from now on."""
         cache = self._cache_of(sync)
-        self._pool = pool_of(cache)
+        mine = self._pool
+        self._pool = pool_of(cache, mine)
         self._pool.place = os.path.realpath(cache.directory)
+        if self._pool is not mine:
+            mine.close()
         self._sync = sync
 
     @staticmethod
@@ -66,13 +68,16 @@ class Asynchronous(Generic[T]):
 
     async def _opened(self) -> T:
         """Open the object in a thread, once."""
-        opener = self._pool
+        pool = self._pool
+        job = pool.submit(WRITE, Job(pool, self._made))
         try:
-            await opener.submit(WRITE, Job(opener, self._made)).future
-            return cast("T", self._sync)
-        finally:
-            # Another pool does the rest.
-            opener.close()
+            await job.future
+        except BaseException:
+            if job.future.done() and not job.future.cancelled():
+                # It cannot be opened: there is nothing that threads could be kept for.
+                await _ended(pool.close())
+            raise
+        return cast("T", self._sync)
 
     async def open(self) -> Self:
         """Open the object, unless it is open. The first use does it too.
@@ -139,7 +144,12 @@ async def _closed(pool: Pool, close: Callable[[], None]) -> None:
     thread = threading.Thread(target=job.run, name="diskcache-close", daemon=True)
     thread.start()
     await job.future
-    while thread.is_alive():  # noqa: ASYNC110 - the end of a thread is no event
+    await _ended([thread])
+
+
+async def _ended(threads: list[threading.Thread]) -> None:
+    """Wait for threads that have nothing left to do."""
+    while any(thread.is_alive() for thread in threads):  # noqa: ASYNC110 - that is no event
         await asyncio.sleep(NAP)
 
 

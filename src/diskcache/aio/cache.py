@@ -53,15 +53,10 @@ class AsyncEntries(Asynchronous[C]):
             value = sync._promptly(key)
             if value is not UNKNOWN:
                 return default if value is ENOVAL else value
-        job = Job(
-            self._pool,
-            sync.get,
-            (key, default, read, expire_time, tag, retry),
-            None,
-            close_file if read else None,
-        )
-        self._pool.submit(READ, job)
-        return await (job.result() if read else job.future)
+        args, pool = (key, default, read, expire_time, tag, retry), self._pool
+        if read:
+            return await pool.submit(READ, Job(pool, sync.get, args, undo=close_file)).result()
+        return await pool.submit(READ, Job(pool, sync.get, args)).future
 
     async def getitem(self, key: Any) -> Any:
         """Return the value of *key*; `await cache[key]` is the same. Cost: as `get`.

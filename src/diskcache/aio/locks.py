@@ -79,7 +79,7 @@ class _Awaited(Generic[L]):
 
     # -- The interface of threading, awaited --
 
-    async def acquire(self, blocking: bool = True, timeout: float | None = -1) -> int:
+    async def acquire(self, blocking: bool = True, timeout: float | None = -1) -> int:  # noqa: ASYNC109 - as `Lock`
         """Take the lock, waiting for it if it is taken; see `Lock.acquire`.
 
         If the task is cancelled, it does not have the lock, and nobody else has it for its sake.
@@ -177,7 +177,7 @@ def _try(lock: L, party: int, is_last: bool) -> int:
     with acting_as(party):
         fence = lock._try(PATIENCE)
     if not (fence or is_last):
-        lock.refuse_in_transaction()
+        lock._refuse_in_transaction()
     return fence
 
 

@@ -52,8 +52,8 @@ def _counterpart(lane: int, method: Callable[Concatenate[S, P], R]) -> Counterpa
         if sync is None:
             sync = await self._opened()
         pool = self._pool
-        job = Job(pool, getattr(sync, name), args, keywords)
-        result: R = await pool.submit(lane, job).future
+        # Nothing may refer to the job when it fails: the error refers to this frame.
+        result: R = await pool.submit(lane, Job(pool, getattr(sync, name), args, keywords)).future
         return result
 
     _dress(counterpart, method, name.strip("_"))
@@ -66,8 +66,10 @@ def opening(method: Callable[Concatenate[S, P], R]) -> Counterpart[P, R]:
 
     async def counterpart(self: Any, /, *args: P.args, **keywords: P.kwargs) -> R:
         sync = self._sync or await self._opened()
-        job = Job(self._pool, getattr(sync, name), args, keywords, close_file)
-        result: R = await self._pool.submit(READ, job).result()
+        pool = self._pool
+        result: R = await pool.submit(
+            READ, Job(pool, getattr(sync, name), args, keywords, close_file)
+        ).result()
         return result
 
     _dress(counterpart, method, name)

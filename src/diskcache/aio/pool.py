@@ -232,6 +232,9 @@ class Job:
             if self.future.done():
                 self.undo_later()
             raise
+        finally:
+            # An error refers to this frame, and the future to the error.
+            del self
 
 
 def _nothing() -> None:
@@ -381,11 +384,16 @@ _pools: Final[weakref.WeakSet[Pool]] = weakref.WeakSet()
 _of: Final[weakref.WeakKeyDictionary[Any, Pool]] = weakref.WeakKeyDictionary()
 
 
-def pool_of(cache: Any) -> Pool:
-    """Return the pool that all asynchronous objects on one cache object share."""
-    pool = _of.get(cache)
+def pool_of(cache: Any, offered: Pool | None = None) -> Pool:
+    """Return the pool that all asynchronous objects on one cache object share.
+
+    Args:
+        cache: The cache object.
+        offered: What becomes its pool if it has none.
+    """
+    found = _of.get(cache)
     # Two threads may get here at once: the first one to be entered counts.
-    return _of.setdefault(cache, Pool()) if pool is None else pool
+    return _of.setdefault(cache, offered or Pool()) if found is None else found
 
 
 def _at_exit() -> None:

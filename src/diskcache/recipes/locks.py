@@ -165,7 +165,7 @@ class _Shared(Restorable):
                 if left <= 0:
                     break
                 nap = min(nap, left)
-            self.refuse_in_transaction()
+            self._refuse_in_transaction()
             clock.sleep(nap)
         return False
 
@@ -197,7 +197,7 @@ class _Shared(Restorable):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._cache!r}, {self._key!r})"
 
-    def refuse_in_transaction(self) -> None:
+    def _refuse_in_transaction(self) -> None:
         """Refuse to wait where the wait would have no end.
 
         Raises:
