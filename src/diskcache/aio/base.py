@@ -27,7 +27,6 @@ class Asynchronous(Generic[T]):
 
     def _attach(self, sync: T | None, make: Callable[[], T] | None) -> None:
         """Work with an object, or with what *make* makes when it is first used."""
-        self._making = threading.Lock()
         self._make = make
         self._sync = None
         self._pool = Pool()
@@ -60,7 +59,7 @@ class Asynchronous(Generic[T]):
         return self._made()
 
     def _made(self) -> T:
-        with self._making:
+        with self._pool.opening:
             if self._sync is None and self._make is not None:
                 self._settle(self._make())
                 self._make = None

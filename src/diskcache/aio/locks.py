@@ -135,8 +135,7 @@ class _Awaited(Generic[L]):
 
     async def _give_back(self, count: int) -> None:
         lock, pool = await self._opened()
-        job = Job(pool, _release, (lock, _party(), count), must_run=True)
-        await pool.submit(WRITE, job).future
+        await pool.submit(WRITE, Job(pool, _release, (lock, _party(), count), must_run=True)).future
 
     async def locked(self) -> bool:
         """Tell whether somebody who lives holds the lock, so that none is left to take."""
@@ -162,14 +161,14 @@ class _Awaited(Generic[L]):
 async def _attempt(lock: L, pool: Pool, is_last: bool) -> int:
     """Take a lock if it can be had at once; return the fencing number, or 0."""
     party = _party()
-    job = Job(
-        pool,
-        _try,
-        (lock, party, is_last),
-        undo=lambda fence: _release(lock, party, 1) if fence else None,
-    )
-    pool.submit(WRITE, job)
-    fence: int = await job.result()
+
+    def undo(fence: int) -> None:
+        if fence:
+            _release(lock, party, 1)
+
+    fence: int = await pool.submit(
+        WRITE, Job(pool, _try, (lock, party, is_last), undo=undo)
+    ).result()
     return fence
 
 

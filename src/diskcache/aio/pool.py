@@ -193,6 +193,8 @@ class Job:
             self.undo_now()
         else:
             self._box.put(self)
+        # The traceback of an error leads to this frame too, as that behind another.
+        del self, future
 
     def settle(self) -> None:
         """Tell whoever waits, in the loop."""
@@ -334,6 +336,8 @@ class Pool:
     def __init__(self) -> None:
         self.place = ""
         """Path of the directory, when it is known."""
+        self.opening = threading.Lock()
+        """Held by whoever opens the cache, so that it is done once."""
         self.held: Hold | None = None
         """The block that the thread for transactions serves."""
         self._lanes = _new_lanes()
@@ -367,6 +371,7 @@ class Pool:
         if self.held is not None:
             self.held.forget()
         self.held = None
+        self.opening = threading.Lock()
         self._lanes[:] = _new_lanes()
 
 

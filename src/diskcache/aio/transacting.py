@@ -195,13 +195,22 @@ class Inner:
         if not self._block.offer(job.run):
             job.future.cancel()
             return False
-        await job.future
+        try:
+            await job.future
+        except BaseException:
+            self._block.offer(self._back)
+            raise
         return True
 
     def _enter(self) -> None:
         manager = self._make()
         manager.__enter__()
         self._manager = manager
+
+    def _back(self) -> None:
+        """Leave a block whose task was cancelled while it entered."""
+        if self._manager is not None:
+            self._manager.__exit__(None, None, None)
 
     async def leave(self, failure: Failure) -> None:
         """Go back to the outer block.
