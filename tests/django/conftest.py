@@ -23,6 +23,7 @@ from django.core.cache import caches  # noqa: E402 - it needs the settings
 from django.test import override_settings  # noqa: E402
 
 from diskcache import DjangoCache  # noqa: E402
+from diskcache.aio.pool import pool_of  # noqa: E402
 from tests.conftest import assert_left_clean, findings_of  # noqa: E402
 
 
@@ -57,9 +58,16 @@ def check_and_close(backends: list[DjangoCache]) -> None:
     found = findings_of(writable)
     for cache in caches_of_them:
         cache.close()
+        end_threads(cache)
 
     assert found == []
     assert_left_clean({Path(cache.directory) for cache in caches_of_them}, damaged=False)
+
+
+def end_threads(cache: Any) -> None:
+    """End the threads that served event loops, as `aclose` does."""
+    for thread in pool_of(cache).close():
+        thread.join(20)
 
 
 @pytest.fixture

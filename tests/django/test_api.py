@@ -11,6 +11,8 @@ from django.core.cache import DEFAULT_CACHE_ALIAS, caches
 from django.core.cache.backends.base import CacheKeyWarning
 from django.test import override_settings
 
+from diskcache.aio.pool import pool_of
+
 BACKENDS = {
     "diskcache": "diskcache.DjangoCache",
     "locmem": "django.core.cache.backends.locmem.LocMemCache",
@@ -38,6 +40,8 @@ def make(request, directory, clock, monkeypatch):
     yield make_one
     if request.param == "diskcache":
         caches["default"]._cache.close()
+        for thread in pool_of(caches["default"]._cache).close():
+            thread.join(20)
         assert caches["default"]._cache.check() == []
         caches["default"]._cache.close()
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -174,6 +175,39 @@ def test_overridden_method_is_what_its_counterpart_calls(backend):
     assert asyncio.run(loud.aget("k")) == "v!"
 
 
+def test_hit_in_memory_is_answered_without_a_thread(backend):
+    backend.set("k", [1], version=2)
+    for _ in range(2):
+        backend.get("k", version=2)
+        backend.get("missing")
+
+    async def use():
+        found = await backend.aget("k", version=2), await backend.aget("missing", 0)
+        return found, await backend.ahas_key("k", version=2), await backend.ahas_key("missing")
+
+    assert asyncio.run(use()) == (([1], 0), True, False)
+    assert not any(thread.name.startswith("diskcache") for thread in threading.enumerate())
+
+
+def test_asynchronous_methods_use_threads_of_the_cache_alone(backend, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("a thread of somebody else")
+
+    async def use():
+        monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse)
+        await backend.aset("k", b"x" * 100_000)
+        with await backend.aread("k") as file, await backend.aget("k", read=True) as other:
+            found = file.read() == other.read()
+        threads = {thread.name for thread in threading.enumerate()}
+        return found, await backend.aget_many(["k"]) != {}, threads
+
+    found, is_there, threads = asyncio.run(use())
+
+    assert found
+    assert is_there
+    assert {"diskcache-read", "diskcache-write"} <= threads
+
+
 def test_aclose_closes_connections_of_all_threads(backend):
     async def use():
         await asyncio.gather(*[backend.aincr("n", default=0) for _ in range(8)])
@@ -193,3 +227,16 @@ def test_write_of_another_program_is_seen_at_once(backend, directory):
 
     assert backend.get("k") == 2
     assert time.monotonic() - started < 30
+
+
+def test_asynchronous_read_opens_a_directory_that_was_replaced(backend, directory):
+    backend.set("k", 1)
+    backend.close()
+    shutil.rmtree(directory)
+    # Django calls this after a request: what it finds is another directory.
+    backend.close()
+
+    async def use():
+        return await backend.aget("k"), await backend.aset("k", 2), await backend.aget("k")
+
+    assert asyncio.run(use()) == (None, True, 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -38,7 +37,6 @@ class Asynchronous(Generic[T]):
         cache = self._cache_of(sync)
         mine = self._pool
         self._pool = pool_of(cache, mine)
-        self._pool.place = os.path.realpath(cache.directory)
         if self._pool is not mine:
             mine.close()
         self._sync = sync

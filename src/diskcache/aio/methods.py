@@ -65,7 +65,9 @@ def opening(method: Callable[Concatenate[S, P], R]) -> Counterpart[P, R]:
     name = method.__name__
 
     async def counterpart(self: Any, /, *args: P.args, **keywords: P.kwargs) -> R:
-        sync = self._sync or await self._opened()
+        sync = self._sync
+        if sync is None:
+            sync = await self._opened()
         pool = self._pool
         result: R = await pool.submit(
             READ, Job(pool, getattr(sync, name), args, keywords, close_file)

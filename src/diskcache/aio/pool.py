@@ -397,8 +397,12 @@ def pool_of(cache: Any, offered: Pool | None = None) -> Pool:
         offered: What becomes its pool if it has none.
     """
     found = _of.get(cache)
-    # Two threads may get here at once: the first one to be entered counts.
-    return _of.setdefault(cache, offered or Pool()) if found is None else found
+    if found is None:
+        made = offered or Pool()
+        made.place = os.path.realpath(cache.directory)
+        # Two threads may get here at once: the first one to be entered counts.
+        found = _of.setdefault(cache, made)
+    return found
 
 
 def _at_exit() -> None:

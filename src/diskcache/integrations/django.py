@@ -17,7 +17,7 @@ from diskcache.entry import Tag
 from diskcache.errors import MissingExtraError, SettingError
 from diskcache.integrations.delegating import Delegating
 from diskcache.integrations.memoized import DjangoStore
-from diskcache.integrations.off_loop import in_thread, off_loop
+from diskcache.integrations.off_loop import PromptReads, closed, off_loop
 from diskcache.integrations.shared import Arguments, Shared, shared
 from diskcache.memoizing import Memoizer, check_name, memoizer
 from diskcache.sentinels import ENOVAL
@@ -41,7 +41,7 @@ _CONTEXT: Final = "diskcache.DjangoCache: signing of pickles"
 _OWN_OPTIONS: Final = frozenset({"MAX_ENTRIES", "CULL_FREQUENCY", "VALIDATE_KEYS", "KEEP_OPEN"})
 
 
-class DjangoCache(Delegating, BaseCache):
+class DjangoCache(Delegating, PromptReads, BaseCache):
     """A cache backend for Django on a `FanoutCache`.
 
     Does what Django's documentation says of the cache API, and more: tags, files, `pop`,
@@ -52,7 +52,8 @@ class DjangoCache(Delegating, BaseCache):
     for an entry that has expired already.
 
     Every method has an asynchronous counterpart, `aget` for `get` and so on, that takes the same
-    arguments and does the same in a thread.
+    arguments and does the same: at once if memory knows the answer, else in a thread of its own
+    pool.
 
     Methods that write take *retry*: true waits for the write lock without limit, false for
     `DATABASE_TIMEOUT` seconds, and then returns False or None, as for nothing done, which
@@ -478,8 +479,11 @@ class DjangoCache(Delegating, BaseCache):
             self.__dict__.pop("_limit", None)
 
     async def aclose(self, **kwargs: Any) -> None:
-        """Close the connections of all threads that are idle: it is not known which were used."""
-        await in_thread(self._shared.cache.close)
+        """Close the connections of all threads that are idle: it is not known which were used.
+
+        The threads that served event loops end, when they have done what was asked of them.
+        """
+        await closed(self._shared.cache)
 
     # -- Memoizing --
 
@@ -532,14 +536,14 @@ class DjangoCache(Delegating, BaseCache):
 
     # -- Asynchronous counterparts --
 
+    _aget = off_loop(get)
+    _ahas_key = off_loop(has_key)
     aadd = off_loop(add)
-    aget = off_loop(get)
     aread = off_loop(read)
     aset = off_loop(set)  # noqa: A003 - the method is meant
     atouch = off_loop(touch)
     apop = off_loop(pop)
     adelete = off_loop(delete)
-    ahas_key = off_loop(has_key)
     aincr = off_loop(incr)
     adecr = off_loop(decr)
     aincr_version = off_loop(incr_version)
