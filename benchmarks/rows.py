@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asynchronous
 import django_backends
 import operations
 import structures
@@ -10,6 +11,7 @@ from operations import Row
 ROWS: tuple[Row, ...] = (
     *operations.ROWS,
     *structures.ROWS,
+    *asynchronous.ROWS,
     *django_backends.ROWS,
 )
 

@@ -28,6 +28,7 @@ def load(monkeypatch):
     """Import a module of the benchmarks, and forget it afterwards."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     names = (
+        "asynchronous",
         "concurrency",
         "contenders",
         "count",

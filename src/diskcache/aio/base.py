@@ -99,7 +99,7 @@ class Asynchronous(Generic[T]):
         pool = self._pool
         job = Job(pool, cache.close)
         for hold in holds.get():
-            if hold.place == pool.place and hold.offer(job.run):
+            if hold.place == pool.place and hold.offer(job):
                 # In a block nobody can wait for its thread; closing ends the transaction.
                 await job.future
                 return
@@ -138,10 +138,15 @@ class Asynchronous(Generic[T]):
 async def _closed(pool: Pool, close: Callable[[], None]) -> None:
     """Wait in a thread for those of a pool, and close the connections there."""
     job = Job(pool, _close_after, (pool.close(), close), must_run=True)
-    thread = threading.Thread(target=job.run, name="diskcache-close", daemon=True)
+    thread = threading.Thread(target=_done, args=(job,), name="diskcache-close", daemon=True)
     thread.start()
     await job.future
     await _ended([thread])
+
+
+def _done(job: Job) -> None:
+    job.run()
+    job.tell()
 
 
 async def _ended(threads: list[threading.Thread]) -> None:

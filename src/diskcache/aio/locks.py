@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 from diskcache.aio.cache import AsyncCache, AsyncFanoutCache
-from diskcache.aio.pool import READ, WRITE, Job, Pool
+from diskcache.aio.pool import READ, WRITE, Errand, Job, Pool
 from diskcache.cache import Cache
 from diskcache.entry import Tag
 from diskcache.errors import DiskCacheError
@@ -152,7 +152,7 @@ class _Awaited(Generic[L]):
         elif self._lock is not None:
             # The task is no more: nothing can be waited for.
             lock, party = self._lock, _party()
-            self._cache._pool.post(WRITE, lambda: _release_unheard(lock, party))
+            self._cache._pool.post(WRITE, Errand(lambda: _release_unheard(lock, party)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._cache!r}, {self._args[0]!r})"

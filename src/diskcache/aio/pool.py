@@ -31,8 +31,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from queue import SimpleQueue
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from diskcache.errors import DiskCacheError
 
@@ -45,7 +44,33 @@ LIMITS: Final = (4, 4, 1)
 LEAVING: Final = 5.0
 """Seconds that the exit of the interpreter waits for what threads are in the middle of."""
 
-Call: TypeAlias = Callable[[], object]
+
+class Work(Protocol):
+    """What a thread is asked to do."""
+
+    def run(self) -> None:
+        """Do it."""
+        ...
+
+    def tell(self) -> None:
+        """Tell whoever waits for it."""
+        ...
+
+
+class Errand:
+    """Work that nobody waits for, a function that raises nothing."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+
+    def run(self) -> None:
+        """Call it."""
+        self._function()
+
+    def tell(self) -> None:
+        """Tell nobody."""
 
 
 class Outcome:
@@ -191,10 +216,13 @@ class Job:
         self._outcome = outcome
         if future.cancelled():
             self.undo_now()
-        else:
-            self._box.put(self)
         # The traceback of an error leads to this frame too, as that behind another.
         del self, future
+
+    def tell(self) -> None:
+        """Tell the loop what came of it."""
+        if self._outcome is not None:
+            self._box.put(self)
 
     def settle(self) -> None:
         """Tell whoever waits, in the loop."""
@@ -223,7 +251,7 @@ class Job:
     def undo_later(self) -> None:
         """Give back what nobody is there to take, in a thread."""
         if self._undo is not None and self._outcome is not None:
-            self._pool.post(WRITE, self.undo_now)
+            self._pool.post(WRITE, Errand(self.undo_now))
 
     async def result(self) -> Any:
         """Wait for the result, and have it undone if it comes too late."""
@@ -244,64 +272,95 @@ def _nothing() -> None:
 
 
 class Lane:
-    """A queue of calls, and the threads that make them."""
+    """A queue of work, and the threads that do it.
 
-    __slots__ = ("_calls", "_idle", "_is_closed", "_limit", "_lock", "_name", "threads")
+    The thread that came last to wait is woken first, and none is woken for what a thread is about
+    to take that just tells its loop: one operation after the other is done by one thread, which
+    is still awake.
+    """
+
+    __slots__ = ("_is_closed", "_limit", "_lock", "_name", "_ready", "_waiting", "_work", "threads")
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._limit = limit
         self._lock = threading.Lock()
-        self._calls: SimpleQueue[Call | None] = SimpleQueue()
-        self._idle = 0
-        """Threads that wait, less the calls that are there for them."""
+        self._work: deque[Work] = deque()
+        self._ready = 0
+        """Threads that are about to take work."""
+        self._waiting: list[threading.Lock] = []
+        """What to release to wake a thread, the last one first."""
         self._is_closed = False
         self.threads: list[threading.Thread] = []
 
-    def offer(self, call: Call) -> bool:
-        """Have a call made, unless the lane is closed; tell whether it will be."""
+    def offer(self, work: Work) -> bool:
+        """Have work done, unless the lane is closed; tell whether it will be."""
         with self._lock:
             if self._is_closed:
                 return False
-            if self._idle:
-                self._idle -= 1
-            elif len(self.threads) < self._limit:
-                self._start()
-            self._calls.put(call)
+            self._work.append(work)
+            if len(self._work) > self._ready:
+                if self._waiting:
+                    self._ready += 1
+                    self._waiting.pop().release()
+                elif len(self.threads) < self._limit:
+                    self._start()
             return True
 
     def _start(self) -> None:
-        thread = threading.Thread(target=_work, args=(self,), name=self._name, daemon=True)
+        thread = threading.Thread(target=_do, args=(self,), name=self._name, daemon=True)
+        self._ready += 1
         try:
             thread.start()
         except RuntimeError:
+            self._ready -= 1
             if not self.threads:
+                self._work.pop()
                 raise
-            return
-        self.threads.append(thread)
+        else:
+            self.threads.append(thread)
 
-    def next(self) -> Call | None:
-        """Return the next call to make, waiting for it; None for no more."""
+    def finish(self) -> None:
+        """Note that the calling thread is about to take other work."""
         with self._lock:
-            if not self._calls.empty():
-                return self._calls.get_nowait()
-            self._idle += 1
-        return self._calls.get()
+            self._ready += 1
+
+    def take(self, alarm: threading.Lock) -> Work | None:
+        """Return work for the calling thread, waiting for it; None for no more.
+
+        Args:
+            alarm: A lock of the thread, which it has acquired.
+        """
+        while True:
+            with self._lock:
+                self._ready -= 1
+                if self._work:
+                    return self._work.popleft()
+                if self._is_closed:
+                    return None
+                self._waiting.append(alarm)
+            # Whoever releases it says that this thread is about to take work.
+            alarm.acquire()
 
     def close(self) -> list[threading.Thread]:
-        """Take no more calls; have the threads end when they have made those that are there."""
+        """Take no more work; have the threads end when they have done what is there."""
         with self._lock:
             self._is_closed = True
-            for _ in self.threads:
-                self._calls.put(None)
+            self._ready += len(self._waiting)
+            while self._waiting:
+                self._waiting.pop().release()
             return self.threads
 
 
-def _work(lane: Lane) -> None:
-    while (call := lane.next()) is not None:
-        call()
+def _do(lane: Lane) -> None:
+    alarm = threading.Lock()
+    alarm.acquire()
+    while (work := lane.take(alarm)) is not None:
+        work.run()
+        lane.finish()
+        work.tell()
         # While the thread waits it must not keep a cache alive.
-        del call
+        del work
 
 
 class Hold(Protocol):
@@ -310,8 +369,8 @@ class Hold(Protocol):
     place: str
     """Path of the directory whose operations it does."""
 
-    def offer(self, call: Call) -> bool:
-        """Have a call made in the thread, unless the block has ended; tell whether it will be."""
+    def offer(self, work: Work) -> bool:
+        """Have work done in the thread, unless the block has ended; tell whether it will be."""
         ...
 
     def end(self) -> None:
@@ -348,14 +407,14 @@ class Pool:
     def submit(self, lane: int, job: Job) -> Job:
         """Have a job run in a lane, or in the thread of the block that its caller is in."""
         for hold in holds.get():
-            if hold.place == self.place and hold.offer(job.run):
+            if hold.place == self.place and hold.offer(job):
                 return job
-        self.post(lane, job.run)
+        self.post(lane, job)
         return job
 
-    def post(self, lane: int, call: Call) -> None:
-        """Have a call made that raises nothing."""
-        while not self._lanes[lane].offer(call):
+    def post(self, lane: int, work: Work) -> None:
+        """Have work done in a lane."""
+        while not self._lanes[lane].offer(work):
             pass
 
     def close(self) -> list[threading.Thread]:

@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from diskcache.aio.pool import TRANSACT, Call, Job, Pool, holds
+from diskcache.aio.pool import TRANSACT, Errand, Job, Pool, Work, holds
 from diskcache.errors import DiskCacheError, Timeout, TransactionError
 
 Manager: TypeAlias = AbstractContextManager[None]
@@ -43,15 +43,15 @@ class Block:
         self._manager: Manager | None = None
         self._lock = threading.Lock()
         self._is_open = self._is_over = False
-        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._work: SimpleQueue[Work | None] = SimpleQueue()
 
     # -- In the loop --
 
-    def offer(self, call: Call) -> bool:
-        """Have a call made inside the transaction, if it is open; tell whether it will be."""
+    def offer(self, work: Work) -> bool:
+        """Have work done inside the transaction, if it is open; tell whether it will be."""
         with self._lock:
             if self._is_open:
-                self._calls.put(call)
+                self._work.put(work)
             return self._is_open
 
     def end(self) -> None:
@@ -66,29 +66,31 @@ class Block:
     def leave(self, failure: Failure) -> Job:
         """Commit, or roll back after a failure, and let the thread go."""
         job = Job(self._pool, self._leave, (failure,))
-        if not self._over(job.run):
+        if not self._over(job):
             job.future.cancel()
             raise TransactionError("the transaction of this block has ended already")
         return job
 
-    def _over(self, *last: Call) -> bool:
+    def _over(self, *last: Work) -> bool:
         with self._lock:
             was_open, self._is_open, self._is_over = self._is_open, False, True
-            for call in last if was_open else ():
-                self._calls.put(call)
+            for work in last if was_open else ():
+                self._work.put(work)
             # A thread that has not begun to serve finds this later.
-            self._calls.put(None)
+            self._work.put(None)
             return was_open
 
     # -- In the thread --
 
     def serve(self, entering: Job) -> None:
-        """Begin the transaction, and make calls in it until the block is over."""
+        """Begin the transaction, and do work in it until the block is over."""
         self._pool.held, self.is_begun = self, True
         entering.run()
-        while self._manager is not None and (call := self._calls.get()) is not None:
-            call()
-            del call
+        entering.tell()
+        while self._manager is not None and (work := self._work.get()) is not None:
+            work.run()
+            work.tell()
+            del work
         self._pool.held = None
         if self._manager is not None:
             with suppress(DiskCacheError, OSError):
@@ -169,7 +171,7 @@ async def _begun(pool: Pool, block: Block, limit: float | None) -> None:
 
     loop = asyncio.get_running_loop()
     timer = None if limit is None else loop.call_later(limit, give_up)
-    pool.post(TRANSACT, lambda: block.serve(entering))
+    pool.post(TRANSACT, Errand(lambda: block.serve(entering)))
     try:
         await future
     except BaseException:
@@ -192,13 +194,13 @@ class Inner:
     async def enter(self) -> bool:
         """Go one level deeper; tell whether the outer block was still there."""
         job = Job(self._pool, self._enter)
-        if not self._block.offer(job.run):
+        if not self._block.offer(job):
             job.future.cancel()
             return False
         try:
             await job.future
         except BaseException:
-            self._block.offer(self._back)
+            self._block.offer(Errand(self._back))
             raise
         return True
 
@@ -222,7 +224,7 @@ class Inner:
         if manager is None:
             return
         job = Job(self._pool, manager.__exit__, failure, must_run=True)
-        if not self._block.offer(job.run):
+        if not self._block.offer(job):
             job.future.cancel()
             if failure[0] is None:
                 raise TransactionError("the transaction around this block ended before the block")
