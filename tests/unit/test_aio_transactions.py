@@ -253,16 +253,18 @@ def test_block_that_does_not_get_its_turn_in_time_raises_timeout(go, make_cache)
     cache = AsyncCache(make_cache(timeout=0.01))
 
     async def use():
+        inside = asyncio.Event()
+
         async def late():
+            await inside.wait()
             async with cache.transact():
                 await cache.set("never", 1)
 
-        over = asyncio.Event()
         task = asyncio.create_task(late())
-        async with cache.transact():
+        async with cache.transact(retry=True):
+            inside.set()
             with pytest.raises(Timeout):
                 await task
-            over.set()
         await cache.aclose()
 
     go(use())
@@ -275,7 +277,7 @@ def test_block_raises_timeout_while_another_holds_the_lock(go, ordinary, make_ca
         with ordinary.transact(), pytest.raises(Timeout):
             async with cache.transact():
                 pass
-        async with cache.transact():
+        async with cache.transact(retry=True):
             await cache.set("k", 1)
         await cache.aclose()
 
