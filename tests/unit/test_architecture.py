@@ -215,8 +215,13 @@ def test_pytest_is_imported_only_by_what_is_for_tests():
         ("django", {"integrations/django.py"}),
         (
             "asyncio",
-            {"aio/base.py", "aio/locks.py", "aio/pool.py", "aio/transacting.py",
-             "computing/looping.py"},
+            {
+                "aio/base.py",
+                "aio/locks.py",
+                "aio/pool.py",
+                "aio/transacting.py",
+                "computing/looping.py",
+            },
         ),
     ],
 )

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from diskcache.aio.base import Asynchronous
+from diskcache.aio.computed import AsyncComputed
 from diskcache.aio.methods import Mirror, close_file, opening, paging, reading, same, writing
 from diskcache.aio.pool import READ, Job
 from diskcache.aio.shapes import AsyncShapes
@@ -26,7 +27,7 @@ C = TypeVar("C", Cache, FanoutCache)
 Path = str | bytes | os.PathLike[str]
 
 
-class AsyncEntries(Asynchronous[C]):
+class AsyncEntries(AsyncComputed[C]):
     """What memory may answer without a hop, and what is the same for both kinds of cache."""
 
     # -- Reading --
@@ -40,6 +41,9 @@ class AsyncEntries(Asynchronous[C]):
         expire_time: bool = False,
         tag: bool = False,
         retry: bool = False,
+        *,
+        version: bool = False,
+        stale: bool = False,
     ) -> Any:
         """Return the value of *key*, or *default* if it has no live entry; see `Cache.get`.
 
@@ -49,14 +53,15 @@ class AsyncEntries(Asynchronous[C]):
         sync = self._sync
         if sync is None:
             sync = await self._opened()
-        if not (read or expire_time or tag):
+        if not (read or expire_time or tag or version or stale):
             value = sync._promptly(key)
             if value is not UNKNOWN:
                 return default if value is ENOVAL else value
         args, pool = (key, default, read, expire_time, tag, retry), self._pool
+        more = {"version": version, "stale": stale} if version or stale else None
         if read:
-            return await pool.submit(READ, Job(pool, sync.get, args, undo=close_file)).result()
-        return await pool.submit(READ, Job(pool, sync.get, args)).future
+            return await pool.submit(READ, Job(pool, sync.get, args, more, close_file)).result()
+        return await pool.submit(READ, Job(pool, sync.get, args, more)).future
 
     async def getitem(self, key: Any) -> Any:
         """Return the value of *key*; `await cache[key]` is the same. Cost: as `get`.
@@ -169,6 +174,7 @@ class AsyncCache(AsyncEntries[Cache]):
     touch = writing(Cache.touch)
     incr = writing(Cache.incr)
     decr = writing(Cache.decr)
+    update = writing(Cache.update)
     delete = writing(Cache.delete)
     delitem = writing(Cache.__delitem__)
     push = writing(Cache.push)
@@ -293,6 +299,7 @@ class AsyncFanoutCache(AsyncEntries[FanoutCache]):
     touch = writing(FanoutCache.touch)
     incr = writing(FanoutCache.incr)
     decr = writing(FanoutCache.decr)
+    update = writing(FanoutCache.update)
     delete = writing(FanoutCache.delete)
     delitem = writing(FanoutCache.__delitem__)
     push = writing(FanoutCache.push)

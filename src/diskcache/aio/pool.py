@@ -369,6 +369,11 @@ class Hold(Protocol):
     place: str
     """Path of the directory whose operations it does."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it still does any."""
+        ...
+
     def offer(self, work: Work) -> bool:
         """Have work done in the thread, unless the block has ended; tell whether it will be."""
         ...

@@ -19,6 +19,9 @@ class AsyncShapes(Protocol):
         expire_time: Literal[False] = False,
         tag: Literal[False] = False,
         retry: bool = False,
+        *,
+        version: Literal[False] = False,
+        stale: bool = False,
     ) -> Any: ...
     @overload
     async def get(
@@ -30,6 +33,8 @@ class AsyncShapes(Protocol):
         expire_time: Literal[True],
         tag: Literal[False] = False,
         retry: bool = False,
+        version: Literal[False] = False,
+        stale: bool = False,
     ) -> tuple[Any, float | None]: ...
     @overload
     async def get(
@@ -41,6 +46,8 @@ class AsyncShapes(Protocol):
         *,
         tag: Literal[True],
         retry: bool = False,
+        version: Literal[False] = False,
+        stale: bool = False,
     ) -> tuple[Any, Tag]: ...
     @overload
     async def get(
@@ -52,7 +59,22 @@ class AsyncShapes(Protocol):
         expire_time: Literal[True],
         tag: Literal[True],
         retry: bool = False,
+        version: Literal[False] = False,
+        stale: bool = False,
     ) -> tuple[Any, float | None, Tag]: ...
+    @overload
+    async def get(
+        self: Any,
+        key: Any,
+        default: Any = None,
+        read: bool = False,
+        expire_time: Literal[False] = False,
+        tag: Literal[False] = False,
+        retry: bool = False,
+        *,
+        version: Literal[True],
+        stale: bool = False,
+    ) -> tuple[Any, int | None]: ...
     @overload
     async def get(
         self: Any,
@@ -62,6 +84,9 @@ class AsyncShapes(Protocol):
         expire_time: bool = False,
         tag: bool = False,
         retry: bool = False,
+        *,
+        version: bool = False,
+        stale: bool = False,
     ) -> Any: ...
     @overload
     async def pop(

@@ -47,6 +47,11 @@ class Block:
 
     # -- In the loop --
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the transaction has begun, and not ended."""
+        return self._is_open
+
     def offer(self, work: Work) -> bool:
         """Have work done inside the transaction, if it is open; tell whether it will be."""
         with self._lock:
