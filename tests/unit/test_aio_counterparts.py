@@ -157,7 +157,7 @@ def test_patterns_of_types_are_those_of_the_cache():
             for node in ast.parse(
                 (source / path).read_text(encoding="utf-8").replace("async def", "def")
             ).body
-            if isinstance(node, ast.ClassDef) and node.name.endswith("Shapes")
+            if isinstance(node, ast.ClassDef) and node.name in {"Shapes", "AsyncShapes"}
         )
         for path in ("cache/shapes.py", "aio/shapes.py")
     ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from diskcache.aio.base import Asynchronous
 from diskcache.aio.pool import READ, WRITE, Job, Pool, holds
+from diskcache.aio.shapes import ComputedShapes
 from diskcache.cache import Cache
 from diskcache.cache.computed import CacheStore
+from diskcache.cache.shapes import shaped_as
 from diskcache.computing.looping import Looping
 from diskcache.computing.many import get_many
 from diskcache.computing.steps import Computer
@@ -18,7 +20,6 @@ from diskcache.fanout import FanoutCache
 from diskcache.flight import Place
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
-T = TypeVar("T")
 S = TypeVar("S")
 C = TypeVar("C", Cache, FanoutCache)
 
@@ -55,10 +56,11 @@ class AsyncComputed(Asynchronous[C]):
         store = _PooledStore(sync, self._pool)
         return store, Looping(store, store.hop)
 
+    @shaped_as(ComputedShapes.get_or_set)
     async def get_or_set(
         self,
         key: Any,
-        func: Callable[[], Awaitable[T]] | Callable[[], T],
+        func: Callable[[], Any],
         *,
         expire: Expire = None,
         tag: Tag = None,
@@ -73,7 +75,7 @@ class AsyncComputed(Asynchronous[C]):
         jitter: float | None = None,
         when: Callable[[Any], object] | None = None,
         errors: Mapping[type[Exception], Seconds] | None = None,
-    ) -> T:
+    ) -> Any:
         """Return the value of *key*, or call *func*, store what it gives, and return that.
 
         As `Cache.get_or_set`, with the same arguments. *func* may be a coroutine function; one that
@@ -97,7 +99,7 @@ class AsyncComputed(Asynchronous[C]):
         if refresh is None and self._sync is not None:
             value = self._sync._promptly(key)
             if value is not UNKNOWN and value is not ENOVAL:
-                return cast("T", value)
+                return value
         terms = Terms(
             expire=expire,
             tag=tag,
@@ -114,8 +116,7 @@ class AsyncComputed(Asynchronous[C]):
             errors=errors or {},
         )
         store, way = await self._looping()
-        result: T = await Computer(store, terms, name=repr(key)).get(way, key, func)
-        return result
+        return await Computer(store, terms, name=repr(key)).get(way, key, func)
 
     async def get_or_set_many(
         self,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, overload
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, Protocol, TypeVar, overload
 
+from diskcache.computing.terms import Expire, Seconds
 from diskcache.entry import Tag
+
+T = TypeVar("T")
 
 
 class AsyncShapes(Protocol):
@@ -232,3 +236,48 @@ class AsyncShapes(Protocol):
         tag: bool = False,
         retry: bool = False,
     ) -> Any: ...
+
+
+class ComputedShapes(Protocol):
+    """Patterns of what takes a function, or a coroutine function."""
+
+    @overload
+    async def get_or_set(
+        self: Any,
+        key: Any,
+        func: Callable[[], Awaitable[T]],
+        *,
+        expire: Expire = None,
+        tag: Tag = None,
+        lock: bool = True,
+        lock_timeout: float | None = None,
+        share_errors: bool = True,
+        grace: Seconds | None = None,
+        backoff: Seconds | None = None,
+        refresh: float | None = None,
+        soft_timeout: float | None = None,
+        hard_timeout: float | None = None,
+        jitter: float | None = None,
+        when: Callable[[T], object] | None = None,
+        errors: Mapping[type[Exception], Seconds] | None = None,
+    ) -> T: ...
+    @overload
+    async def get_or_set(
+        self: Any,
+        key: Any,
+        func: Callable[[], T],
+        *,
+        expire: Expire = None,
+        tag: Tag = None,
+        lock: bool = True,
+        lock_timeout: float | None = None,
+        share_errors: bool = True,
+        grace: Seconds | None = None,
+        backoff: Seconds | None = None,
+        refresh: float | None = None,
+        soft_timeout: float | None = None,
+        hard_timeout: float | None = None,
+        jitter: float | None = None,
+        when: Callable[[T], object] | None = None,
+        errors: Mapping[type[Exception], Seconds] | None = None,
+    ) -> T: ...

@@ -1,0 +1,177 @@
+"""Get or compute in an event loop: one computes, also when others are cancelled, or are threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from diskcache import AsyncCache, AsyncFanoutCache, FanoutCache
+from tests.support.loops import LOOPS, runner_of
+
+
+@pytest.fixture(params=LOOPS)
+def go(request):
+    """What runs a coroutine, in each kind of loop."""
+    return runner_of(request.param)
+
+
+@pytest.fixture
+def ordinary(make_cache):
+    return make_cache()
+
+
+@pytest.fixture
+def cache(ordinary):
+    made = AsyncCache(ordinary)
+    yield made
+    asyncio.run(made.aclose())
+
+
+class Function:
+    """A coroutine function that takes its time, and counts its calls."""
+
+    def __init__(self, error=None):
+        self.calls = 0
+        self.error = error
+
+    async def __call__(self, keys=None):
+        self.calls += 1
+        await asyncio.sleep(0.01)
+        if self.error:
+            raise self.error
+        return self.calls if keys is None else {key: str(key) for key in keys}
+
+
+def test_of_many_tasks_one_computes(go, cache, ordinary):
+    function = Function()
+
+    async def use():
+        return await asyncio.gather(*[cache.get_or_set("k", function) for _ in range(100)])
+
+    assert go(use()) == [1] * 100
+    assert ordinary["k"] == 1
+
+
+def test_function_that_is_no_coroutine_function_is_called_in_the_loop(go, cache):
+    async def use():
+        return await cache.get_or_set("k", lambda: threading.get_ident(), expire=60)
+
+    assert go(use()) == threading.get_ident()
+
+
+def test_hit_in_memory_keeps_no_thread(cache, ordinary):
+    ordinary["k"] = 1
+    for _ in range(2):
+        ordinary.get("k")
+
+    async def use():
+        return await cache.get_or_set("k", Function()), threading.active_count()
+
+    before = threading.active_count()
+    assert asyncio.run(use()) == (1, before)
+
+
+def test_error_is_that_of_all_who_ask(go, cache):
+    function = Function(ValueError("no"))
+
+    async def use():
+        asked = [cache.get_or_set("k", function) for _ in range(10)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    assert {str(error) for error in go(use())} == {"no"}
+    assert function.calls == 1
+
+
+def test_tasks_and_threads_wait_for_each_other(cache, ordinary):
+    function = Function()
+
+    async def use():
+        task = asyncio.create_task(cache.get_or_set("k", function))
+        while not function.calls:
+            await asyncio.sleep(0.001)
+        other = await asyncio.to_thread(ordinary.get_or_set, "k", lambda: "mine")
+        return await task, other
+
+    assert asyncio.run(use()) == (1, 1)
+
+
+def test_one_who_computes_and_is_cancelled_is_replaced(go, cache):
+    function = Function()
+
+    async def use():
+        first = asyncio.create_task(cache.get_or_set("k", function))
+        while not function.calls:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(cache.get_or_set("k", function))
+        await asyncio.sleep(0.002)
+        first.cancel()
+        return await second
+
+    assert go(use()) == 2
+
+
+def test_in_a_block_nobody_waits_and_all_is_undone(go, cache, ordinary):
+    function = Function()
+
+    async def use():
+        with pytest.raises(ZeroDivisionError):
+            async with cache.transact():
+                value = await cache.get_or_set("k", function)
+                raise ZeroDivisionError
+        return value
+
+    assert go(use()) == 1
+    assert "k" not in ordinary
+
+
+def test_many_keys_are_computed_by_one_call(go, cache, ordinary):
+    function = Function()
+    ordinary["a"] = "old"
+
+    async def use():
+        return await cache.get_or_set_many(["a", "b", "c"], function)
+
+    assert go(use()) == {"a": "old", "b": "b", "c": "c"}
+    assert function.calls == 1
+
+
+def test_update_and_versions(go, cache):
+    async def use():
+        await cache.update("k", lambda old: old + 1, default=0)
+        value, version = await cache.get("k", version=True)
+        return value, await cache.set("k", 5, if_version=version), await cache.get("k")
+
+    assert go(use()) == (1, True, 5)
+
+
+def test_memoize_takes_coroutine_functions(cache):
+    calls = []
+
+    @cache.memoize(lock=True)
+    async def double(number):
+        calls.append(number)
+        await asyncio.sleep(0.01)
+        return number * 2
+
+    async def use():
+        found = await asyncio.gather(*[double(4) for _ in range(10)])
+        await asyncio.get_running_loop().shutdown_default_executor()
+        return found
+
+    assert asyncio.run(use()) == [8] * 10
+    assert calls == [4]
+
+
+def test_cache_of_shards(go, directory):
+    function = Function()
+    with FanoutCache(directory, shards=2) as ordinary:
+        cache = AsyncFanoutCache(ordinary)
+
+        async def use():
+            found = await asyncio.gather(*[cache.get_or_set("k", function) for _ in range(20)])
+            await cache.aclose()
+            return found
+
+        assert go(use()) == [1] * 20
