@@ -19,6 +19,7 @@ from diskcache import (
     AsyncDeque,
     AsyncFanoutCache,
     AsyncIndex,
+    AsyncLock,
     Cache,
     Deque,
     FanoutCache,
@@ -27,7 +28,7 @@ from diskcache import (
 )
 from diskcache.aio import pool as pools
 from tests.support.leaks import open_below
-from tests.support.loops import LOOPS, runner_of
+from tests.support.loops import LOOPS, new_loop, runner_of
 
 LARGE = b"x" * 100_000
 
@@ -584,8 +585,9 @@ def test_task_that_is_never_finished_holds_nothing(cache, ordinary):
     assert asyncio.run(cache.set("other", 1)) is True
 
 
-def test_loop_that_is_closed_with_pending_operations_harms_nobody(cache, ordinary):
-    loop = asyncio.new_event_loop()
+@pytest.mark.parametrize("kind", LOOPS)
+def test_loop_that_is_closed_with_pending_operations_harms_nobody(cache, ordinary, kind):
+    loop = new_loop(kind)
     tasks = [loop.create_task(cache.set(n, n)) for n in range(100)]
     loop.run_until_complete(asyncio.sleep(0))
     for task in tasks:
@@ -595,6 +597,39 @@ def test_loop_that_is_closed_with_pending_operations_harms_nobody(cache, ordinar
     gc.collect()
 
     assert asyncio.run(cache.set("after", 1)) is True
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_lock_that_comes_when_its_loop_is_closed_is_given_back(cache, ordinary, kind):
+    lock = AsyncLock(cache, "lock")
+    loop = new_loop(kind)
+    loop.run_until_complete(cache.open())
+    with ordinary.transact():
+        task = loop.create_task(lock.acquire())
+        loop.run_until_complete(asyncio.sleep(0.01))
+        task._log_destroy_pending = False
+        loop.close()
+        del task
+        gc.collect()
+
+    assert asyncio.run(lock.acquire(timeout=10)) > 0
+    asyncio.run(lock.release())
+    # The task, the loop and the lock refer to each other.
+    del lock, loop
+    gc.collect()
+
+
+def test_errand_that_fails_is_logged_and_the_thread_lives_on(cache, ordinary, caplog):
+    pool = pools.pool_of(ordinary)
+
+    async def use():
+        for _ in range(10):
+            pool.post(pools.WRITE, pools.Errand(lambda: 1 / 0))
+        return await cache.set("k", 1)
+
+    assert asyncio.run(use()) is True
+    asyncio.run(cache.aclose())
+    assert caplog.text.count("ZeroDivisionError") == 10
 
 
 # -- The other kinds --

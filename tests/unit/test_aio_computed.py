@@ -34,10 +34,12 @@ class Function:
 
     def __init__(self, error=None):
         self.calls = 0
+        self.begun = asyncio.Event()
         self.error = error
 
     async def __call__(self, keys=None):
         self.calls += 1
+        self.begun.set()
         await asyncio.sleep(0.01)
         if self.error:
             raise self.error
@@ -89,8 +91,7 @@ def test_tasks_and_threads_wait_for_each_other(cache, ordinary):
 
     async def use():
         task = asyncio.create_task(cache.get_or_set("k", function))
-        while not function.calls:
-            await asyncio.sleep(0.001)
+        await function.begun.wait()
         other = await asyncio.to_thread(ordinary.get_or_set, "k", lambda: "mine")
         return await task, other
 
@@ -102,8 +103,7 @@ def test_one_who_computes_and_is_cancelled_is_replaced(go, cache):
 
     async def use():
         first = asyncio.create_task(cache.get_or_set("k", function))
-        while not function.calls:
-            await asyncio.sleep(0.001)
+        await function.begun.wait()
         second = asyncio.create_task(cache.get_or_set("k", function))
         await asyncio.sleep(0.002)
         first.cancel()

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import threading
 import time
@@ -34,6 +35,8 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, Protocol
 
 from diskcache.errors import DiskCacheError
+
+log: Final = logging.getLogger("diskcache")
 
 READ: Final = 0
 WRITE: Final = 1
@@ -58,7 +61,7 @@ class Work(Protocol):
 
 
 class Errand:
-    """Work that nobody waits for, a function that raises nothing."""
+    """Work that nobody waits for: what it raises is logged, and the thread lives on."""
 
     __slots__ = ("_function",)
 
@@ -67,7 +70,11 @@ class Errand:
 
     def run(self) -> None:
         """Call it."""
-        self._function()
+        outcome = Outcome()
+        with outcome:
+            self._function()
+        if outcome.error is not None:
+            log.error("an operation that nobody waits for failed", exc_info=outcome.error)
 
     def tell(self) -> None:
         """Tell nobody."""
@@ -177,6 +184,7 @@ class Job:
         "_box",
         "_context",
         "_function",
+        "_is_abandoned",
         "_keywords",
         "_must_run",
         "_outcome",
@@ -201,7 +209,9 @@ class Job:
         self._function: Callable[..., Any] = function
         self._args = args
         self._keywords = keywords or {}
-        self._undo = undo
+        # Whoever takes it out of the list calls it: two threads may want to.
+        self._undo = [] if undo is None else [undo]
+        self._is_abandoned = False
         self._must_run = must_run
         self._outcome: Outcome | None = None
 
@@ -214,7 +224,7 @@ class Job:
         # Whoever waits may keep the job; the arguments may be large.
         self._function, self._args, self._keywords = _nothing, (), {}
         self._outcome = outcome
-        if future.cancelled():
+        if future.cancelled() or self._is_abandoned:
             self.undo_now()
         # The traceback of an error leads to this frame too, as that behind another.
         del self, future
@@ -241,16 +251,16 @@ class Job:
 
     def undo_now(self) -> None:
         """Give back what nobody is there to take, in this thread."""
-        outcome, undo = self._outcome, self._undo
-        self._outcome = self._undo = None
-        if undo is not None and outcome is not None and outcome.error is None:
-            # There is nobody to be told of an error either.
-            with suppress(DiskCacheError, OSError):
-                self._context.run(undo, outcome.value)
+        outcome, self._outcome = self._outcome, None
+        if outcome is None or outcome.error is not None:
+            return
+        # There is nobody to be told of an error either.
+        with suppress(IndexError, DiskCacheError, OSError):
+            self._context.run(self._undo.pop(), outcome.value)
 
     def undo_later(self) -> None:
         """Give back what nobody is there to take, in a thread."""
-        if self._undo is not None and self._outcome is not None:
+        if self._undo and self._outcome is not None:
             self._pool.post(WRITE, Errand(self.undo_now))
 
     async def result(self) -> Any:
@@ -258,9 +268,9 @@ class Job:
         try:
             return await self.future
         except BaseException:
-            # The result may be there: the task was cancelled after it had come, or is no more.
-            if self.future.done():
-                self.undo_later()
+            # The task was cancelled, perhaps when the result had come, or is no more.
+            self._is_abandoned = True
+            self.undo_later()
             raise
         finally:
             # An error refers to this frame, and the future to the error.

@@ -97,9 +97,8 @@ class Block:
             work.tell()
             del work
         self._pool.held = None
-        if self._manager is not None:
-            with suppress(DiskCacheError, OSError):
-                self._leave((TransactionError, TransactionError("it was never left"), None))
+        with suppress(DiskCacheError, OSError):
+            self._leave((TransactionError, TransactionError("it was never left"), None))
 
     def enter(self) -> None:
         """Begin the transaction."""
