@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from diskcache import AsyncCache, AsyncFanoutCache, FanoutCache
+from diskcache import AsyncCache, AsyncFanoutCache, FanoutCache, RecursiveLoaderError
 from tests.support.loops import LOOPS, runner_of
 
 
@@ -175,3 +175,32 @@ def test_cache_of_shards(go, directory):
             return found
 
         assert go(use()) == [1] * 20
+
+
+def test_function_that_asks_for_its_own_key_gets_an_error(go, cache):
+    async def compute():
+        return await cache.get_or_set("k", compute)
+
+    with pytest.raises(RecursiveLoaderError):
+        go(cache.get_or_set("k", compute))
+
+
+def test_function_that_asks_for_another_key_gets_it(go, cache):
+    async def compute():
+        return await cache.get_or_set("other", Function()) + 1
+
+    assert go(cache.get_or_set("k", compute)) == 2
+
+
+def test_functions_that_ask_for_each_other_come_to_an_end(go, cache):
+    async def ask(key, other):
+        async def compute():
+            await asyncio.sleep(0.01)
+            return await cache.get_or_set(other, lambda: "inner")
+
+        return await cache.get_or_set(key, compute)
+
+    async def use():
+        return await asyncio.wait_for(asyncio.gather(ask("a", "b"), ask("b", "a")), 20)
+
+    assert "inner" in go(use())
