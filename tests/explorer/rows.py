@@ -67,7 +67,7 @@ def _upsert_full(content: Content, values: tuple[Any, ...]) -> Answer:
 def _remove(content: Content, gone: Callable[[Row], bool], *, returns: bool = False) -> Answer:
     kept = tuple(row for row in content if not gone(row))
     changes = len(content) - len(kept)
-    found = ((None, 0),) * changes if returns else ()
+    found = ((None, 0, None),) * changes if returns else ()
     return Answer(kept, found, changes, writes=changes > 0)
 
 
