@@ -93,7 +93,8 @@ class Session:
         link = self._link()
         if not self.is_readonly and not link.depth:
             try:
-                opening.configure(link.con, self._place)
+                if opening.configure(link.con, self._place):
+                    link.site.protect()
             except apsw.Error as exc:
                 raise translate(exc, self.directory) from exc
 

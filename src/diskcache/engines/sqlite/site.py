@@ -30,6 +30,7 @@ from diskcache import host
 from diskcache.clock import Clock
 from diskcache.coherence import Tally
 from diskcache.engines.sqlite import control as control_file
+from diskcache.engines.sqlite import guard
 from diskcache.engines.sqlite.control import HITS, MASK, MISSES
 from diskcache.engines.sqlite.errors import directory_error
 from diskcache.engines.sqlite.gate import Gate, GateClosed
@@ -100,6 +101,8 @@ class Site:
         """Number of the database file, once it is open: another may come in its place."""
         self._database_path = os.path.join(directory, DATABASE)
         self.tally = Tally()
+        self.guard: guard.Guard | None = None
+        """What keeps the locks of SQLite, where there is a log."""
         self._gate_descriptor = self._users = -1
         self._identity = (0, 0)
         self._is_alone = False
@@ -148,6 +151,13 @@ class Site:
             not self.database or control_file.inode_of(self._database_path) == self.database
         )
 
+    def protect(self) -> None:
+        """Lock a second time what SQLite locks while it has the database open with a log."""
+        if self.guard is None:
+            self.guard = guard.join(self._database_path, self)
+        else:
+            self.guard.resume()
+
     def attach_control(self, cache_id: bytes) -> None:
         """Map the control file if it is not mapped yet and there is one; the database is open."""
         self.database = self.database or control_file.inode_of(self._database_path)
@@ -195,6 +205,8 @@ class Site:
         Where it is not, nothing in memory is believed any more. Another file that is there already
         is mapped; a new one is made by the next writer.
         """
+        if self.guard is not None:
+            self.guard.look()
         control = self.control
         path = self.control_path
         if control is not None and control_file.inode_of(path) == control.inode:
@@ -230,6 +242,8 @@ class Site:
         """
         with registry.lock:
             self._is_alone = self.links == {link} and host.lock(self._users)
+            if self._is_alone and self.guard is not None:
+                self.guard.step_aside(self)
             return self._is_alone
 
     def stay(self) -> None:
@@ -238,6 +252,8 @@ class Site:
             if self._is_alone:
                 self._is_alone = False
                 host.lock(self._users, shared=True, block=True)
+                if self.guard is not None:
+                    self.guard.resume()
 
     def remove(self, link: Link) -> None:
         """Take note of a closed connection; the last one of this process closes the site."""
@@ -256,6 +272,9 @@ class Site:
         if _sites.get(self.directory) is self:
             del _sites[self.directory]
         self._give_up_control()
+        if self.guard is not None:
+            guard.leave(self.guard, self)
+            self.guard = None
         self.gate.close()
         users, self._users = self._users, -1
         if users >= 0:
@@ -321,6 +340,7 @@ def after_fork_in_child() -> None:
     _open.clear()
     _sites.clear()
     _uncounted.clear()
+    guard.after_fork_in_child()
     for engine in list(_forgetful):
         engine.forget()
 
