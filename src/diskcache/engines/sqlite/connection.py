@@ -247,8 +247,7 @@ class Link:
         control = site.control
         if not site.is_current():
             raise DirectoryReplaced
-        if site.guard is not None:
-            site.guard.look()
+        site.look_at_locks(self)
         if control is None or control_file.inode_of(site.control_path) != control.inode:
             control = site.renew_control(self.cache_id)
         # Whoever makes a control file waits until no writer believes any longer that there is none.

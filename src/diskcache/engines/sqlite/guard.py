@@ -33,7 +33,7 @@ import secrets
 import threading
 import time
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from diskcache import host
 
@@ -46,6 +46,14 @@ FAR: Final = 2**61
 """Where no lock of SQLite is."""
 REPORT_EVERY: Final = 60.0
 """Seconds between two messages."""
+
+
+class Closable(Protocol):
+    """A connection, as far as it matters here."""
+
+    is_closed: bool
+    """Whether it is closed, or about to be."""
+
 
 _guards: dict[tuple[int, int], Guard] = {}
 _lock = threading.Lock()
@@ -65,10 +73,16 @@ class Guard:
         self._report_at = float("-inf")
         self._unreported = 0
 
-    def resume(self) -> None:
-        """Lock a second time what SQLite has locked."""
+    def resume(self, *, is_first: bool = False) -> None:
+        """Lock a second time what SQLite has locked.
+
+        With *is_first*, the connection that was just opened is the only one: then SQLite itself has
+        unlocked everything since the last look.
+        """
         with _lock:
             self._hold()
+            if is_first and self._is_held:
+                self._missing()
 
     def _hold(self) -> None:
         if self._is_held or len(self._files) < len(LOCKED):
@@ -90,22 +104,26 @@ class Guard:
                 for suffix, (start, length) in LOCKED.items():
                     host.give_range_back(self._files[suffix], start, length)
 
-    def look(self) -> None:
-        """Notice that locks of SQLite were lost, and log it.
+    def look(self, link: Closable) -> None:
+        """Notice that locks of SQLite were lost while *link* was open, and log it.
 
         Cost: two system calls.
         """
         with _lock:
-            if not self._is_held:
-                return
-            lost = []
-            with suppress(OSError):
-                for suffix, descriptor in self._files.items():
-                    if not host.is_planted(descriptor, self._place):
-                        host.plant(descriptor, self._place)
-                        lost.append(os.path.basename(self.path) + suffix)
-        if lost:
+            lost = self._missing() if self._is_held else []
+        # Another thread may have closed the last connection: then SQLite has unlocked by itself.
+        if lost and not link.is_closed:
             self._report(lost)
+
+    def _missing(self) -> list[str]:
+        """Return the files on which locks were lost, and lock the byte that tells again."""
+        lost = []
+        with suppress(OSError):
+            for suffix, descriptor in self._files.items():
+                if not host.is_planted(descriptor, self._place):
+                    host.plant(descriptor, self._place)
+                    lost.append(os.path.basename(self.path) + suffix)
+        return lost
 
     def _report(self, names: list[str]) -> None:
         self.lost += 1

@@ -162,6 +162,7 @@ class Session:
         if link is None:
             link = self._connect()
         here = link.site
+        here.look_at_locks(link)
         if here.is_shared_memory_safe:
             here.confirm_control(link.cache_id)
         if now is not None:

@@ -152,11 +152,22 @@ class Site:
         )
 
     def protect(self) -> None:
-        """Lock a second time what SQLite locks while it has the database open with a log."""
-        if self.guard is None:
-            self.guard = guard.join(self._database_path, self)
-        else:
-            self.guard.resume()
+        """Lock a second time what SQLite locks while it has the database open with a log.
+
+        Call it before a new connection is added.
+        """
+        with registry.lock:
+            if self.guard is None:
+                self.guard = guard.join(self._database_path, self)
+            if self.guard is not None:
+                others = (link for here in _open if here.guard is self.guard for link in here.links)
+                # Another thread may be in the middle of closing what was the last one.
+                self.guard.resume(is_first=all(link.is_closed for link in others))
+
+    def look_at_locks(self, link: Link) -> None:
+        """Notice that something dropped the locks of SQLite while *link* was open."""
+        if self.guard is not None:
+            self.guard.look(link)
 
     def attach_control(self, cache_id: bytes) -> None:
         """Map the control file if it is not mapped yet and there is one; the database is open."""
@@ -205,8 +216,6 @@ class Site:
         Where it is not, nothing in memory is believed any more. Another file that is there already
         is mapped; a new one is made by the next writer.
         """
-        if self.guard is not None:
-            self.guard.look()
         control = self.control
         path = self.control_path
         if control is not None and control_file.inode_of(path) == control.inode:
