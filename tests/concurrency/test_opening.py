@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from diskcache import Cache, FanoutCache
+from diskcache import Cache, FanoutCache, host
 from tests.support.crew import in_processes
 from tests.support.leaks import assert_tidy
 
@@ -100,6 +100,24 @@ def test_many_processes_open_an_existing_cache_and_write_nothing(directory, kind
     in_processes(open_and_read, [(barrier, directory, kind, 3)] * PROCESSES, limit=PATIENCE)
 
     assert state(directory) == before
+
+
+def test_log_that_each_left_to_the_other_is_removed(directory, monkeypatch):
+    """Two processes that close at the same moment each find the other one there."""
+    cache = Cache(directory)
+    cache["a"] = 1
+    answers = iter([False])
+    real = host.lock
+    monkeypatch.setattr(
+        host, "lock", lambda *args, **how: next(answers, True) and real(*args, **how)
+    )
+    cache.close()
+
+    assert next(answers, None) is None
+    assert [path.name for path in directory.glob("cache.db*")] == ["cache.db"]
+    with Cache(directory) as cache:
+        assert cache["a"] == 1
+    assert_tidy(directory)
 
 
 def hold_or_open(barrier: Any, directory: Path, is_holder: bool) -> None:

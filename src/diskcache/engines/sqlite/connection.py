@@ -33,7 +33,7 @@ from diskcache.engines.sqlite.control import (
     slot_of,
 )
 from diskcache.engines.sqlite.gate import GateClosed
-from diskcache.engines.sqlite.hardening import persist_log
+from diskcache.engines.sqlite.hardening import persist_log, remove_log
 from diskcache.entry import DbValue
 from diskcache.errors import (
     Timeout,
@@ -463,6 +463,9 @@ class Link:
             return
         except apsw.Error:
             self.con.close(True)
+        if site.is_current() and site.is_deserted(self):
+            with suppress(apsw.Error):
+                remove_log(site.directory)
         site.remove(self)
 
 

@@ -255,6 +255,20 @@ class Site:
                 self.guard.step_aside(self)
             return self._is_alone
 
+    def is_deserted(self, link: Link) -> bool:
+        """Tell whether *link*, closed by now, was the last one, and left the log all the same.
+
+        Two processes that close at the same moment each find that the other one is still there.
+        """
+        with registry.lock:
+            if (
+                self._is_alone
+                or self._users < 0
+                or not os.path.exists(self._database_path + "-wal")
+            ):
+                return False
+            return self.is_last(link)
+
     def stay(self) -> None:
         """Let other processes open the directory again."""
         with registry.lock:
