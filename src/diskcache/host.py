@@ -291,3 +291,20 @@ def is_network_filesystem(kind: str | None) -> bool:
     if kind.startswith("fuse"):
         return kind not in LOCAL_FUSE
     return kind in NETWORK_FILESYSTEMS
+
+
+def network_filesystem(path: str) -> str | None:
+    """Return the type of the network file system that holds *path*, or will; None if none does.
+
+    *path* has no symbolic links.
+    """
+    while True:
+        try:
+            kind = filesystem_type(path, os.stat(path).st_dev)
+        except OSError:
+            outer = os.path.dirname(path)
+            if outer == path:
+                return None
+            path = outer
+        else:
+            return kind if is_network_filesystem(kind) else None

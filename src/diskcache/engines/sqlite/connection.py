@@ -243,6 +243,9 @@ class Link:
         """Map the control file that is there now, and mend what a dead writer left."""
         site = self.site
         if not site.is_shared_memory_safe:
+            # Nobody may believe what is not kept up to date here.
+            control_file.withdraw(site.directory)
+            site.look_at = monotonic() + control_file.LEASE
             return
         control = site.control
         if not site.is_current():

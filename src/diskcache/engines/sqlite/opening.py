@@ -50,6 +50,12 @@ class Place(NamedTuple):
     pragmas: Mapping[str, Any]
     """Pragmas beyond the settings, without the prefix `sqlite_`."""
 
+    def journal(self, settings: Mapping[str, Any]) -> str:
+        """Return the journal mode to use: no log where its index cannot be shared."""
+        if host.network_filesystem(self.directory):
+            return "delete"
+        return str(settings["sqlite_journal_mode"]).lower()
+
 
 def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
     """Make the directory if it is missing; return the mode that its files follow.
@@ -240,7 +246,7 @@ def configure(
     execute(f"PRAGMA mmap_size = {int(settings['sqlite_mmap_size'])}").fetchall()
     execute(f"PRAGMA cache_size = {int(settings['sqlite_cache_size'])}").fetchall()
     execute(f"PRAGMA synchronous = {int(settings['sqlite_synchronous'])}").fetchall()
-    journal = str(settings["sqlite_journal_mode"]).lower()
+    journal = place.journal(settings)
     if execute("PRAGMA journal_mode").get != journal:
         _change_journal(connection, place.directory, journal)
     if journal == "wal":
@@ -336,7 +342,7 @@ def _build(path: str, place: Place, cache_id: bytes) -> None:
             execute(statement)
         execute(sql.STORE, ("cache_id", cache_id, "state"))
         execute("COMMIT")
-        journal = str(place.settings["sqlite_journal_mode"]).lower()
+        journal = place.journal(place.settings)
         execute(f"PRAGMA journal_mode = {journal}").fetchall()
     finally:
         connection.close()

@@ -113,10 +113,9 @@ class Site:
             self.gate.close()
             return
         self._open_locks(clock)
-        kind = host.filesystem_type(directory, os.stat(directory).st_dev)
-        if host.is_network_filesystem(kind):
+        if kind := host.network_filesystem(directory):
             self.is_shared_memory_safe = False
-            self.off["control"] = f"{kind} is a network file system"
+            self.off["control"] = self.off["log"] = f"{kind} is a network file system"
 
     def _open_locks(self, clock: Clock) -> None:
         try:
