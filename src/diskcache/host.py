@@ -86,7 +86,9 @@ def _lock_windows(descriptor: int, block: bool) -> bool:  # pragma: no cover - o
     return True
 
 
-HAS_RANGE_LOCKS: Final = sys.platform == "linux" and hasattr(os, "fork")
+HAS_RANGE_LOCKS: Final = (
+    sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(fcntl, "F_OFD_SETLK")
+)
 """Whether a range of a file can be locked by a descriptor, instead of by the process."""
 
 _RANGE: Final = struct.Struct("@hhqqi0q")

@@ -18,11 +18,15 @@ from contextlib import closing
 
 import pytest
 
-from diskcache import Cache
+from diskcache import Cache, host
 from diskcache.engines.sqlite import guard
 from diskcache.engines.sqlite.control import LEASE
 from tests.support.crew import in_processes, in_threads, run_script
 from tests.support.leaks import assert_tidy, open_below
+
+pytestmark = pytest.mark.skipif(
+    not host.HAS_RANGE_LOCKS, reason="the system has no locks of descriptors"
+)
 
 ACCIDENTS = {
     "sqlite3": """
@@ -202,6 +206,7 @@ def test_system_without_such_locks_works_without_them(directory, monkeypatch):
         cache.get("a")
 
         assert second_locks(directory) is None
+        assert "locks" in cache.info().off
 
 
 def _fail(*_):
@@ -214,7 +219,7 @@ def test_file_system_without_such_locks_is_used_without_them(directory, monkeypa
         cache["a"] = 1
         wait_for_a_look(cache)
 
-        assert not second_locks(directory)._is_held
+        assert not second_locks(directory).is_held
     assert open_below(directory) == []
 
 
@@ -231,5 +236,34 @@ def test_index_that_cannot_be_opened_does_not_have_the_database_closed(directory
 
         # To close it would drop the locks of SQLite.
         assert f"{directory}/cache.db" in open_below(directory)
-        assert not second_locks(directory)._is_held
+        assert not second_locks(directory).is_held
     assert open_below(directory) == []
+
+
+def test_connection_that_wants_the_database_for_itself_gets_it(directory):
+    with Cache(directory, sqlite_locking_mode="exclusive") as cache:
+        cache["a"] = 1
+        with cache.transact():
+            cache["b"] = b"x" * 100_000
+
+        assert cache["a"] == 1
+        assert second_locks(directory) is None
+
+
+def test_end_of_a_thread_in_the_middle_of_the_locking_hangs_nobody(directory, monkeypatch):
+    """The collector may end a thread's connection at any allocation."""
+    others = [Cache(directory)]
+    others[0]["a"] = 1
+    real = guard.host.is_planted
+
+    def collect(*args):
+        while others:
+            others.pop().close()
+        return real(*args)
+
+    with Cache(directory) as cache:
+        cache["b"] = 1
+        monkeypatch.setattr(guard.host, "is_planted", collect)
+        wait_for_a_look(cache)
+        assert not others
+        assert cache["b"] == 1

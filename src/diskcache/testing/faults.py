@@ -238,8 +238,7 @@ def faulty(cache: Any, *, memory: bool = False) -> Iterator[Faults]:
         ['a'] 1
     """
     places = list(_places(cache, set()))
-    engines = {name: holder for holder, name in places if name in _ENGINES}
-    if not engines:
+    if not any(name in _ENGINES for _, name in places):
         raise SettingError(f"object has no engine that could fail: got {cache!r}")
     clocks = [holder._clock for holder, _ in places if hasattr(holder, "_clock")]  # noqa: SLF001
     faults = Faults(clocks[0] if clocks else SYSTEM_CLOCK)

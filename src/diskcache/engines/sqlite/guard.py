@@ -56,20 +56,23 @@ class Closable(Protocol):
 
 
 _guards: dict[tuple[int, int], Guard] = {}
-_lock = threading.Lock()
+# The end of a thread's connection may come at any moment, also in the middle of these functions.
+_lock = threading.RLock()
 
 
 class Guard:
     """The second locks on one database, for all of this process that have it open."""
 
-    def __init__(self, path: str, files: dict[str, int]) -> None:
+    def __init__(self, path: str, key: tuple[int, int], files: dict[str, int]) -> None:
         self.path = path
+        self.key = key
         self.lost = 0
         """How often the locks of SQLite were lost."""
         self._files = files
         self._place = FAR + secrets.randbits(60)
+        self.is_held = False
+        """Whether the second locks are there."""
         self._users: set[object] = set()
-        self._is_held = False
         self._report_at = float("-inf")
         self._unreported = 0
 
@@ -81,25 +84,25 @@ class Guard:
         """
         with _lock:
             self._hold()
-            if is_first and self._is_held:
+            if is_first and self.is_held:
                 self._missing()
 
     def _hold(self) -> None:
-        if self._is_held or len(self._files) < len(LOCKED):
+        if self.is_held or len(self._files) < len(LOCKED):
             return
         with suppress(OSError):
             for suffix, (start, length) in LOCKED.items():
                 descriptor = self._files[suffix]
                 host.hold_range(descriptor, start, length)
                 host.plant(descriptor, self._place)
-            self._is_held = True
+            self.is_held = True
 
     def step_aside(self, user: object | None = None) -> None:
         """Let this process lock exclusively, if it has the database open for nobody but *user*."""
         with _lock:
-            if not self._is_held or (user is not None and self._users != {user}):
+            if not self.is_held or (user is not None and self._users != {user}):
                 return
-            self._is_held = False
+            self.is_held = False
             with suppress(OSError):
                 for suffix, (start, length) in LOCKED.items():
                     host.give_range_back(self._files[suffix], start, length)
@@ -110,7 +113,7 @@ class Guard:
         Cost: two system calls.
         """
         with _lock:
-            lost = self._missing() if self._is_held else []
+            lost = self._missing() if self.is_held else []
         # Another thread may have closed the last connection: then SQLite has unlocked by itself.
         if lost and not link.is_closed:
             self._report(lost)
@@ -144,7 +147,7 @@ class Guard:
 
     def close(self) -> None:
         """Close the descriptors. In a forked child, this leaves the parent's locks alone."""
-        self._is_held = False
+        self.is_held = False
         files, self._files = self._files, {}
         for descriptor in files.values():
             with suppress(OSError):
@@ -165,7 +168,7 @@ def join(path: str, user: object) -> Guard | None:
             key = (found.st_dev, found.st_ino)
             guard = _guards.get(key)
             if guard is None:
-                guard = _guards[key] = Guard(path, _opened(path))
+                guard = _guards[key] = Guard(path, key, _opened(path))
         except OSError:
             return None
         guard._users.add(user)  # noqa: SLF001 - a part of that class
@@ -187,8 +190,8 @@ def leave(guard: Guard, user: object) -> None:
     with _lock:
         guard._users.discard(user)  # noqa: SLF001 - a part of that class
         if not guard._users:  # noqa: SLF001
-            for key in [key for key, kept in _guards.items() if kept is guard]:
-                del _guards[key]
+            if _guards.get(guard.key) is guard:
+                del _guards[guard.key]
             guard.close()
 
 
@@ -204,7 +207,7 @@ def of(path: str) -> Guard | None:
 def after_fork_in_child() -> None:
     """Close what was inherited; nothing in the parent changes."""
     global _lock  # noqa: PLW0603 - a thread that is not in this process may hold the old one
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for guard in _guards.values():
         guard.close()
     _guards.clear()

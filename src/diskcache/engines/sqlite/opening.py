@@ -237,7 +237,7 @@ def configure(
     are not settled yet.
 
     Returns:
-        Whether there is a write-ahead log.
+        Whether there is a write-ahead log that others may use too.
     """
     execute, settings = connection.execute, {**place.settings, **(stored or {})}
     # A page written to the log before its commit would be undone by a forked child that closes.
@@ -255,7 +255,8 @@ def configure(
     connection.set_busy_timeout(0 if journal == "wal" else int(LONGEST_OPENING * 1000))
     for name, value in sorted(place.pragmas.items()):
         run_pragma(connection, name, value)
-    return journal == "wal"
+    is_alone = str(place.pragmas.get("locking_mode")).lower() == "exclusive"
+    return journal == "wal" and not is_alone
 
 
 def _change_journal(connection: apsw.Connection, directory: str, journal: str) -> None:

@@ -162,6 +162,8 @@ class Site:
                 others = (link for here in _open if here.guard is self.guard for link in here.links)
                 # Another thread may be in the middle of closing what was the last one.
                 self.guard.resume(is_first=all(link.is_closed for link in others))
+            if self.guard is None or not self.guard.is_held:
+                self.off["locks"] = "locks of SQLite cannot be kept if others open its files"
 
     def look_at_locks(self, link: Link) -> None:
         """Notice that something dropped the locks of SQLite while *link* was open."""
