@@ -252,7 +252,7 @@ def test_connection_that_wants_the_database_for_itself_gets_it(directory):
 
 def test_end_of_a_thread_in_the_middle_of_the_locking_hangs_nobody(directory, monkeypatch):
     """The collector may end a thread's connection at any allocation."""
-    others = [Cache(directory)]
+    others = [Cache(directory.with_name("other"))]
     others[0]["a"] = 1
     real = guard.host.is_planted
 
