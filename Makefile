@@ -54,6 +54,7 @@ fuzz: $(STAMP)
 soak: $(STAMP)
 	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s
 	@$(BIN)/python -m tests.history.run $(ARGS)
+	@DISKCACHE_TEST_SOAK=1 $(BIN)/python -m pytest tests/concurrency/test_space.py tests/concurrency/test_opening.py -s
 
 bench-peers: $(STAMP)
 	@$(BIN)/python benchmarks/peers.py $(ARGS)

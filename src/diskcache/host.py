@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -83,6 +84,53 @@ def _lock_windows(descriptor: int, block: bool) -> bool:  # pragma: no cover - o
         except OSError:
             return False
     return True
+
+
+HAS_RANGE_LOCKS: Final = (
+    sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(fcntl, "F_OFD_SETLK")
+)
+"""Whether a range of a file can be locked by a descriptor, instead of by the process."""
+
+_RANGE: Final = struct.Struct("@hhqqi0q")
+"""`struct flock` of Linux on 64-bit machines: type, whence, start, length, process."""
+
+
+def _range_lock(descriptor: int, command: str, kind: str, start: int, length: int) -> int:
+    """Do something with the lock on a range; return the kind of lock that is there then."""
+    if sys.platform == "win32":  # pragma: no cover - other platform
+        raise OSError(errno.ENOTSUP, "no locks on ranges")
+    request = _RANGE.pack(getattr(fcntl, kind), os.SEEK_SET, start, length, 0)
+    answer = fcntl.fcntl(descriptor, getattr(fcntl, command), request)
+    return int(_RANGE.unpack(answer)[0])
+
+
+def hold_range(descriptor: int, start: int, length: int) -> None:
+    """Lock a range of an open file against exclusive locks of others, this process included.
+
+    Unlike SQLite's own, such a lock is not lost when somebody in this process opens and closes the
+    file. It ends when it is given back, or when every copy of the descriptor is closed.
+
+    Raises:
+        OSError: Somebody holds an exclusive lock, or the system has no such locks.
+    """
+    _range_lock(descriptor, "F_OFD_SETLK", "F_RDLCK", start, length)
+
+
+def give_range_back(descriptor: int, start: int, length: int) -> None:
+    """Give up what `hold_range` has locked."""
+    _range_lock(descriptor, "F_OFD_SETLK", "F_UNLCK", start, length)
+
+
+def plant(descriptor: int, place: int) -> None:
+    """Lock one byte of an open file the way SQLite does, to see later whether that is lost."""
+    _range_lock(descriptor, "F_SETLK", "F_RDLCK", place, 1)
+
+
+def is_planted(descriptor: int, place: int) -> bool:
+    """Tell whether the byte that `plant` has locked still is."""
+    if sys.platform == "win32":  # pragma: no cover - other platform
+        return True
+    return _range_lock(descriptor, "F_OFD_GETLK", "F_WRLCK", place, 1) != fcntl.F_UNLCK
 
 
 def allocate(descriptor: int, size: int) -> None:
@@ -245,3 +293,20 @@ def is_network_filesystem(kind: str | None) -> bool:
     if kind.startswith("fuse"):
         return kind not in LOCAL_FUSE
     return kind in NETWORK_FILESYSTEMS
+
+
+def network_filesystem(path: str) -> str | None:
+    """Return the type of the network file system that holds *path*, or will; None if none does.
+
+    *path* has no symbolic links.
+    """
+    while True:
+        try:
+            kind = filesystem_type(path, os.stat(path).st_dev)
+        except OSError:
+            outer = os.path.dirname(path)
+            if outer == path:
+                return None
+            path = outer
+        else:
+            return kind if is_network_filesystem(kind) else None

@@ -92,17 +92,6 @@ def one_shard(self):
     return ONE_SHARD
 
 
-def spread():
-    """Return the classes without the tests that need one place."""
-    left_out = [*OTHERWISE, *IN_ONE_PLACE]
-    for name, contract in suite(FANOUT).items():
-        for test in left_out:
-            group, _, method = test.partition(".")
-            if f"Test{group}" == name:
-                setattr(contract, method, None)
-        yield name, contract
-
-
 def gathered():
     """Return the classes with nothing but the tests that need one place."""
     for name, contract in suite(ONE_SHARD).items():
@@ -117,7 +106,7 @@ def gathered():
             yield f"{name}InOneShard", contract
 
 
-globals().update(spread())
+globals().update(suite(FANOUT, without=[*OTHERWISE, *IN_ONE_PLACE]))
 globals().update(gathered())
 
 

@@ -325,6 +325,7 @@ class Process:
             is_shared_memory_safe=True,
             look_at=-coherence.INFINITY if timed else coherence.INFINITY,
             database=0,
+            guard=None,
             tally=Tally(),
             gate=FakeGate(self.ask),
             is_current=lambda: True,

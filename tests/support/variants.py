@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from diskcache.testing import Variant
+from diskcache.testing.variants import CAPABILITIES, Variant
 
 
 def make_sqlite(directory: Any, **keywords: Any) -> Any:
@@ -17,7 +17,7 @@ def make_sqlite(directory: Any, **keywords: Any) -> Any:
 
 SQLITE = Variant(
     make_sqlite,
-    frozenset({"culling", "durable", "files", "ordered", "settings", "transactions"}),
+    CAPABILITIES,
 )
 WITHOUT_MEMORY = Variant(partial(make_sqlite, memory_limit=0), SQLITE.capabilities)
 

@@ -203,6 +203,10 @@ def test_engines_do_not_pickle():
     assert {module for module in users if module.startswith("engines/")} == set()
 
 
+def test_no_module_imports_tests_of_the_repository():
+    assert {module for module, tree in MODULES.items() if "tests" in imported(tree)} == set()
+
+
 def test_pytest_is_imported_only_by_what_is_for_tests():
     users = {module for module, tree in MODULES.items() if "pytest" in imported(tree)}
 

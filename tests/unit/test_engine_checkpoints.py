@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
+from diskcache.engines.sqlite import checkpoints
 from diskcache.engines.sqlite.checkpoints import HARD, STEP, Checkpointer
 
 PAGE = 2048
@@ -45,7 +46,9 @@ class Log:
 
 
 @pytest.fixture
-def log(clock):
+def log(clock, monkeypatch):
+    # What SQLite spends on waiting is not spent here.
+    monkeypatch.setattr(checkpoints, "READERS_WAIT", 0)
     return Log(clock)
 
 
@@ -84,3 +87,37 @@ def test_a_log_that_did_not_grow_is_left_alone(log):
     checkpointer.after_commit(log, 2**30)
 
     assert log.attempts == 1
+
+
+class Copied(Log):
+    """A log that another process is just copying: every attempt fails at once, for a while."""
+
+    def __init__(self, clock, attempts):
+        super().__init__(clock)
+        self.left = attempts
+
+    def wal_checkpoint(self, mode):
+        self.attempts += mode == apsw.SQLITE_CHECKPOINT_RESTART
+        if self.left:
+            self.left -= 1
+            raise apsw.BusyError
+        return self.log_pages, self.log_pages
+
+
+def test_another_process_that_copies_is_waited_for(clock):
+    log = Copied(clock, 4)
+    Checkpointer().after_commit(log, 2**30)
+
+    assert log.left == 0
+    assert log.attempts == 4
+
+
+def test_another_process_that_copies_is_not_taken_for_a_reader_that_stopped(clock, monkeypatch):
+    monkeypatch.setattr(checkpoints, "READERS_WAIT", 0)
+    log, checkpointer = Copied(clock, 1000), Checkpointer()
+    for _ in range(5):
+        checkpointer.after_commit(log, 2**30)
+        clock.advance(0.25)
+        log.grow()
+
+    assert log.attempts == 5

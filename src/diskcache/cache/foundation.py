@@ -42,6 +42,7 @@ from diskcache.errors import (
     CodecError,
     DiskCacheError,
     InsecureDirectoryWarning,
+    NetworkFilesystemWarning,
     SettingError,
     UnavailableError,
     UnavailableWarning,
@@ -51,6 +52,7 @@ from diskcache.errors import (
     UntrustedPickleWarning,
 )
 from diskcache.files import ValueFiles
+from diskcache.host import network_filesystem
 from diskcache.memory.tier import MEMORY_LIMIT, Tier, tier_of
 from diskcache.policy import find_policy
 from diskcache.sentinels import ENOVAL, UNKNOWN
@@ -66,6 +68,13 @@ PATIENCE: Final = 60.0
 
 REPORT_EVERY: Final = 60.0
 """Seconds between two log messages about altered entries."""
+
+FAR: Final = (
+    "cache {directory!r} is on a network file system ({kind}), where locks and shared memory cannot"
+    " be trusted: nothing is kept in memory, and there is no write-ahead log; use it from one"
+    " machine at a time, or move it to a local disk"
+)
+"""What is wrong with a directory that other machines may see too."""
 
 LOOKS: Final = 1000
 """How often an entry is looked up again because its value file vanished under the reader.
@@ -251,8 +260,14 @@ class Foundation:
             if self._strict:
                 raise SettingError(message)
             self._warn(message, InsecureDirectoryWarning)
+        directory = os.path.realpath(self._directory)
+        if far := network_filesystem(directory):
+            message = FAR.format(directory=self._directory, kind=far)
+            if self._strict:
+                raise SettingError(message)
+            self._warn(message, NetworkFilesystemWarning)
         return open_engine(
-            os.path.realpath(self._directory),
+            directory,
             self._settings,
             self._clock,
             mode=mode,

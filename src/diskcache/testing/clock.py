@@ -57,6 +57,11 @@ class ManualClock:
             self._monotonic += max(seconds, 0)
             return self._time
 
+    def set(self, moment: float) -> None:
+        """Set the wall clock to *moment*, as an administrator may; no time passes."""
+        with self._lock:
+            self._time = moment
+
     def __reduce__(self) -> tuple[object, ...]:
         return _same_clock, (self._number,)
 

@@ -10,6 +10,7 @@ that do go on let more and more be copied, and are waited for again soon.
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -31,6 +32,8 @@ READERS_WAIT: Final = 50
 """Milliseconds that a writer waits for readers."""
 WRITERS_WAIT: Final = 0.05
 """Seconds that it waits for other writers before: its own write is done, and must not be late."""
+NAP: Final = 0.001
+"""Seconds between two looks whether another process has copied the log."""
 STUCK: Final = 0.2
 """Seconds without anything copied after which a reader has stopped."""
 BACK_OFF: Final = 1.0
@@ -63,10 +66,14 @@ class Checkpointer:
         link.log_mark = max(soft, self._next) // link.page_size
 
     def _copy(self, link: Link, length: int, hard: float) -> None:
-        with suppress(apsw.Error):
+        try:
             _, copied = link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            if copied != self._copied:
-                self._copied, self._moved_at = copied, link.clock.monotonic()
+        except apsw.Error:
+            # Another process is copying, most likely: it says nothing about readers.
+            copied = self._copied
+            self._moved_at = link.clock.monotonic()
+        if copied != self._copied:
+            self._copied, self._moved_at = copied, link.clock.monotonic()
         self._next = int(length + STEP)
         if length >= hard:
             self._restart(link)
@@ -79,7 +86,7 @@ class Checkpointer:
         try:
             gate.acquire(WRITERS_WAIT, link)
             link.con.set_busy_timeout(READERS_WAIT)
-            link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+            start_over(link)
             self._next = 0
         except (GateClosed, Timeout):
             pass  # Whoever writes next sees to it.
@@ -92,3 +99,22 @@ class Checkpointer:
                     link.con.set_busy_timeout(0)
             finally:
                 gate.release(link)
+
+
+def start_over(link: Link) -> None:
+    """Copy the log and have it start over, waiting for readers. The gate is held.
+
+    Raises:
+        apsw.BusyError: Readers kept on using it, or another process kept on copying it.
+    """
+    deadline = time.monotonic() + READERS_WAIT / 1000
+    while True:
+        try:
+            link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        except apsw.BusyError:
+            # For another process that copies SQLite does not wait, but fails at once.
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(NAP)
+        else:
+            return

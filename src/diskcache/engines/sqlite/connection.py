@@ -33,7 +33,7 @@ from diskcache.engines.sqlite.control import (
     slot_of,
 )
 from diskcache.engines.sqlite.gate import GateClosed
-from diskcache.engines.sqlite.hardening import persist_log
+from diskcache.engines.sqlite.hardening import persist_log, remove_log
 from diskcache.entry import DbValue
 from diskcache.errors import (
     Timeout,
@@ -243,10 +243,14 @@ class Link:
         """Map the control file that is there now, and mend what a dead writer left."""
         site = self.site
         if not site.is_shared_memory_safe:
+            # Nobody may believe what is not kept up to date here.
+            control_file.withdraw(site.directory)
+            site.look_at = monotonic() + control_file.LEASE
             return
         control = site.control
         if not site.is_current():
             raise DirectoryReplaced
+        site.look_at_locks(self)
         if control is None or control_file.inode_of(site.control_path) != control.inode:
             control = site.renew_control(self.cache_id)
         # Whoever makes a control file waits until no writer believes any longer that there is none.
@@ -462,6 +466,9 @@ class Link:
             return
         except apsw.Error:
             self.con.close(True)
+        if site.is_current() and site.is_deserted(self):
+            with suppress(apsw.Error):
+                remove_log(site.directory)
         site.remove(self)
 
 

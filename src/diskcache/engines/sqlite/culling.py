@@ -47,7 +47,13 @@ LEAST_ROW: Final = 16
 """Bytes that a row and its place in the index need at least."""
 
 MOST_EXPIRED: Final = 10_000
-"""Expired entries that one write removes, however large *cull_limit* is."""
+"""Expired entries that one write removes, however large *cull_limit* is; and victims, if the volume
+is far over the limit."""
+
+EXCESS: Final = 16
+"""Fraction of the size limit that the volume may be over it before `cull_limit` is passed."""
+LEAST_EXCESS: Final = 2**18
+"""Bytes that it may be over it in any case."""
 
 VICTIMS: Final = 100
 """Victims looked up at a time."""
@@ -104,6 +110,8 @@ class Culler:
         """Value of the word *written* from which a write has to look whether the cache is full."""
         self.is_culling = False
         """Whether writes remove anything, expired entries included."""
+        self._excess = 0.0
+        """Bytes over the limit when the volume was last measured."""
         self.is_simple = False
         """Whether new rows need neither a rank nor an access time; known after `load`."""
         self.reads: dict[EncodedKey, float] = {}
@@ -206,7 +214,8 @@ class Culler:
         """Remove expired entries, then victims while the cache is over its limit.
 
         The entry that was just written, *key* or *rowid*, is never a victim. No more than
-        `cull_limit` entries go for each of *puts* entries that were stored.
+        `cull_limit` entries go for each of *puts* entries that were stored, unless the volume is
+        far over the limit: where entries were small and get large, more must go than come.
         """
         if len(self.reads) >= FLUSH_READS:
             self.flush_reads(link)
@@ -226,7 +235,13 @@ class Culler:
             if not rowid and key is not None:
                 found = reading.first(link.execute, sql.FIND, key)
                 rowid = found[0] if found else 0
-            self.remove_victims(link, now, budget, rowid, over=-1, floor=self.share / 2)
+            most = self._most_victims(budget)
+            self.remove_victims(link, now, most, rowid, over=-1, floor=self.share / 2)
+
+    def _most_victims(self, budget: int) -> int:
+        """Return how many victims may go: *budget*, or more if the volume is far too large."""
+        margin = max(self._settings["size_limit"] / EXCESS, LEAST_EXCESS)
+        return max(budget, MOST_EXPIRED) if self._excess > margin else budget
 
     def remove_expired(self, link: Link, now: float, limit: int) -> int:
         """Remove up to *limit* expired entries, the longest expired first."""
@@ -261,6 +276,7 @@ class Culler:
         if volume >= half:
             self._rank_more(link)
         self._mark(link, volume, limit)
+        self._excess = volume - limit
         if volume >= limit and self.neighbours is not None and own < self.share / 2:
             self.neighbours.ask_for_room()
             return False

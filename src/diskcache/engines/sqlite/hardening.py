@@ -129,3 +129,13 @@ def persist_log(connection: apsw.Connection, wanted: bool) -> None:
     """
     pointer = ctypes.addressof(_SWITCH[wanted])
     connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, pointer)
+
+
+def remove_log(directory: str) -> None:
+    """Remove the log that processes left which all closed at once. Nobody has it open."""
+    connection = connect(directory)
+    try:
+        persist_log(connection, False)
+        connection.execute("PRAGMA schema_version").fetchall()
+    finally:
+        connection.close()

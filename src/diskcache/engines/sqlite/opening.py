@@ -17,7 +17,7 @@ from diskcache import host
 from diskcache import settings as rules
 from diskcache.clock import Clock
 from diskcache.engines.sqlite import control as control_file
-from diskcache.engines.sqlite import reading, schema, site
+from diskcache.engines.sqlite import guard, reading, schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Found, Link
 from diskcache.engines.sqlite.errors import cannot_open, directory_error, translate
@@ -49,6 +49,12 @@ class Place(NamedTuple):
     readonly: bool
     pragmas: Mapping[str, Any]
     """Pragmas beyond the settings, without the prefix `sqlite_`."""
+
+    def journal(self, settings: Mapping[str, Any]) -> str:
+        """Return the journal mode to use: no log where its index cannot be shared."""
+        if host.network_filesystem(self.directory):
+            return "delete"
+        return str(settings["sqlite_journal_mode"]).lower()
 
 
 def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
@@ -129,10 +135,12 @@ def _open(place: Place, here: site.Site) -> Link:
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = _read(connection, place.directory)
-        configure(connection, place, rules.believed(found.settings)[0])
+        has_log = configure(connection, place, rules.believed(found.settings)[0])
     except BaseException:
         connection.close()
         raise
+    if has_log:
+        here.protect()
     here.attach_control(cache_id)
     return Link(connection, here, cache_id, place.files, place.clock, found)
 
@@ -167,6 +175,8 @@ def _open_readonly(place: Place) -> Link:
         connection.close()
         raise
     here = site.enter_readonly(directory, place.clock)
+    if os.path.exists(path + "-wal"):
+        here.protect()
     here.control = control_file.attach(directory, cache_id, readonly=True)
     return Link(connection, here, cache_id, place.files, place.clock, found)
 
@@ -220,11 +230,14 @@ def _names_another(path: str) -> bool:
 
 def configure(
     connection: apsw.Connection, place: Place, stored: Mapping[str, Any] | None = None
-) -> None:
+) -> bool:
     """Set what a connection does not remember. Each statement is run to its end.
 
     *stored* settings, if given, win over those of the place: while a cache is being opened, those
     are not settled yet.
+
+    Returns:
+        Whether there is a write-ahead log that others may use too.
     """
     execute, settings = connection.execute, {**place.settings, **(stored or {})}
     # A page written to the log before its commit would be undone by a forked child that closes.
@@ -233,17 +246,31 @@ def configure(
     execute(f"PRAGMA mmap_size = {int(settings['sqlite_mmap_size'])}").fetchall()
     execute(f"PRAGMA cache_size = {int(settings['sqlite_cache_size'])}").fetchall()
     execute(f"PRAGMA synchronous = {int(settings['sqlite_synchronous'])}").fetchall()
-    journal = str(settings["sqlite_journal_mode"]).lower()
+    journal = place.journal(settings)
     if execute("PRAGMA journal_mode").get != journal:
-        # A log that is to persist would keep the database in its mode.
-        persist_log(connection, False)
-        execute(f"PRAGMA journal_mode = {journal}").fetchall()
+        _change_journal(connection, place.directory, journal)
     if journal == "wal":
         persist_log(connection, True)
     # Without a log, readers and writers stop each other, and wait.
     connection.set_busy_timeout(0 if journal == "wal" else int(LONGEST_OPENING * 1000))
     for name, value in sorted(place.pragmas.items()):
         run_pragma(connection, name, value)
+    is_alone = str(place.pragmas.get("locking_mode")).lower() == "exclusive"
+    return journal == "wal" and not is_alone
+
+
+def _change_journal(connection: apsw.Connection, directory: str, journal: str) -> None:
+    second = guard.of(os.path.join(directory, DATABASE))
+    if second is not None:
+        # Nobody may have the database open meanwhile.
+        second.step_aside()
+    try:
+        # A log that is to persist would keep the database in its mode.
+        persist_log(connection, False)
+        connection.execute(f"PRAGMA journal_mode = {journal}").fetchall()
+    finally:
+        if second is not None and connection.execute("PRAGMA journal_mode").get == "wal":
+            second.resume()
 
 
 def run_pragma(connection: apsw.Connection, name: str, value: Any) -> None:
@@ -316,7 +343,7 @@ def _build(path: str, place: Place, cache_id: bytes) -> None:
             execute(statement)
         execute(sql.STORE, ("cache_id", cache_id, "state"))
         execute("COMMIT")
-        journal = str(place.settings["sqlite_journal_mode"]).lower()
+        journal = place.journal(place.settings)
         execute(f"PRAGMA journal_mode = {journal}").fetchall()
     finally:
         connection.close()

@@ -93,7 +93,8 @@ class Session:
         link = self._link()
         if not self.is_readonly and not link.depth:
             try:
-                opening.configure(link.con, self._place)
+                if opening.configure(link.con, self._place):
+                    link.site.protect()
             except apsw.Error as exc:
                 raise translate(exc, self.directory) from exc
 
@@ -161,6 +162,7 @@ class Session:
         if link is None:
             link = self._connect()
         here = link.site
+        here.look_at_locks(link)
         if here.is_shared_memory_safe:
             here.confirm_control(link.cache_id)
         if now is not None:

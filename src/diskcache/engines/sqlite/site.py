@@ -30,6 +30,7 @@ from diskcache import host
 from diskcache.clock import Clock
 from diskcache.coherence import Tally
 from diskcache.engines.sqlite import control as control_file
+from diskcache.engines.sqlite import guard
 from diskcache.engines.sqlite.control import HITS, MASK, MISSES
 from diskcache.engines.sqlite.errors import directory_error
 from diskcache.engines.sqlite.gate import Gate, GateClosed
@@ -100,6 +101,8 @@ class Site:
         """Number of the database file, once it is open: another may come in its place."""
         self._database_path = os.path.join(directory, DATABASE)
         self.tally = Tally()
+        self.guard: guard.Guard | None = None
+        """What keeps the locks of SQLite, where there is a log."""
         self._gate_descriptor = self._users = -1
         self._identity = (0, 0)
         self._is_alone = False
@@ -110,10 +113,9 @@ class Site:
             self.gate.close()
             return
         self._open_locks(clock)
-        kind = host.filesystem_type(directory, os.stat(directory).st_dev)
-        if host.is_network_filesystem(kind):
+        if kind := host.network_filesystem(directory):
             self.is_shared_memory_safe = False
-            self.off["control"] = f"{kind} is a network file system"
+            self.off["control"] = self.off["log"] = f"{kind} is a network file system"
 
     def _open_locks(self, clock: Clock) -> None:
         try:
@@ -147,6 +149,26 @@ class Site:
         return _identity(found) == self._identity and (
             not self.database or control_file.inode_of(self._database_path) == self.database
         )
+
+    def protect(self) -> None:
+        """Lock a second time what SQLite locks while it has the database open with a log.
+
+        Call it before a new connection is added.
+        """
+        with registry.lock:
+            if self.guard is None:
+                self.guard = guard.join(self._database_path, self)
+            if self.guard is not None:
+                others = (link for here in _open if here.guard is self.guard for link in here.links)
+                # Another thread may be in the middle of closing what was the last one.
+                self.guard.resume(is_first=all(link.is_closed for link in others))
+            if self.guard is None or not self.guard.is_held:
+                self.off["locks"] = "locks of SQLite cannot be kept if others open its files"
+
+    def look_at_locks(self, link: Link) -> None:
+        """Notice that something dropped the locks of SQLite while *link* was open."""
+        if self.guard is not None:
+            self.guard.look(link)
 
     def attach_control(self, cache_id: bytes) -> None:
         """Map the control file if it is not mapped yet and there is one; the database is open."""
@@ -230,7 +252,23 @@ class Site:
         """
         with registry.lock:
             self._is_alone = self.links == {link} and host.lock(self._users)
+            if self._is_alone and self.guard is not None:
+                self.guard.step_aside(self)
             return self._is_alone
+
+    def is_deserted(self, link: Link) -> bool:
+        """Tell whether *link*, closed by now, was the last one, and left the log all the same.
+
+        Two processes that close at the same moment each find that the other one is still there.
+        """
+        with registry.lock:
+            if (
+                self._is_alone
+                or self._users < 0
+                or not os.path.exists(self._database_path + "-wal")
+            ):
+                return False
+            return self.is_last(link)
 
     def stay(self) -> None:
         """Let other processes open the directory again."""
@@ -238,6 +276,8 @@ class Site:
             if self._is_alone:
                 self._is_alone = False
                 host.lock(self._users, shared=True, block=True)
+                if self.guard is not None:
+                    self.guard.resume()
 
     def remove(self, link: Link) -> None:
         """Take note of a closed connection; the last one of this process closes the site."""
@@ -256,6 +296,9 @@ class Site:
         if _sites.get(self.directory) is self:
             del _sites[self.directory]
         self._give_up_control()
+        if self.guard is not None:
+            guard.leave(self.guard, self)
+            self.guard = None
         self.gate.close()
         users, self._users = self._users, -1
         if users >= 0:
@@ -321,6 +364,7 @@ def after_fork_in_child() -> None:
     _open.clear()
     _sites.clear()
     _uncounted.clear()
+    guard.after_fork_in_child()
     for engine in list(_forgetful):
         engine.forget()
 

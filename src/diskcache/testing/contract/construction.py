@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from diskcache import Disk, SettingError
-from diskcache.testing.contract import Contract
+from diskcache.testing.contract import Contract, asks_for
 
 
 class SubDisk(Disk):
@@ -108,6 +108,7 @@ class ConstructionContract(Contract):
             make_cache(tmp_path / "file" / "cache")
         assert isinstance(raised.value, sqlite3.OperationalError)
 
+    @asks_for("database")
     @pytest.mark.damaged("it never was a cache")
     def test_file_that_is_no_database_raises_database_error_and_is_kept(
         self, make_cache, directory

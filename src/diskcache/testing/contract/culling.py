@@ -194,6 +194,18 @@ class CullingContract(Contract):
         assert list(cache) == list(range(60 - len(cache), 60))
         assert len(cache) >= 9
 
+    @pytest.mark.since6("version 5 grows to many times the limit")
+    def test_large_values_after_small_ones_keep_the_volume_near_the_limit(self, make_cache):
+        cache = make_cache(size_limit=2_000_000)
+        cache.set_many(dict.fromkeys(range(12000), b"x" * 50))
+        largest = 0
+        for number in range(25):
+            cache["large", number] = b"x" * 200_000
+            largest = max(largest, cache.volume())
+
+            assert ("large", number) in cache
+        assert largest <= 2_500_000
+
     @pytest.mark.since6("version 5 stores it and removes others, or it")
     def test_value_larger_than_the_limit_is_refused(self, make_cache):
         cache = make_cache(size_limit=200_000)

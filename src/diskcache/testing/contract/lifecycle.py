@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from diskcache.testing.contract import Contract
+from diskcache.testing.contract import Contract, asks_for
 from diskcache.testing.directories import open_below
 
 
@@ -53,6 +53,7 @@ class LifecycleContract(Contract):
 
         assert open_below(directory) == []
 
+    @asks_for("database")
     def test_close_leaves_a_directory_that_can_be_copied(self, cache, make_cache, directory):
         cache["a"] = 1
         cache["b"] = b"x" * 100_000
@@ -204,6 +205,7 @@ class LifecycleContract(Contract):
         assert list(again) == ["b"]
         cache.close()
 
+    @asks_for("database")
     def test_reopening_changes_no_file(self, cache, make_cache, directory):
         cache["a"] = 1
         cache.close()
