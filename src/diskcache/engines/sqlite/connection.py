@@ -130,8 +130,7 @@ class Link:
         self.depth = self.serial = self.young = 0
         """How deep the transaction is; its number; entries that it culled soon after they were
         stored."""
-        self.is_broken = False
-        self.is_closed = False
+        self.is_broken = self.is_closed = False
         self.log_pages = 0
         """Length of the write-ahead log after this connection's last write."""
         self.log_mark: float = 0
