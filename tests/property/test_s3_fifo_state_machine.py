@@ -9,6 +9,7 @@ totals, rows and memory agree.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
 from pathlib import Path
@@ -287,3 +288,31 @@ def test_victims_are_those_of_the_model(monkeypatch, count_limit, floor, by_coun
             phases=(Phase.generate, Phase.shrink),
         ),
     )
+
+
+@pytest.mark.parametrize("by_count", [True, False], ids=["count", "size"])
+@pytest.mark.parametrize("seed", range(2))
+def test_long_skewed_load_leaves_what_the_model_leaves(monkeypatch, make_cache, by_count, seed):
+    """Popular keys go round the long queue many times, which short stories hardly reach."""
+    monkeypatch.setattr(s3fifo, "FLOOR", 4)
+    if not by_count:
+        monkeypatch.setattr(Culler, "_set_capacity", sized)
+    limit, dice = 60, random.Random(seed)
+    cache = make_cache(eviction_policy="s3-fifo", count_limit=limit)
+    model = Model(limit, floor=4, by_count=by_count)
+    for _ in range(1500):
+        key = f"k{int(dice.paretovariate(0.6)) % 200}"
+        if cache.get(key) is not None:
+            model.read(key)
+            continue
+        size = dice.randrange(300)
+        cache[key] = b"x" * size
+        model.store(key, s3fifo.cost(key, b"", size))
+        model.victims(lambda gone: gone < 10 and len(model.items) > limit, key)
+        assert list(cache) == model.keys
+    rows = cache._engine._link().execute(
+        "SELECT key, access_count FROM Cache WHERE rank >= 0 ORDER BY rank, rowid"
+    )
+    cache._engine._flush()
+    main = sorted(model.main, key=lambda item: (item.rank, item.number))
+    assert rows.fetchall() == [(item.key, item.hits) for item in main]
