@@ -100,7 +100,7 @@ def test_the_explored_database_answers_as_sqlite_does():
         found = connection.execute(statement, values).fetchall()
         if statement == sql.DELETE:
             # Places in queues are left out.
-            found = [(*row[:2], 0, None, 0) for row in found]
+            found = [(*row[:3], 0, None, 0) for row in found]
         answer = run(content, statement, values)
         content = answer.content
         assert (statement, list(answer.found)) == (statement, found)
