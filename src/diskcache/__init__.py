@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from diskcache.index import Index
     from diskcache.integrations.django import DjangoCache
     from diskcache.jsondisk import JSONDisk
-    from diskcache.policy import EVICTION_POLICY
+    from diskcache.policy import EVICTION_POLICY, Standing, register_policy, unregister_policy
     from diskcache.recipes import (
         Averager,
         BoundedSemaphore,
@@ -203,6 +203,9 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "JSONDisk",
     # policy
     "EVICTION_POLICY",
+    "Standing",
+    "register_policy",
+    "unregister_policy",
     # recipes
     "Averager",
     "BoundedSemaphore",
@@ -250,6 +253,9 @@ _HOME: Final = {
     "FanoutInfo": "fanout",
     "JSONDisk": "jsondisk",
     "EVICTION_POLICY": "policy",
+    "Standing": "policy",
+    "register_policy": "policy",
+    "unregister_policy": "policy",
     "Averager": "recipes",
     "BoundedSemaphore": "recipes",
     "Lock": "recipes",

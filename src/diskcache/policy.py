@@ -1,9 +1,11 @@
 """Eviction policies as data: what a read leaves behind, and which entry goes first.
 
 A policy of this library orders entries by one number, their *rank*: the victim is the entry with
-the smallest, the one stored first among equals. What the rank is follows from `Policy.rank`.
+the smallest, the one stored first among equals. What the rank is follows from `Policy.rank`. Only
+`s3-fifo` has more than one queue; see engines/sqlite/s3fifo.py.
 
-A policy may also be added by name to `EVICTION_POLICY`, as SQL templates in the form of version 5:
+A policy of a program's own is a function that ranks entries, added by `register_policy`; or SQL
+templates in the form of version 5, added by name to `EVICTION_POLICY`:
 `init` (a statement run when the cache is opened, or None), `get` (an assignment list for the row
 that was read, with the placeholder `{now}`, or None) and `cull` (a SELECT with `{fields}` and
 optionally `{now}`, and one parameter, the number of rows; or None).
@@ -12,9 +14,12 @@ optionally `{now}`, and one parameter, the number of rows; or None).
 from __future__ import annotations
 
 import enum
-from typing import Final, NamedTuple, TypedDict
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias, TypedDict
 
-from diskcache.errors import UnknownPolicyError
+from diskcache.entry import DbValue, Tag
+from diskcache.errors import SettingError, UnknownPolicyError
 
 
 class Template(TypedDict):
@@ -34,9 +39,35 @@ class Rank(enum.Enum):
     USED = "used"
     """When it was last stored or read."""
     COUNT = "count"
-    """How often it was read since it was stored."""
+    """How often it was read since it was stored, plus the rank of the last victim before that."""
+    QUEUES = "queues"
+    """Its place in one of the two queues of s3-fifo."""
+    OWN = "own"
+    """What the policy's own function returns."""
     TEMPLATE = "template"
     """Decided by the policy's own SQL."""
+
+
+class Standing(NamedTuple):
+    """What a policy of your own is told of an entry."""
+
+    key: DbValue
+    """The key as it is stored: text, bytes, a number, or the encoded bytes of any other key."""
+    size: int
+    """Bytes of key and value, and 64 for the row."""
+    store_time: float
+    """When it was last stored, in seconds since the epoch."""
+    access_time: float
+    """When it was last stored or read, as far as the policy records reads."""
+    reads: int
+    """How often it was read since it was stored, as far as the policy records reads."""
+    expire_time: float | None
+    """When it expires; None is never."""
+    tag: Tag
+
+
+Ranker: TypeAlias = Callable[[Standing, float], float]
+"""Returns the rank of an entry, given the rank of the last victim (0 before the first)."""
 
 
 class Policy(NamedTuple):
@@ -45,11 +76,28 @@ class Policy(NamedTuple):
     name: str
     rank: Rank
     template: Template | None = None
+    ranker: Ranker | None = None
+    has_reads: bool = False
+    """Whether a read changes the rank that the policy's own function gives."""
 
     @property
     def records_reads(self) -> bool:
         """Whether a read changes the order."""
-        return self.rank in (Rank.USED, Rank.COUNT)
+        return self.has_reads or self.rank in (Rank.USED, Rank.COUNT, Rank.QUEUES)
+
+    def ranked(self, entry: Standing, floor: float) -> float:
+        """Return the rank that the policy's own function gives an entry.
+
+        Raises:
+            SettingError: It is not a finite number.
+        """
+        found: Any = None if self.ranker is None else self.ranker(entry, floor)
+        if type(found) not in (int, float, bool) or not math.isfinite(found):
+            raise SettingError(
+                f"eviction policy {self.name!r} must rank every entry by a finite number: got"
+                f" {found!r}"
+            )
+        return float(found)
 
 
 _ORDER: Final = "SELECT {fields} FROM Cache ORDER BY "
@@ -71,16 +119,83 @@ EVICTION_POLICY: dict[str, Template] = {
         "get": "access_count = access_count + 1",
         "cull": _ORDER + "access_count LIMIT ?",
     },
+    "s3-fifo": {
+        "init": None,
+        "get": "access_count = min(access_count + 1, 3)",
+        "cull": _ORDER + "rank LIMIT ?",
+    },
 }
-"""Policies by name; add one to define it."""
+"""Policies by name; add one to define it.
+
+The templates of these five say what the policies of version 5 did, or are to be read as. This
+library recognizes them and does not run them.
+"""
 
 _RANKS: Final = {
     "none": Rank.NONE,
     "least-recently-stored": Rank.STORED,
     "least-recently-used": Rank.USED,
     "least-frequently-used": Rank.COUNT,
+    "s3-fifo": Rank.QUEUES,
 }
 _BUILT_IN: Final = {name: dict(template) for name, template in EVICTION_POLICY.items()}
+
+
+_own: dict[str, Policy] = {}
+"""Policies that were registered, by name."""
+
+
+def register_policy(name: str, rank: Ranker, *, reads: bool = False) -> None:
+    """Define an eviction policy by a function that ranks entries; the smallest rank goes first.
+
+    The function is called inside the write transaction when an entry is stored, when reads of it
+    are written down (if *reads*), and for each entry when an existing directory is switched to
+    the policy. It must be quick, and must not use the cache. A rank is kept until the next call,
+    so it cannot depend on the present; the rank of the last victim, which is passed, serves as a
+    clock: what is added to it ages. Every process that writes to the directory must register the
+    same function; in one that does not, *least-recently-stored* stands in.
+
+    Cost: one call per entry that is stored, or whose reads are written down.
+
+    Args:
+        name: What `eviction_policy` is to be; registering it again replaces it for caches that
+            are opened later.
+        rank: Called with a `Standing` and the rank of the last victim; returns a finite number.
+        reads: Whether reads change the rank, so that they have to be recorded.
+
+    Raises:
+        SettingError: The name is that of a policy that is not registered, or *rank* cannot be
+            called.
+
+    Example:
+        >>> register_policy('largest-first', lambda entry, floor: -entry.size)
+        >>> register_policy('gdsf', lambda entry, floor: floor + (1 + entry.reads) / entry.size,
+        ...                 reads=True)
+        >>> unregister_policy('largest-first'), unregister_policy('gdsf')
+        (None, None)
+    """
+    if type(name) is not str or not name or name in EVICTION_POLICY:
+        raise SettingError(
+            f"name of a policy must be a text that is not in EVICTION_POLICY: got {name!r}"
+        )
+    if not callable(rank):
+        raise SettingError(f"rank of policy {name!r} must be a function: got {rank!r}")
+    _own[name] = Policy(name, Rank.OWN, ranker=rank, has_reads=bool(reads))
+
+
+def unregister_policy(name: str) -> None:
+    """Forget a policy that `register_policy` defined; caches that are open keep it.
+
+    Raises:
+        UnknownPolicyError: There is none of that name; it is also a `KeyError`.
+    """
+    if _own.pop(name, None) is None:
+        raise UnknownPolicyError(f"no eviction policy {name!r} was registered")
+
+
+def is_policy(name: object) -> bool:
+    """Tell whether there is a policy called *name*."""
+    return isinstance(name, str) and (name in _own or name in EVICTION_POLICY)
 
 
 def find_policy(name: str) -> Policy:
@@ -91,7 +206,9 @@ def find_policy(name: str) -> Policy:
     """
     template = EVICTION_POLICY.get(name)
     if template is None:
-        known = ", ".join(map(repr, sorted(EVICTION_POLICY)))
+        if name in _own:
+            return _own[name]
+        known = ", ".join(map(repr, sorted({*EVICTION_POLICY, *_own})))
         raise UnknownPolicyError(f"unknown eviction policy {name!r}: choose one of {known}")
     if name in _RANKS and dict(template) == _BUILT_IN[name]:
         return Policy(name, _RANKS[name])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -33,8 +34,11 @@ SPECS: Final[Mapping[str, Spec]] = {
     "statistics": Spec((bool, int), "0 or 1", high=1),
     "tag_index": Spec((bool, int), "0 or 1", high=1),
     "eviction_policy": Spec((str,), "the name of a policy"),
-    "size_limit": Spec((int, float), "a number of bytes"),
+    "size_limit": Spec((int, float), "a number of bytes, or text such as '2 GB' or '64KiB'"),
+    "count_limit": Spec((int,), "a number of entries"),
+    "value_limit": Spec((int,), "a number of bytes, or text such as '2 GB' or '64KiB'"),
     "cull_limit": Spec((int,), "a number of entries"),
+    "size_weight": Spec((int, float), "a number", high=1),
     "sqlite_auto_vacuum": Spec((int,), "0 (none), 1 (full) or 2 (incremental)", high=2),
     "sqlite_cache_size": Spec((int,), "pages, or kibibytes if negative", low=-(2**24), high=2**24),
     "sqlite_journal_mode": Spec(
@@ -52,7 +56,10 @@ DEFAULT_SETTINGS: dict[str, SettingValue] = {
     "tag_index": 0,
     "eviction_policy": "least-recently-stored",
     "size_limit": 2**30,
+    "count_limit": 0,
+    "value_limit": 0,
     "cull_limit": 10,
+    "size_weight": 0.5,
     "sqlite_auto_vacuum": 2,
     "sqlite_cache_size": 8192,
     "sqlite_journal_mode": "wal",
@@ -65,6 +72,34 @@ DEFAULT_SETTINGS: dict[str, SettingValue] = {
 
 METADATA: Final = ("count", "size", "hits", "misses")
 """Names that look like settings but are measured; they can be read with `reset`, never set."""
+
+
+SIZES: Final = frozenset({"size_limit", "value_limit"})
+"""Settings that may be given as text with a unit."""
+
+_PREFIXES: Final = {letter: power for power, letter in enumerate("kmgtp", 1)}
+_SIZE: Final = re.compile(
+    r"(\d{1,20}(?:\.\d{1,20})?)\s*(?:(?:([kmgtp])(i?))?b)?", re.ASCII | re.IGNORECASE
+)
+
+
+def bytes_of(text: str) -> int | None:
+    """Return the number of bytes that a text such as `'2 GB'` or `'64KiB'` means.
+
+    Units are B, kB, MB, GB, TB, PB (powers of 1000) and KiB, MiB, GiB, TiB, PiB (of 1024), in
+    any case; without one it is bytes. Fractions of a byte are dropped.
+
+    Returns:
+        The number; None if the text means none.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        return None
+    number, prefix, binary = found.groups()
+    factor: int = (1024 if binary else 1000) ** _PREFIXES[prefix.lower()] if prefix else 1
+    whole, _, fraction = number.partition(".")
+    scale: int = 10 ** len(fraction)
+    return int(whole) * factor + int(fraction or 0) * factor // scale
 
 
 def problem(name: str, value: object) -> str | None:
@@ -89,11 +124,14 @@ def checked(name: str, value: Any) -> SettingValue:
     Raises:
         SettingError: It is not.
     """
+    given = value
+    if name in SIZES and isinstance(value, str):
+        value = bytes_of(value)
     if type(value) is float and value.is_integer() and float not in SPECS[name].types:
         value = int(value)
     wrong = problem(name, value)
     if wrong is not None:
-        raise SettingError(f"setting {name} {wrong}: got {value!r}")
+        raise SettingError(f"setting {name} {wrong}: got {given!r}")
     return value  # type: ignore[no-any-return]
 
 

@@ -140,6 +140,38 @@ def test_kill_in_an_operation_of_one_statement_is_noticed(directory, point, coun
     assert_tidy(directory)
 
 
+def busy(directory: Path, limit: int) -> None:
+    """Store, read, count and remove in a full cache, until killed."""
+    dice = random.Random(5)
+    with Cache(directory, disk_min_file_size=500) as cache:
+        for number in itertools.count():
+            key = dice.randrange(3 * limit)
+            if cache.get(key) is None:
+                cache.set(key, b"x" * dice.choice([10, 100, 1000]))
+            if number % 5 == 0:
+                cache.delete(dice.randrange(3 * limit))
+            if number % 7 == 0:
+                cache.set_many({key: 1, key + 1: 2})
+            if number % 11 == 0:
+                cache.incr(f"n{key}")
+
+
+@pytest.mark.parametrize("point", ["before_commit", "after_commit"])
+@pytest.mark.parametrize("policy", ["s3-fifo", "least-frequently-used"])
+def test_kill_in_a_full_cache_leaves_totals_memory_and_order_right(directory, policy, point):
+    limit = 40
+    Cache(directory, eviction_policy=policy, count_limit=limit).close()
+    for number in range(max(KILLS // 20, 1)):
+        arm = functools.partial(faults.NAMED[point], 60 + 37 * number)
+        child = Child(directory, iter([]), lambda arm=arm: (arm(), busy(directory, limit)))
+        child.wait()
+        with Cache(directory) as cache:
+            for key in range(10):
+                cache.set(f"after-{key}", key)
+            assert len(cache) <= limit
+            assert [str(finding.message) for finding in cache.check()] == []
+
+
 @pytest.mark.parametrize("seed", range(max(KILLS // 20, 1)))
 def test_kill_of_some_of_several_processes_at_any_time_loses_nothing(directory, seed):
     """Three write; one after the other is killed while the rest go on."""

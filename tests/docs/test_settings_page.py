@@ -36,6 +36,7 @@ def test_ranges_of_the_page_are_those_of_the_code():
     allowed = {row[0].strip("`"): row[2].replace("\\", "").replace("`", "") for row in rows}
     shown = {
         "0, 1": (0, 1),
+        "0 to 1": (0, 1),
         "0 to 2": (0, 2),
         "0 to 3": (0, 3),
         "0 to that": (0, pickle.HIGHEST_PROTOCOL),

@@ -67,7 +67,7 @@ def _upsert_full(content: Content, values: tuple[Any, ...]) -> Answer:
 def _remove(content: Content, gone: Callable[[Row], bool], *, returns: bool = False) -> Answer:
     kept = tuple(row for row in content if not gone(row))
     changes = len(content) - len(kept)
-    found = ((None, 0, None),) * changes if returns else ()
+    found = ((None, 0, None, 0, None, 0),) * changes if returns else ()
     return Answer(kept, found, changes, writes=changes > 0)
 
 
@@ -93,6 +93,7 @@ _STATEMENTS: dict[str, Callable[[Content, tuple[Any, ...]], Answer]] = {
     sql.FILE_BYTES: lambda content, _: Answer(content, ((0,),)),
     sql.LAST_ROWID: lambda content, _: Answer(content, ((content[-1][0] if content else None,),)),
     sql.STATE: lambda content, _: Answer(content),
+    sql.RANKING: lambda content, _: Answer(content),
     sql.FORGET_RANKING: lambda content, _: Answer(content),
     sql.RECOVERED: lambda content, _: Answer(content, changes=1, writes=True),
 }

@@ -37,6 +37,9 @@ CACHE_ID: Final = bytes(16)
 SETTINGS: Final = {
     "cull_limit": 0,
     "size_limit": 2**30,
+    "count_limit": 0,
+    "value_limit": 0,
+    "size_weight": 0.5,
     "eviction_policy": "none",
     "statistics": 0,
     "sqlite_auto_vacuum": 0,
@@ -339,7 +342,8 @@ class Process:
             made._look_from, made._look_at = -coherence.INFINITY, coherence.INFINITY
         made.settings_changed()
         # The state of the ranking is known: nothing is ranked.
-        made._culler.state, made._culler.is_simple = 0, True
+        made._culler.state = 0
+        made._culler.is_simple = made._culler.is_short = True
         return made
 
     def _cache(self) -> Cache:

@@ -75,6 +75,7 @@ STATEMENTS = (
     (sql.FILE_BYTES, ()),
     (sql.LAST_ROWID, ()),
     (sql.STATE, ("rank_policy",)),
+    (sql.RANKING, ("state",)),
     (sql.FORGET_RANKING, ()),
     (sql.DELETE_SIMPLE, ("b", 1, 5.0)),
     (sql.DELETE_SIMPLE, ("b", 1, 5.0)),
@@ -97,6 +98,9 @@ def test_the_explored_database_answers_as_sqlite_does():
         before = connection.total_changes()
         connection.set_last_insert_rowid(0)
         found = connection.execute(statement, values).fetchall()
+        if statement == sql.DELETE:
+            # Places in queues are left out.
+            found = [(*row[:3], 0, None, 0) for row in found]
         answer = run(content, statement, values)
         content = answer.content
         assert (statement, list(answer.found)) == (statement, found)

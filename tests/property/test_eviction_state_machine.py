@@ -50,6 +50,8 @@ class Entry:
     used: float
     count: int = 0
     place: int = 0
+    level: float = 0
+    """Rank of the last victim when the entry was last stored or read."""
 
 
 class EvictionMachine(RuleBasedStateMachine):
@@ -64,6 +66,7 @@ class EvictionMachine(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.entries: dict[Any, Entry] = {}
         self.places = 0
+        self.level: float = 0
         self.cache = self.opened()
 
     def opened(self) -> Cache:
@@ -83,13 +86,18 @@ class EvictionMachine(RuleBasedStateMachine):
         by = {
             "least-recently-stored": entry.stored,
             "least-recently-used": entry.used,
-            "least-frequently-used": entry.count,
+            "least-frequently-used": entry.level + entry.count,
         }
         return by[self.policy], entry.place
 
     def victims(self, spared: Any, number: int) -> list[Any]:
         others = [key for key in self.entries if key != spared]
         return sorted(others, key=self.rank)[:number] if self.policy != "none" else []
+
+    def age(self, gone: set[Any]) -> None:
+        """Have what is stored or read from now on rank above what has gone."""
+        if gone:
+            self.level = max(map(self.rank, gone))[0]
 
     def tick(self) -> float:
         return self.clock.advance(1)
@@ -98,7 +106,7 @@ class EvictionMachine(RuleBasedStateMachine):
         old = self.entries.get(key)
         self.places += 1
         place = self.places if old is None else old.place
-        self.entries[key] = Entry(size, now, now, 0, place)
+        self.entries[key] = Entry(size, now, now, 0, place, self.level)
 
     def settle(self, written: Any) -> None:
         """Compare what a write has removed with what it should have."""
@@ -113,6 +121,7 @@ class EvictionMachine(RuleBasedStateMachine):
         last = max(gone, key=self.rank, default=None)
         if last is not None:
             assert volume + self.entries[last].size + PAGES >= LIMIT
+        self.age(gone)
         for key in gone:
             del self.entries[key]
         if self.policy != "none" and self.cull_limit:
@@ -165,6 +174,7 @@ class EvictionMachine(RuleBasedStateMachine):
         else:
             entry.stored = entry.used = now
             entry.count += 1
+            entry.level = self.level
 
     @rule(key=keys)
     def store_too_much(self, key):
@@ -196,6 +206,7 @@ class EvictionMachine(RuleBasedStateMachine):
                 found.close()
         entry.used = now
         entry.count += 1
+        entry.level = self.level
 
     @rule(key=keys)
     def look(self, key):
@@ -224,6 +235,7 @@ class EvictionMachine(RuleBasedStateMachine):
         assert removed == len(gone)
         assert gone == set(self.victims(None, len(gone)))
         assert self.policy == "none" or volume <= limit or not left
+        self.age(gone)
         for key in gone:
             del self.entries[key]
 
@@ -232,6 +244,7 @@ class EvictionMachine(RuleBasedStateMachine):
         if len(self.entries) > 20:
             self.cache.clear()
             self.entries.clear()
+            self.level = 0
 
     @rule()
     def reopen(self):

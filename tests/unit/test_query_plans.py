@@ -30,9 +30,13 @@ PLANS = {
     "CONTAINS": POINT,
     "FIND": POINT,
     "FIND_NUMBER": POINT,
+    "FIND_PLACE": POINT,
+    "PLACE": ROW,
     "FIND_VERSION": POINT,
     "UPSERT": NOTHING,
     "UPSERT_SIMPLE": NOTHING,
+    "UPSERT_KEEPING": NOTHING,
+    "UPSERT_SIMPLE_KEEPING": NOTHING,
     "INSERT": NOTHING,
     "REPLACE": ROW,
     "DELETE": POINT,
@@ -41,6 +45,7 @@ PLANS = {
     "HOLD_OFF": POINT,
     "STALE": POINT,
     "DELETE_ROW": ROW,
+    "DELETE_QUEUED": ROW,
     "DISCARD": ROW,
     "TOUCH": POINT,
     "ADD": ROW,
@@ -64,6 +69,28 @@ PLANS = {
     "RANK_COUNT": ROW_RANGE,
     "READ_USED": POINT,
     "READ_COUNT": POINT,
+    "RANK_ROWS": ROW_RANGE,
+    "RANK_ROW": ROW,
+    "READ_OWN": POINT,
+    "READ_HITS": POINT,
+    "SMALL": "SEARCH Cache USING INDEX Cache_rank (rank<?)",
+    "MAIN": "SEARCH Cache USING INDEX Cache_rank (rank>? AND rank<?)",
+    "IS_KNOWN": (
+        "SCAN CONSTANT ROW; SCALAR SUBQUERY 1; SEARCH Cache USING COVERING INDEX Cache_key_raw"
+        " (key=? AND raw=?); SCALAR SUBQUERY 2; SEARCH Ghost USING INTEGER PRIMARY KEY (rowid=?)"
+    ),
+    "MOVE": ROW,
+    "LATER": "SEARCH Cache USING INDEX Cache_rank (rank>? AND rank<?)",
+    "INSERT_QUEUED": NOTHING,
+    "RECALL": "SEARCH Ghost USING INTEGER PRIMARY KEY (rowid=?)",
+    "REMEMBER": NOTHING,
+    "FORGET_GHOSTS": (
+        "SEARCH Ghost USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY 1;"
+        " SCAN Ghost USING COVERING INDEX Ghost_n"
+    ),
+    "FORGET_ALL_GHOSTS": NOTHING,
+    "POLICY": "SEARCH Settings USING PRIMARY KEY (key=?)",
+    "FORGET_POLICIES": SETTINGS,
     "FORGET_RANKING": SETTINGS,
     "COUNT": "SCAN Cache USING COVERING INDEX Cache_key_raw",
     "FILE_BYTES": "SEARCH Cache USING COVERING INDEX Cache_file (file>?)",
@@ -75,6 +102,7 @@ PLANS = {
     "FORGET_STATE": "SEARCH Settings USING PRIMARY KEY (key=?)",
     "SETTINGS": SETTINGS,
     "ALL_SETTINGS": SETTINGS,
+    "RANKING": "SEARCH Settings USING PRIMARY KEY (key>? AND key<?)",
     "STATE": "SEARCH Settings USING PRIMARY KEY (key=?)",
     "STORE": NOTHING,
     "RECOVERED": NOTHING,
@@ -220,4 +248,4 @@ def test_no_other_module_of_the_engine_asks_for_more():
         for module in (checking, culling, listing)
         for name, text in vars(module).items()
         if isinstance(text, str) and text.split(" ")[0] in {"SELECT", "UPDATE", "DELETE"}
-    } == {"ROWS_WITH_FILES", "UNKNOWN_KINDS", "UNSOUND", "TEXTS"}
+    } == {"QUEUED", "ROWS_WITH_FILES", "UNKNOWN_KINDS", "UNSOUND", "TEXTS"}

@@ -60,7 +60,7 @@ def test_checked_takes_a_whole_float_for_an_int():
         ("size_limit", math.nan),
         ("size_limit", math.inf),
         ("size_limit", True),
-        ("size_limit", "1 GB"),
+        ("size_limit", "1 giga"),
         ("cull_limit", 2.5),
         ("cull_limit", -1),
         ("eviction_policy", 5),

@@ -485,3 +485,22 @@ def test_true_and_one_stay_two_keys(fill, opened):
 
     assert list(map(repr, cache)) == ["1", "True", "0.0", "False"]
     assert [cache[key] for key in (1, True, 0, False)] == ["int", "bool", "float", "false"]
+
+
+@pytest.mark.parametrize("new", ["s3-fifo", "least-frequently-used", "least-recently-used", "none"])
+def test_upgraded_directory_switches_to_another_policy_and_keeps_its_entries(fill, opened, new):
+    fill({f"k{number}": f"v{number}" for number in range(40)}, eviction_policy="none")
+    cache = opened(eviction_policy=new, count_limit=40)
+    for number in range(20):
+        assert cache[f"k{number}"] == f"v{number}"
+    assert len(cache) == 40
+    for number in range(40, 60):
+        cache[f"k{number}"] = "new"
+
+    assert len(cache) == (60 if new == "none" else 40)
+    if new in ("least-recently-used", "least-frequently-used"):
+        assert "k0" in cache
+        assert "k20" not in cache
+    cache.reset("eviction_policy", "least-recently-stored")
+    cache["last"] = 1
+    assert cache.check() == []

@@ -59,8 +59,8 @@ class EntryMethods(ReadingMethods):
                 returned it; None only if there is no live entry.
 
         Returns:
-            True; False if the value alone is larger than the size limit, or the version is another
-            one, and nothing changed.
+            True; False if the value alone is larger than `value_limit` or `size_limit`, or the
+            version is another one: then nothing has changed.
 
         Raises:
             Timeout: The write lock was not free within `timeout` seconds and *retry* is false.
@@ -101,7 +101,7 @@ class EntryMethods(ReadingMethods):
         """Store *value* under *key* without expiry or tag, waiting for the write lock.
 
         Raises:
-            TooLargeError: The value alone is larger than the size limit.
+            TooLargeError: The value alone is larger than `value_limit` or `size_limit`.
         """
         now = self._now()
         encoded = self._encode_key(key)
@@ -111,9 +111,8 @@ class EntryMethods(ReadingMethods):
 
     def _too_large(self, key: Any) -> TooLargeError:
         return TooLargeError(
-            f"the value for key {key!r} is larger than size_limit,"
-            f" {self._settings['size_limit']} bytes, and was not stored: raise the limit, or"
-            " store it in parts"
+            f"the value for key {key!r} is larger than {self._largest()}, and was not stored:"
+            " raise the limit, or store it in parts"
         )
 
     def add(

@@ -131,8 +131,11 @@ class Foundation:
     _unreported = 0
 
     size_limit = Setting[float]("size_limit")
+    count_limit = Setting[int]("count_limit")
+    value_limit = Setting[int]("value_limit")
     cull_limit = Setting[int]("cull_limit")
     eviction_policy = Setting[str]("eviction_policy")
+    size_weight = Setting[float]("size_weight")
     statistics = Setting[int]("statistics")
     tag_index = Setting[int]("tag_index")
     disk_min_file_size = Setting[int]("disk_min_file_size")
@@ -410,6 +413,12 @@ class Foundation:
         )
 
     # -- Settings at work --
+
+    def _largest(self) -> str:
+        """Return which limit a value must not exceed, for a message."""
+        size, value = self._settings["size_limit"], self._settings["value_limit"]
+        name, limit = ("value_limit", value) if 0 < value <= size else ("size_limit", size)
+        return f"{name}, {limit} bytes"
 
     def _apply(self, name: str, value: Any) -> None:
         """Work with a setting from now on."""

@@ -49,7 +49,7 @@ class QueueMethods(EntryMethods):
         Raises:
             QueueFullError: No key is left on that side.
             QueueKeyError: A key of another kind lies in the range of the queue.
-            TooLargeError: The value alone is larger than the size limit.
+            TooLargeError: The value alone is larger than `value_limit` or `size_limit`.
             Timeout: The write lock was not free in time and *retry* is false.
 
         Example:
@@ -65,8 +65,8 @@ class QueueMethods(EntryMethods):
         if packed is not None and self._engine.is_too_large(packed):
             self._discard(packed)
             raise TooLargeError(
-                f"the value is larger than size_limit, {self._settings['size_limit']} bytes, and"
-                " was not pushed: raise the limit, or push it in parts"
+                f"the value is larger than {self._largest()}, and was not pushed: raise the limit,"
+                " or push it in parts"
             )
 
         def pack(key: EncodedKey) -> Payload:

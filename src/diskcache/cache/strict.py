@@ -156,8 +156,8 @@ class StrictAccess:
 
     def _too_large(self) -> TooLargeError:
         return TooLargeError(
-            f"a value is larger than size_limit, {self.cache.size_limit} bytes, and was not"
-            " stored: raise the limit, or store it in parts"
+            f"a value is larger than {self.cache._largest()}, and was not stored: raise the"
+            " limit, or store it in parts"
         )
 
     # -- Many entries --

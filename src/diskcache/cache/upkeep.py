@@ -42,6 +42,10 @@ class CacheInfo:
     disk_usage: int
     """Bytes that the directory takes on the disk."""
     size_limit: float
+    count_limit: int
+    """Most entries; 0 for no limit."""
+    value_limit: int
+    """Most bytes of one value; 0 for no limit."""
     eviction_policy: str
     hits: int
     misses: int
@@ -51,6 +55,8 @@ class CacheInfo:
     """Entries this object met that could not be decoded, or whose files were unusable."""
     unavailable: int
     """Entries this object met whose type is not registered here, or whose extra is missing."""
+    culled_young: int
+    """Entries that writes of this object culled less than 10 s after they were stored."""
     pickle: str
     readonly: bool
     off: dict[str, str] = field(default_factory=dict)
@@ -142,12 +148,15 @@ class UpkeepMethods(BulkMethods):
             volume=self.volume(),
             disk_usage=self.disk_usage(),
             size_limit=self._settings["size_limit"],
+            count_limit=self._settings["count_limit"],
+            value_limit=self._settings["value_limit"],
             eviction_policy=self._settings["eviction_policy"],
             hits=hits,
             misses=misses,
             untrusted=self._untrusted,
             corrupt=self._corrupt,
             unavailable=self._unavailable,
+            culled_young=self._engine.culled_young,
             pickle=self._codec.pickle_mode,
             readonly=self._options["readonly"],
             off=self._engine.off,
@@ -187,7 +196,7 @@ class UpkeepMethods(BulkMethods):
         if update:
             self._engine.store_settings({key: stored}, PATIENCE)
         self._apply(key, checked)
-        return value
+        return checked if key in rules.SIZES else value
 
     def _reread(self, key: str) -> Any:
         if key in rules.METADATA:

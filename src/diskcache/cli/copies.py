@@ -13,12 +13,22 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
 
-from diskcache import EVICTION_POLICY, Archive, Cache, FanoutCache
+from diskcache import Archive, Cache, FanoutCache
 from diskcache.cli import CommandError, ExitCode
 from diskcache.cli.commands import DATABASE, Result, opened_file, require_cache, require_room
 from diskcache.cli.render import Meter, Output, human_bytes
+from diskcache.policy import is_policy
 
-KEPT: Final = ("size_limit", "cull_limit", "eviction_policy", "tag_index", "disk_min_file_size")
+KEPT: Final = (
+    "size_limit",
+    "count_limit",
+    "value_limit",
+    "cull_limit",
+    "eviction_policy",
+    "size_weight",
+    "tag_index",
+    "disk_min_file_size",
+)
 """Settings of an archive that a cache made for it gets."""
 
 PIPE: Final = "-"
@@ -129,7 +139,7 @@ def _target(args: Namespace, archive: Archive) -> Iterator[Cache | FanoutCache]:
     settings: dict[str, Any] = {
         name: value for name, value in archive.settings.items() if name in KEPT
     }
-    if settings.get("eviction_policy") not in EVICTION_POLICY:
+    if not is_policy(settings.get("eviction_policy")):
         settings.pop("eviction_policy", None)
     made: Cache | FanoutCache
     if archive.shards:

@@ -61,7 +61,7 @@ def _info(_: Namespace, result: Result, output: Output) -> None:
     for name, value in data.items():
         if name == "off":
             rows += [(f"off: {feature}", reason) for feature, reason in value.items()]
-        elif name in ("volume", "disk_usage", "size_limit"):
+        elif name in ("volume", "disk_usage", "size_limit", "value_limit"):
             rows.append((name.replace("_", " "), human_bytes(value)))
         else:
             cell = value if type(value) in (int, float) else shown(_yes_no(value))

@@ -91,9 +91,9 @@ class Copied(NamedTuple):
 
 
 class Neighbours(Protocol):
-    """The other caches that share one size limit with a cache.
+    """The other caches that share one limit on size, and one on entries, with a cache.
 
-    The limit is judged against the sum. A cache removes its own victims as long as it holds half
+    A limit is judged against the sum. A cache removes its own victims as long as it holds half
     of its share; below that it asks for room elsewhere.
     """
 
@@ -102,6 +102,14 @@ class Neighbours(Protocol):
 
     def volume(self) -> int:
         """Return how many bytes the others hold, roughly."""
+        ...
+
+    def count(self) -> int:
+        """Return how many entries the others hold."""
+        ...
+
+    def approach(self, *, is_near: bool) -> None:
+        """Have the others look at every write from now on, or not, for the limit on entries."""
         ...
 
     def ask_for_room(self) -> None:
@@ -202,7 +210,7 @@ class Engine(Protocol):
         ...
 
     def is_too_large(self, payload: Payload) -> bool:
-        """Tell whether a value alone is over the size limit, so that it could never stay."""
+        """Tell whether a value alone is over the limit on values, or on the size of the cache."""
         ...
 
     def discard(self, key: EncodedKey, ident: int, file: str, wait: float | None) -> bool:
@@ -467,6 +475,15 @@ class Engine(Protocol):
 
     def run_pragma(self, name: str, value: Any) -> None:
         """Apply a low-level option of the storage library now, to this thread's connection."""
+        ...
+
+    def look_always(self) -> None:
+        """Count the entries of the neighbours at the next write, whatever was known of them."""
+        ...
+
+    @property
+    def culled_young(self) -> int:
+        """How many entries writes of this object culled less than 10 s after they were stored."""
         ...
 
     @property

@@ -65,8 +65,7 @@ class FanoutBulk(FanoutEntries):
                 stored = sum(shard.set_many(some, expire, tag, retry) for shard, some in groups)
         except Timeout as exc:
             return self._refuse(exc, 0)
-        if self._limit.is_asked:
-            self._limit.make_room()
+        self._limit.settle()
         return stored
 
     def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:

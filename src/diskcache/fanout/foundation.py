@@ -84,8 +84,12 @@ class FanoutFoundation:
 
     size_limit = ShardSetting[float]("size_limit")
     """Bytes that all shards together may hold."""
+    count_limit = ShardSetting[int]("count_limit")
+    """Entries that all shards together may hold; 0 for no limit."""
+    value_limit = ShardSetting[int]("value_limit")
     cull_limit = ShardSetting[int]("cull_limit")
     eviction_policy = ShardSetting[str]("eviction_policy")
+    size_weight = ShardSetting[float]("size_weight")
     statistics = ShardSetting[int]("statistics")
     tag_index = ShardSetting[int]("tag_index")
     disk_min_file_size = ShardSetting[int]("disk_min_file_size")

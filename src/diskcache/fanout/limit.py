@@ -1,4 +1,4 @@
-"""One size limit for all shards.
+"""One limit on size, and one on entries, for all shards.
 
 Implementation note.
 
@@ -10,6 +10,11 @@ A shard that is asked to store something while the sum is over the limit removes
 which are as old as those of the others as long as keys spread evenly. Where they do not, shards
 would starve beside one that holds much and is seldom written: a shard that holds less than half of
 its share therefore removes nothing, and the largest one is culled in its place, after the write.
+
+Entries are counted exactly, at every write once half of the limit is reached. Another process that
+has stored less than half of it by then may not know yet, and pass the limit until its next look. In
+a transaction on several shards none sees what the others have stored, so afterwards all are counted
+once more.
 """
 
 from __future__ import annotations
@@ -31,6 +36,9 @@ class SharedLimit:
         self._shards = shards
         self.is_asked = False
         """Whether a shard needs room that another one has to make."""
+        self._is_near = False
+        self.asker: Shard | None = None
+        """The shard that needs it."""
         for shard in shards:
             shard.join(Beside(self, shard))
 
@@ -48,12 +56,54 @@ class SharedLimit:
                     total += other.rough_volume(slack)
         return total
 
+    def count_beside(self, shard: Shard | None) -> int:
+        """Return how many entries the shards other than *shard* hold."""
+        total = 0
+        for other in self._shards:
+            if other is not shard:
+                with suppress(DiskCacheError):
+                    total += other.rough_count()
+        return total
+
+    def approach(self, shard: Shard, *, is_near: bool) -> None:
+        """Have the shards other than *shard* count at every write, if the limit has come near."""
+        if is_near and not self._is_near:
+            for other in self._shards:
+                if other is not shard:
+                    other.look_always()
+        self._is_near = is_near
+
     def make_room(self) -> None:
         """Cull a batch in the largest shard, unless somebody is writing there."""
         self.is_asked = False
-        slack = self._slack()
+        first, slack = self._shards[0], self._slack()
         with suppress(DiskCacheError):
-            max(self._shards, key=lambda shard: shard.rough_volume(slack)).make_room()
+            if first.count_limit:
+                self._make_room_for_entries()
+            volumes = {shard: shard.rough_volume(slack) for shard in self._shards}
+            if sum(volumes.values()) >= first.size_limit:
+                max(volumes, key=volumes.__getitem__).make_room()
+
+    def settle(self) -> None:
+        """Make room, if that was asked for, or if several shards have stored much together."""
+        first = self._shards[0]
+        if self.is_asked or (
+            first.count_limit and first.culls and self.count_beside(None) > first.count_limit
+        ):
+            self.make_room()
+
+    def _make_room_for_entries(self) -> None:
+        """Cull where there are most entries, until all together are within the limit.
+
+        Not in the shard that was written last, as long as another one has as many.
+        """
+        limit = self._shards[0].count_limit
+        while self.count_beside(None) > limit:
+            largest = max(
+                self._shards, key=lambda shard: (shard.rough_count(), shard is not self.asker)
+            )
+            if not largest.make_room():
+                return
 
 
 class Beside:
@@ -68,6 +118,15 @@ class Beside:
         """Return how many bytes the others hold, roughly."""
         return self._limit.volume_beside(self._shard)
 
+    def count(self) -> int:
+        """Return how many entries the others hold."""
+        return self._limit.count_beside(self._shard)
+
+    def approach(self, *, is_near: bool) -> None:
+        """Have the others count at every write, if the limit on entries has come near."""
+        self._limit.approach(self._shard, is_near=is_near)
+
     def ask_for_room(self) -> None:
         """Have room made by the largest shard after the write that is going on."""
+        self._limit.asker = self._shard
         self._limit.is_asked = True

@@ -106,13 +106,22 @@ class Shard(Cache):
         """Return the volume as it was when no more than *slack* bytes less was written."""
         return self._engine.rough_volume(slack)
 
-    def make_room(self) -> None:
-        """Cull one batch, without waiting for the write lock."""
-        self._engine.remove(RemovalCause.CULLED, None, self._now(), 0)
+    @property
+    def culls(self) -> bool:
+        """Whether writes remove victims."""
+        return bool(self._settings["cull_limit"]) and self._settings["eviction_policy"] != "none"
+
+    def make_room(self) -> int:
+        """Cull one batch, without waiting for the write lock; return how many went."""
+        return self._engine.remove(RemovalCause.CULLED, None, self._now(), 0).removed
 
     def rough_count(self) -> int:
         """Return how many entries were stored when the directory was last looked at."""
         return self._engine.rough_count()
+
+    def look_always(self) -> None:
+        """Count the entries of the others at the next write."""
+        self._engine.look_always()
 
     def trim(self, limit: int, spared: Any) -> int:
         """Remove up to *limit* victims but *spared*; tell how many."""

@@ -32,6 +32,10 @@ class FanoutInfo:
     disk_usage: int
     """Bytes that the shards take on the disk."""
     size_limit: float
+    count_limit: int
+    """Most entries of all shards together; 0 for no limit."""
+    value_limit: int
+    """Most bytes of one value; 0 for no limit."""
     eviction_policy: str
     hits: int
     misses: int
@@ -43,6 +47,8 @@ class FanoutInfo:
     """Entries this object met that could not be decoded, or whose files were unusable."""
     unavailable: int
     """Entries this object met whose type is not registered here, or whose extra is missing."""
+    culled_young: int
+    """Entries that writes of this object culled less than 10 s after they were stored."""
     pickle: str
     readonly: bool
     off: dict[str, str] = field(default_factory=dict)
@@ -110,6 +116,8 @@ class FanoutUpkeep(ComputedMethods, FanoutBulk):
             volume=total("volume"),
             disk_usage=total("disk_usage"),
             size_limit=first.size_limit,
+            count_limit=first.count_limit,
+            value_limit=first.value_limit,
             eviction_policy=first.eviction_policy,
             hits=total("hits"),
             misses=total("misses"),
@@ -117,6 +125,7 @@ class FanoutUpkeep(ComputedMethods, FanoutBulk):
             untrusted=total("untrusted"),
             corrupt=total("corrupt"),
             unavailable=total("unavailable"),
+            culled_young=total("culled_young"),
             pickle=first.pickle,
             readonly=first.readonly,
             off=first.off,
@@ -212,6 +221,7 @@ class FanoutUpkeep(ComputedMethods, FanoutBulk):
         with ExitStack() as stack:
             self._begin(stack, self._shards, retry)
             yield
+        self._limit.settle()
 
     # -- Get or compute --
 

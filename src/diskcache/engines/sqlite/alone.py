@@ -34,8 +34,9 @@ from diskcache.engines.sqlite.control import (
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.queues import next_key
+from diskcache.engines.sqlite.s3fifo import cost, ghost_of
 from diskcache.engines.sqlite.site import save_statistics
-from diskcache.entry import MODE, DbValue, EncodedKey, Payload, Row, Tag
+from diskcache.entry import GUARD, MODE, DbValue, EncodedKey, Payload, Row, Tag
 from diskcache.errors import DiskCacheError
 from diskcache.keys import queue_bounds
 
@@ -152,21 +153,28 @@ def _put(
     tag: Tag,
     now: float,
 ) -> bool:
-    if words[STATE] != culler.state or not culler.is_simple:
+    if words[STATE] != culler.state or not culler.is_short or mode & GUARD:
         return False
     db_key, raw = key
     written = words[WRITTEN] + footprint(db_key, value)
-    if written >= culler.look_from or (words[NEXT_EXPIRY] < now * 1e6 and culler.is_culling):
+    if (
+        written >= culler.look_from
+        or words[COUNT] >= culler.count_from
+        or (words[NEXT_EXPIRY] < now * 1e6 and culler.is_culling)
+        or (expire_time is not None and expire_time < now)
+    ):
         return False
-    statement = sql.UPSERT_SIMPLE
+    if culler.has_queues:
+        row = (mode, value, expire_time, tag, now)
+        return _put_queued(link, words, culler, key, row, written)
+    statement = culler.upsert_simple
     values: tuple[Any, ...] = (db_key, raw, now, mode, value, _random_bits(40))
-    if expire_time is not None or tag is not None:
-        if expire_time is not None:
-            if expire_time < now:
-                return False
-            words[NEXT_EXPIRY] = min(words[NEXT_EXPIRY], as_microseconds(expire_time))
-        statement = sql.UPSERT
-        values = (db_key, raw, now, expire_time, None, tag, mode, value, values[5], None)
+    if expire_time is not None or tag is not None or not culler.is_simple:
+        statement = culler.upsert
+        _note_expiry(words, expire_time)
+        rank = culler.rank_of_new(now, db_key, value, 0, expire_time, tag)
+        accessed = culler.access_time_of_new(now)
+        values = (db_key, raw, now, expire_time, accessed, tag, mode, value, values[5], rank)
     con = link.con
     con.set_last_insert_rowid(0)
     if _commit(link, words, db_key, statement, values) is FAILED:
@@ -174,6 +182,8 @@ def _put(
     stored = True
     if con.last_insert_rowid():
         words[COUNT] = (words[COUNT] + 1) & MASK
+        if culler.reads:
+            culler.reads.pop(key, None)
     else:
         stored = bool(con.changes())
     words[WRITTEN] = written & MASK
@@ -181,12 +191,57 @@ def _put(
     return stored
 
 
-def delete(link: Link, key: EncodedKey, now: float, wait: float | None) -> bool:
+def _put_queued(
+    link: Link,
+    words: memoryview[int],
+    culler: Culler,
+    key: EncodedKey,
+    row: tuple[int, DbValue, float | None, Tag, float],
+    written: int,
+) -> bool:
+    """Store an entry at the end of a queue of s3-fifo, if it is new and nothing is known of it."""
+    mode, value, expire_time, tag, now = row
+    queues = culler.known_queues(words[BEGIN])
+    if queues is None:
+        return False
+    size = cost(key[0], value, 0)
+    is_known = link.run(sql.IS_KNOWN, (*key, ghost_of(key))).get
+    rank = None if is_known else queues.quick_place(size)
+    if rank is None:
+        culler.keep_known(words[BEGIN], queues)
+        return False
+    _note_expiry(words, expire_time)
+    values = (*key, now, expire_time, tag, mode, value, _random_bits(40), rank)
+    if _commit(link, words, key[0], sql.INSERT_QUEUED, values) is FAILED:
+        return False
+    if culler.reads:
+        culler.reads.pop(key, None)
+    queues.stored_new(rank, size)
+    culler.keep_known(words[BEGIN], queues)
+    words[COUNT] = (words[COUNT] + 1) & MASK
+    words[WRITTEN] = written & MASK
+    words[END] = words[BEGIN]
+    return True
+
+
+def _note_expiry(words: memoryview[int], expire_time: float | None) -> None:
+    if expire_time is not None:
+        words[NEXT_EXPIRY] = min(words[NEXT_EXPIRY], as_microseconds(expire_time))
+
+
+def delete(link: Link, culler: Culler, key: EncodedKey, now: float, wait: float | None) -> bool:
     """Remove a live entry without a file; false if there is none, or it needs the long way."""
-    return bool(_with_gate(link, wait, _delete, (*key, now)))
+    return bool(_with_gate(link, wait, _delete, culler, (*key, now)))
 
 
-def _delete(link: Link, words: memoryview[int], values: tuple[Any, ...]) -> int:
+def _is_uncounted(words: memoryview[int], culler: Culler) -> bool:
+    """Tell whether a row may go without being counted out of a queue."""
+    return words[STATE] == culler.state and not culler.has_queues
+
+
+def _delete(link: Link, words: memoryview[int], culler: Culler, values: tuple[Any, ...]) -> int:
+    if not _is_uncounted(words, culler):
+        return 0
     if _commit(link, words, values[0], sql.DELETE_SIMPLE, values) is FAILED:
         return 0
     changed = link.con.changes()
@@ -234,6 +289,7 @@ def _push(
 
 def pull(
     link: Link,
+    culler: Culler,
     prefix: str | None,
     side: str,
     now: float,
@@ -244,17 +300,20 @@ def pull(
 
     What was taken, or None if the queue is empty, is in a tuple.
     """
-    return _with_gate(link, wait, _pull, prefix, side, now, load)
+    return _with_gate(link, wait, _pull, culler, prefix, side, now, load)
 
 
 def _pull(
     link: Link,
     words: memoryview[int],
+    culler: Culler,
     prefix: str | None,
     side: str,
     now: float,
     load: Callable[[EncodedKey, Row], T],
 ) -> tuple[tuple[EncodedKey, T] | None] | None:
+    if not _is_uncounted(words, culler):
+        return None
     statement = sql.PULL_LAST if side == "back" else sql.PULL_FIRST
     try:
         found = link.run(statement, queue_bounds(prefix)).get

@@ -18,6 +18,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import ALL_SLOTS, BYTES, COUNT
 from diskcache.engines.sqlite.culling import forget
+from diskcache.engines.sqlite.ranking import stored_queues
 from diskcache.entry import DbValue
 from diskcache.files import LOCKS, OWN_NAME, RESERVED, TEMPORARY, is_safe
 
@@ -44,6 +45,10 @@ UNSOUND: Final = (
     " OR typeof(checksum) NOT IN ('integer', 'null')))"
 )
 """Rows that no version of this library wrote, nor will; see `reading.sound`."""
+QUEUED: Final = (
+    f"SELECT count(*), CAST(total({sql.COST}) AS INTEGER) FROM Cache WHERE {{}}"
+    " AND NOT (rowid > ? AND rowid <= ?)"
+)
 TEXTS: Final = (
     "SELECT rowid, file, size, key, tag, value FROM Cache WHERE rowid > ?"
     " AND 'text' IN (typeof(key), typeof(tag), typeof(value)) ORDER BY rowid LIMIT 200"
@@ -101,6 +106,7 @@ def _check_all(link: Link, fix: bool) -> list[Finding]:
         _files_have_rows,
         _values_are_sound,
         _totals_are_exact,
+        _queues_are_exact,
         _generations_are_even,
     ):
         findings += named(link, fix)
@@ -234,6 +240,25 @@ def _totals_are_exact(link: Link, fix: bool) -> Iterator[Finding]:
             yield Finding("data", f"{name} of entries is {recorded}, should be {actual}")
             if fix:
                 control.words[word] = max(actual - delta, 0)
+                link.has_changes = True
+
+
+def _queues_are_exact(link: Link, fix: bool) -> Iterator[Finding]:
+    """The state of s3-fifo counts the rows of both queues, and what it remembers."""
+    queues = link.queues or stored_queues(link)
+    if queues is None:
+        return
+    actual: dict[str, int] = {}
+    for queue, condition in (("small", "rank < 0"), ("main", "rank >= 0 AND rank < 9e999")):
+        found = link.execute(QUEUED.format(condition), (queues.done, queues.goal)).get
+        actual[queue], actual[f"{queue}_bytes"] = found
+    actual["ghosts"] = link.execute("SELECT count(*) FROM Ghost").get
+    for name, number in actual.items():
+        recorded = getattr(queues, name)
+        if recorded != number:
+            yield Finding("data", f"s3-fifo: {name} is {recorded}, should be {number}")
+            if fix:
+                setattr(queues, name, number)
                 link.has_changes = True
 
 

@@ -41,6 +41,7 @@ from diskcache.errors import (
 from diskcache.host import boot_id
 
 if TYPE_CHECKING:
+    from diskcache.engines.sqlite.s3fifo import Queues
     from diskcache.engines.sqlite.site import Site
     from diskcache.files import ValueFiles
 
@@ -80,6 +81,7 @@ class Link:
         "is_closed",
         "is_looking",
         "is_uncertain",
+        "left",
         "log_mark",
         "log_pages",
         "look_up",
@@ -87,6 +89,7 @@ class Link:
         "pid",
         "published",
         "puts",
+        "queues",
         "rows",
         "run",
         "serial",
@@ -96,6 +99,7 @@ class Link:
         "suspected_at",
         "sweep_from",
         "written",
+        "young",
     )
 
     def __init__(
@@ -123,11 +127,10 @@ class Link:
         self.files = files
         self.clock = clock
         self.pid = os.getpid()
-        self.depth = 0
-        self.serial = 0
-        """Number of the transaction."""
-        self.is_broken = False
-        self.is_closed = False
+        self.depth = self.serial = self.young = 0
+        """How deep the transaction is; its number; entries that it culled soon after they were
+        stored."""
+        self.is_broken = self.is_closed = False
         self.log_pages = 0
         """Length of the write-ahead log after this connection's last write."""
         self.log_mark: float = 0
@@ -143,6 +146,8 @@ class Link:
         """What is hidden from readers of this process until the transaction ends."""
         self.puts: list[Any] = []
         """Rows that this transaction has still to store; everything else waits for them."""
+        self.left: tuple[int, Queues] | None = None
+        """The queues as the last commit left them, and the word *begin* then."""
         self._reset()
         con.set_wal_hook(self._on_log)
         site.add(self)
@@ -160,6 +165,8 @@ class Link:
         """Earliest expiry of all, where it was looked up."""
         self.has_changes = False
         self.is_uncertain = False
+        self.queues: Queues | None = None
+        """The queues of s3-fifo, where entries are in them: every change of a row is counted."""
         if self.published or self.doomed:
             self.published.clear()
             self.doomed.clear()
@@ -225,6 +232,7 @@ class Link:
                     self._meet_control()
             self.serial += 1
             self.depth = 1
+            self.young = 0
         except BaseException:
             self.rollback()
             raise
@@ -307,10 +315,12 @@ class Link:
         site = self.site
         control = site.control
         try:
+            if self.queues is not None:
+                self._save_queues(self.queues)
+            words = memoryview(b"") if control is None else control.words
             if control is None or not self.has_changes:
                 self.run("COMMIT")
             else:
-                words = control.words
                 began = words[BEGIN] = (words[BEGIN] + 1) & MASK
                 if self.is_uncertain:
                     # Steps were left in the middle: nobody knows which keys they have changed, or
@@ -328,12 +338,26 @@ class Link:
                     words[END] = began
             if self.doomed or self.published:
                 self._finish_files(control)
+            is_known = control is not None and not self.is_uncertain
+            self.left = (words[BEGIN], self.queues) if is_known and self.queues else None
             self._reset()
             self.depth = 0
             site.gate.release(self)
         except BaseException:
             self.rollback()
             raise
+
+    def _save_queues(self, queues: Queues) -> None:
+        if not self.is_uncertain:
+            queues.save(self)
+            return
+        # What they hold is not known: entries are put in order anew.
+        self.execute(sql.FORGET_POLICIES)
+        self.execute(sql.FORGET_RANKING)
+        control = self.site.control
+        if control is not None:
+            words = control.words
+            words[control_file.STATE] = (words[control_file.STATE] + 1) & MASK
 
     def _add_totals(self, words: memoryview[int]) -> None:
         if self.rows:
@@ -366,6 +390,7 @@ class Link:
             self.site.gate.release(self)
 
     def _undo(self) -> None:
+        self.young = 0
         with suppress(apsw.Error):
             if self.con.in_transaction:
                 self.execute("ROLLBACK")
@@ -393,6 +418,7 @@ class Link:
     def savepoint(self) -> Iterator[None]:
         """Undo what is done in the block, and only that, if an error leaves it."""
         kept = (self.rows, self.size, self.written, self.expiry_low, self.expiry_exact)
+        queues = None if self.queues is None else self.queues.copied()
         files = len(self.published), len(self.doomed)
         self.execute("SAVEPOINT step")
         try:
@@ -402,6 +428,7 @@ class Link:
                 self.execute("ROLLBACK TO step")
                 self.execute("RELEASE step")
                 self.rows, self.size, self.written, self.expiry_low, self.expiry_exact = kept
+                self.queues = queues
                 for name in self.published[files[0] :]:
                     self.files.remove(name)
                 del self.published[files[0] :], self.doomed[files[1] :]

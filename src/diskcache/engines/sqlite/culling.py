@@ -4,42 +4,43 @@ Implementation note.
 
 *When to look.* The volume is measured with two pragmas, so not on every write: each write adds a
 generous bound of the bytes it may have needed to the word *written* of the control file, and the
-volume is measured again when the distance to the limit may have been used up. Likewise expired
+volume is measured again when the distance to the limit may have been used up. Entries are counted
+there exactly, so a limit on them is compared with a word. Likewise expired
 entries are looked for only when the word *next expiry* says that there may be some.
 
-*Order.* Victims are read from the index on `rank`. An index costs a page at every write, so ranks
-stay NULL, and the index empty, while a cache is less than half full: ranking then starts, every
-write ranks its own row, and the older rows are ranked a batch at a time, until all are. The state
-rows `rank_policy`, `rank_done` and `rank_goal` say by which policy, up to which row, and which row
-was the last one when ranking started. A batch is large enough that small caches are ranked at
-once, and so have an exact order.
+*Order.* See ranking.py, and s3fifo.py for the policy of that name.
+
+*How far.* Down to the limit, or a 256th below it where that is an entry or more: victims are then
+removed a few at a time, which touches fewer pages than one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from diskcache.engines.base import Neighbours
 from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
-from diskcache.engines.sqlite.control import BYTES, COUNT, MASK, NEVER, NEXT_EXPIRY, STATE, WRITTEN
-from diskcache.entry import GUARD, DbValue, EncodedKey
-from diskcache.policy import EVICTION_POLICY, Policy, Rank, find_policy
-
-RANK_BATCH: Final = 1000
-"""Older rows ranked by one write; about two milliseconds."""
+from diskcache.engines.sqlite.control import BYTES, COUNT, NEVER, NEXT_EXPIRY, WRITTEN
+from diskcache.engines.sqlite.ranking import Ranking
+from diskcache.engines.sqlite.s3fifo import Queues
+from diskcache.entry import GUARD, DbValue
+from diskcache.policy import Rank
 
 FLUSH_READS: Final = 32
 """Reads that are worth writing down with the next write."""
 
 SLACK: Final = 256
-"""Fraction of the size limit that may be freed beyond what is needed."""
+"""Fraction of a limit that may be freed beyond what is needed."""
 SHARE_SLACK: Final = 32
 """The same for one of several caches under one limit, of its share."""
 SHARE_STEP: Final = 64
 """Fraction of its share that such a cache writes at least before it measures again."""
+
+YOUNG: Final = 10.0
+"""Seconds for which an entry should stay; culling it earlier means that the limit is too small."""
 
 MANY: Final = 2**19
 """Entries that a control file is believed to count without a look at the database."""
@@ -63,15 +64,10 @@ ROW_OVERHEAD: Final = 512
 OVERFLOW: Final = 4096
 """Bytes that a long row may waste in its last pages."""
 
-_FILL: Final = {
-    Rank.STORED: sql.RANK_STORED,
-    Rank.USED: sql.RANK_USED,
-    Rank.COUNT: sql.RANK_COUNT,
-}
-
-
 SIZED: Final = frozenset({str, bytes})
 """Types of stored values that have a length."""
+_UNLIMITED: Final = float("inf")
+_FIELDS: Final = "rowid, file, size, key, raw, mode, rank, store_time"
 
 
 def footprint(key: object, value: object) -> int:
@@ -84,7 +80,12 @@ def footprint(key: object, value: object) -> int:
 
 def forget(link: Link, rowid: int, file: str | None, size: int, key: DbValue) -> None:
     """Remove one row, and remember its key and its file for the commit and the time after it."""
-    link.run(sql.DELETE_ROW, (rowid,))
+    if link.queues is None:
+        link.run(sql.DELETE_ROW, (rowid,))
+    else:
+        found = link.execute(sql.DELETE_QUEUED, (rowid,)).get
+        if found is not None:
+            link.queues.removed(*found)
     link.rows -= 1
     link.touched(key)
     if file is not None:
@@ -93,44 +94,65 @@ def forget(link: Link, rowid: int, file: str | None, size: int, key: DbValue) ->
         link.doomed.append(file)
 
 
-class Culler:
+class Victim(NamedTuple):
+    """An entry that goes."""
+
+    rowid: int
+    file: str | None
+    size: int
+    key: DbValue
+    rank: Any
+    store_time: Any
+
+
+class Room:
+    """How far one cache is over its limits while victims go."""
+
+    def __init__(self, link: Link, volume: float, entries: float) -> None:
+        self._link = link
+        self._volume, self._entries = volume, entries
+        """Most bytes and entries that this cache may hold."""
+        # While victims go pages only become free, so their number need not be asked for again.
+        self._pages: int = link.execute("PRAGMA page_count").get
+        self.volume = self._measured()
+
+    def _measured(self) -> int:
+        free: int = self._link.execute("PRAGMA freelist_count").get
+        return (self._pages - free) * self._link.page_size + file_bytes(self._link)
+
+    def is_enough(self) -> bool:
+        """Tell whether the cache holds no more than it may; measures it."""
+        if count(self._link) > self._entries:
+            return False
+        if self.volume > self._volume:
+            self.volume = self._measured()
+        return self.volume <= self._volume
+
+    def lower(self, volume: float, entries: float) -> None:
+        """Go on until there is a little room below the limits."""
+        self._volume -= volume
+        self._entries -= entries
+
+
+class Culler(Ranking):
     """Decides, inside a write transaction, what has to go."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = settings
-        self._policy = find_policy("none")
-        self.state: int | None = None
-        """The word *state* of the control file when it was last looked at."""
-        self._ranked_by: str | None = None
-        self._done = 0
-        self._goal = 0
+        super().__init__(settings)
         self._measure_at: int | None = None
-        self._measured_for: float | None = None
+        self._count_at = _UNLIMITED
+        """Entries from which a write has to look whether there are too many."""
+        self._measured_for: tuple[float, float] | None = None
+        self._capacity = 0.0
         self.look_from = float("-inf")
         """Value of the word *written* from which a write has to look whether the cache is full."""
+        self.count_from = float("-inf")
+        """The same of the word *count*."""
         self.is_culling = False
         """Whether writes remove anything, expired entries included."""
         self._excess = 0.0
         """Bytes over the limit when the volume was last measured."""
-        self.is_simple = False
-        """Whether new rows need neither a rank nor an access time; known after `load`."""
-        self.reads: dict[EncodedKey, float] = {}
-        """Keys read since the last flush: the time, or how often, as the policy needs.
-
-        By key, not by row: a put forgets what was read of the entry that it replaces.
-        """
-        self.last_read = 0.0
-        """Time of the newest read, for policies that count."""
         self.neighbours: Neighbours | None = None
-
-    @property
-    def policy(self) -> Policy:
-        """The eviction policy of the settings."""
-        if self._policy.name != self._settings["eviction_policy"]:
-            self._policy = find_policy(self._settings["eviction_policy"])
-            self.reads = {}
-            self.state = None
-        return self._policy
 
     @property
     def share(self) -> float:
@@ -138,80 +160,39 @@ class Culler:
         limit: float = self._settings["size_limit"]
         return 0 if self.neighbours is None else limit / self.neighbours.shards
 
-    def _beside(self) -> int:
-        """Return the bytes that count against the size limit but are held elsewhere."""
-        return 0 if self.neighbours is None else self.neighbours.volume()
+    @property
+    def share_of_entries(self) -> float:
+        """Entries that this cache may hold whatever its neighbours do."""
+        limit: int = self._settings["count_limit"]
+        return 0 if self.neighbours is None else limit / self.neighbours.shards
 
-    # -- Reads --
+    def _beside(self) -> tuple[int, int]:
+        """Return the bytes and entries that count against the limits but are held elsewhere."""
+        if self.neighbours is None:
+            return 0, 0
+        entries = self.neighbours.count() if self._settings["count_limit"] else 0
+        return self.neighbours.volume(), entries
 
-    def flush_reads(self, link: Link) -> None:
-        """Write the remembered reads down."""
-        noted, self.reads = self.reads, {}
-        if not noted:
-            return
-        # Another thread may be in the middle of noting one more.
-        reads = list(noted.items())
-        policy = self.policy
-        link.has_changes = True
-        if policy.rank is Rank.USED:
-            link.con.executemany(sql.READ_USED, [(now, *key) for key, now in reads])
-        elif policy.rank is Rank.COUNT:
-            link.con.executemany(sql.READ_COUNT, [(count, *key) for key, count in reads])
-        elif policy.template is not None and policy.template["get"]:
-            change = policy.template["get"].format(now=repr(float(self.last_read)))
-            statement = f"UPDATE Cache SET {change} WHERE key = ? AND raw = ?"
-            for key, count in reads:
-                link.con.executemany(statement, [key] * int(count))
+    def look_always(self) -> None:
+        """Count entries at the next write, those of the neighbours too."""
+        self._count_at = -1
+        self._note_bounds()
 
-    # -- Rank of a row that is stored --
+    def _limits(self) -> tuple[float, float]:
+        return self._settings["size_limit"], self._settings["count_limit"] or _UNLIMITED
 
-    def load(self, link: Link) -> None:
-        """Learn how entries are ranked, if that has changed."""
-        control = link.site.control
-        state = None if control is None else control.words[STATE]
-        if state is not None and state == self.state:
-            return
-        self._load(link, state)
-
-    def _load(self, link: Link, state: int | None) -> None:
-        found = {
-            name: reading.first(link.execute, sql.STATE, (name,))
-            for name in ("rank_policy", "rank_done", "rank_goal")
-        }
-        name, done, goal = found.values()
-        # A stranger may have written these: what cannot be is as good as nothing.
-        is_sound = _ranks(name) and isinstance(done, int) and isinstance(goal, int)
-        self._ranked_by = name if is_sound else None
-        self._done, self._goal = (done, goal) if is_sound else (0, 0)
-        self.state = state
+    def forget_measure(self) -> None:
+        """Take note that the order, or a limit, may be another one."""
+        super().forget_measure()
         self._measure_at = None
         self._note_bounds()
-        self.is_simple = self._ranked_by is None and self.policy.rank not in (
-            Rank.USED,
-            Rank.TEMPLATE,
-        )
-
-    def rank_of_new(self, now: float) -> float | None:
-        """Return the rank of an entry that is stored now."""
-        if self._ranked_by is None:
-            return None
-        rank = self._ranking_policy().rank
-        return 0.0 if rank is Rank.COUNT else now
-
-    def access_time_of_new(self, now: float) -> float | None:
-        """Return the access time of an entry that is stored now, where somebody will ask."""
-        return now if self.policy.rank in (Rank.USED, Rank.TEMPLATE) else None
-
-    def _ranking_policy(self) -> Policy:
-        name = self._ranked_by
-        return self.policy if name in (None, self._policy.name) else find_policy(str(name))
 
     # -- After a row was stored --
 
     def after_put(
         self, link: Link, now: float, key: tuple[Any, Any] | None, rowid: int, puts: int = 1
     ) -> None:
-        """Remove expired entries, then victims while the cache is over its limit.
+        """Remove expired entries, then victims while the cache is over its limits.
 
         The entry that was just written, *key* or *rowid*, is never a victim. No more than
         `cull_limit` entries go for each of *puts* entries that were stored, unless the volume is
@@ -227,7 +208,10 @@ class Culler:
             words = control.words
             if words[NEXT_EXPIRY] < now * 1e6 or link.expiry_low < now * 1e6:
                 budget -= self.remove_expired(link, now, budget)
-            if words[WRITTEN] + link.written < self.look_from:
+            if (
+                words[WRITTEN] + link.written < self.look_from
+                and words[COUNT] + link.rows <= self.count_from
+            ):
                 return
         else:
             budget -= self.remove_expired(link, now, budget)
@@ -235,13 +219,22 @@ class Culler:
             if not rowid and key is not None:
                 found = reading.first(link.execute, sql.FIND, key)
                 rowid = found[0] if found else 0
-            most = self._most_victims(budget)
-            self.remove_victims(link, now, most, rowid, over=-1, floor=self.share / 2)
+            self._make_room(link, now, self._most_victims(budget), rowid)
 
     def _most_victims(self, budget: int) -> int:
         """Return how many victims may go: *budget*, or more if the volume is far too large."""
         margin = max(self._settings["size_limit"] / EXCESS, LEAST_EXCESS)
         return max(budget, MOST_EXPIRED) if self._excess > margin else budget
+
+    def _make_room(self, link: Link, now: float, budget: int, spared: int) -> None:
+        floors = self.share / 2, self.share_of_entries / 2
+        young: list[float] = []
+        self.remove_victims(link, now, budget, spared, over=-1, floors=floors, young=young)
+        link.young += len(young)
+        if self.neighbours is not None and self.neighbours.shards > 1:
+            entries = self._settings["count_limit"]
+            if entries and count(link) + self.neighbours.count() > entries:
+                self.neighbours.ask_for_room()
 
     def remove_expired(self, link: Link, now: float, limit: int) -> int:
         """Remove up to *limit* expired entries, the longest expired first."""
@@ -255,7 +248,8 @@ class Culler:
 
     def settings_changed(self) -> None:
         """Judge by other limits from now on."""
-        if self._settings["size_limit"] != self._measured_for:
+        self.forget_queues()
+        if self._limits() != self._measured_for:
             self._measure_at = None
         self._note_bounds()
 
@@ -263,90 +257,81 @@ class Culler:
         """Note for the short way when it has to look: see `alone`."""
         self.is_culling = self._settings["cull_limit"] > 0
         if self.policy.rank is Rank.NONE or not self.is_culling:
-            self.look_from = float("inf")
+            self.look_from = self.count_from = float("inf")
         else:
             self.look_from = float("-inf") if self._measure_at is None else self._measure_at
+            self.count_from = self._count_at
 
     def _is_full(self, link: Link) -> bool:
-        """Measure the volume, and note how much may be written before it is measured again."""
-        limit = self._settings["size_limit"]
-        own = self.volume(link)
-        volume = own + self._beside()
-        half = limit / 2
-        if volume >= half:
-            self._rank_more(link)
-        self._mark(link, volume, limit)
-        self._excess = volume - limit
-        if volume >= limit and self.neighbours is not None and own < self.share / 2:
+        """Measure the cache, and note how much may be written before it is measured again."""
+        size_limit, count_limit = self._limits()
+        own, entries = self.volume(link), count(link)
+        beside, others = self._beside()
+        volume, total = own + beside, entries + others
+        if link.queues is not None:
+            self._set_capacity(link.queues, entries, volume, total)
+        if volume >= size_limit / 2 or total >= count_limit / 2:
+            self.rank_more(link)
+        self._mark(link, volume, total)
+        self._excess = volume - size_limit
+        if volume < size_limit and total <= count_limit:
+            return False
+        if self.neighbours is None:
+            return True
+        is_poor = volume < size_limit or own < self.share / 2
+        if is_poor and (total <= count_limit or entries < self.share_of_entries / 2):
             self.neighbours.ask_for_room()
             return False
-        return bool(volume >= limit)
+        return True
 
-    def _mark(self, link: Link, volume: float, limit: float) -> None:
-        """Note how much may be written before the volume has to be measured again."""
+    def _mark(self, link: Link, volume: float, total: float) -> None:
+        """Note how much may be written before the cache has to be measured again."""
+        size_limit, count_limit = self._limits()
         control = link.site.control
-        if control is not None:
-            room = (limit / 2 if volume < limit / 2 else limit) - volume
-            if self.neighbours is not None:
-                # They write too, and measure for themselves.
-                step = self.share / SHARE_STEP if room > 0 else 0
-                room = max(room / self.neighbours.shards, step)
-            self._measure_at = int(control.words[WRITTEN] + link.written + min(room, 2**62))
-            self._measured_for = limit
-            self._note_bounds()
+        if control is None:
+            return
+        room = (size_limit / 2 if volume < size_limit / 2 else size_limit) - volume
+        left = (count_limit / 2 if total < count_limit / 2 else count_limit) - total
+        if self.neighbours is not None:
+            # They write too, and measure for themselves.
+            step = self.share / SHARE_STEP if room > 0 else 0
+            room = max(room / self.neighbours.shards, step)
+            is_near = total >= count_limit / 2
+            self.neighbours.approach(is_near=is_near)
+            # Nobody knows what they are about to store: near the limit all are counted each time.
+            left = 0 if is_near else left // self.neighbours.shards
+        self._measure_at = int(control.words[WRITTEN] + link.written + min(room, 2**62))
+        self._count_at = count(link) + left
+        self._measured_for = size_limit, count_limit
+        self._note_bounds()
+
+    def _size_up(self, link: Link, queues: Queues) -> None:
+        """Find out how many entries fit, and which of the limits is the nearer one."""
+        entries = count(link)
+        beside, others = self._beside()
+        self._set_capacity(queues, entries, self.volume(link) + beside, entries + others)
+
+    def _set_capacity(self, queues: Queues, entries: int, volume: float, total: int) -> None:
+        size_limit, count_limit = self._limits()
+        by_count = total / count_limit
+        by_size = volume / size_limit if size_limit else _UNLIMITED
+        queues.by_count = by_count >= by_size
+        if queues.by_count and self.neighbours is None:
+            queues.capacity = float(count_limit)
+        else:
+            queues.capacity = max(entries, 1) / max(by_count, by_size)
+        self._capacity = queues.capacity
+
+    def _equip(self, link: Link, queues: Queues) -> None:
+        super()._equip(link, queues)
+        if self._capacity and self._limits() == self._measured_for:
+            queues.capacity = self._capacity
+        else:
+            self._size_up(link, queues)
 
     def volume(self, link: Link) -> int:
         """Return the bytes of pages in use and of value files."""
         return pages_in_use(link) + file_bytes(link)
-
-    # -- Ranking --
-
-    def _rank_more(self, link: Link) -> None:
-        """Start ranking, or rank one more batch of older rows."""
-        policy = self.policy
-        if policy.rank not in _FILL:
-            return
-        if self._ranked_by is None:
-            self._start(link, policy.name)
-        if self._done < self._goal:
-            rows = link.execute(sql.RANK_BATCH, (self._done, self._goal, RANK_BATCH)).fetchall()
-            last = rows[-1][0] if len(rows) == RANK_BATCH else self._goal
-            link.execute(_FILL[self._ranking_policy().rank], (self._done, last))
-            self._remember(link, rank_done=last)
-            self._done = last
-
-    def restart(self, link: Link, name: str) -> None:
-        """Rank all entries anew, if they are ranked at all, because the policy changed."""
-        self.load(link)
-        if self._ranked_by not in (None, name):
-            self.stop(link)
-            if find_policy(name).rank in _FILL:
-                self._start(link, name)
-
-    def _start(self, link: Link, name: str) -> None:
-        goal = link.execute(sql.LAST_ROWID).get or 0
-        self._remember(link, rank_policy=name, rank_done=0, rank_goal=goal)
-        self._ranked_by, self._done, self._goal = name, 0, goal
-
-    def stop(self, link: Link) -> None:
-        """Leave entries without an order until the cache fills up again."""
-        link.execute(sql.FORGET_RANKING)
-        self._ranked_by = None
-        self._announce(link)
-
-    def _remember(self, link: Link, **state: Any) -> None:
-        for name, value in state.items():
-            link.execute(sql.STORE, (name, value, "state"))
-        self._announce(link)
-
-    def _announce(self, link: Link) -> None:
-        link.has_changes = True
-        control = link.site.control
-        if control is not None:
-            control.words[STATE] = (control.words[STATE] + 1) & MASK
-        # What this process believes is not committed yet: it reads the state again next time.
-        self.state = None
-        self.is_simple = False
 
     # -- Victims --
 
@@ -358,39 +343,38 @@ class Culler:
         spared: int,
         *,
         over: int = 0,
-        floor: float = 0,
+        floors: tuple[float, float] = (0, 0),
+        young: list[float] | None = None,
     ) -> int:
-        """Remove up to *limit* victims while the volume is more than the size limit plus *over*.
+        """Remove up to *limit* victims while the cache is over its limits.
 
-        Ends as soon as the volume is small enough, or that of this cache alone is *floor*.
+        Ends as soon as it is not, or as this cache alone holds no more than *floors*: bytes, and
+        entries.
+
+        Args:
+            link: A connection, in a write transaction.
+            now: The present.
+            limit: Most victims.
+            spared: Row number of an entry that is none.
+            over: Bytes by which the volume may exceed the limit.
+            floors: Bytes and entries that may stay whatever is held elsewhere.
+            young: Takes the times at which victims were stored, of those that were stored just now.
         """
         if self.policy.rank is Rank.NONE:
             return 0  # Entries may still have the ranks of an earlier policy.
+        self.load(link)
         self.flush_reads(link)
-        pages = link.execute("PRAGMA page_count").get
-        beside = self._beside()
-        volume = self._volume_of(link, pages)
-        bound = max(self._settings["size_limit"] + over - beside, floor)
-        if volume <= bound:
+        size_limit, count_limit = self._limits()
+        beside, others = self._beside()
+        most = max(size_limit + over - beside, floors[0]), max(count_limit - others, floors[1])
+        room = Room(link, *most)
+        if room.is_enough():
             return 0
-        self._rank_more(link)
-        # Within this loop pages only become free, so their number need not be asked for again.
-        target = bound - self._slack(link, volume, bound)
-        removed = 0
-        while removed < limit and volume > target:
-            found = 0
-            for row in self._victims(link, now, min(limit - removed, VICTIMS), spared):
-                rowid, file, size, key, _, mode = row
-                if rowid != spared and not (type(mode) is int and mode & GUARD):
-                    forget(link, rowid, file, size, key)
-                    found += 1
-                    volume = self._volume_of(link, pages)
-                    if volume <= target:
-                        break
-            if not found:
-                break
-            removed += found
-        self._mark(link, volume + beside, self._settings["size_limit"])
+        self.rank_more(link)
+        room.lower(*self._slack(link, room.volume, *most))
+        removed = self._remove(link, now, limit, spared, room.is_enough, young)
+        room.is_enough()
+        self._mark(link, room.volume + beside, count(link) + others)
         return removed
 
     def remove_first(self, link: Link, now: float, limit: int, spared: int) -> int:
@@ -402,44 +386,80 @@ class Culler:
             return 0
         self.load(link)
         self.flush_reads(link)
-        self._rank_more(link)
+        self.rank_more(link)
+        return self._remove(link, now, limit, spared, lambda: False, None)
+
+    def _remove(
+        self,
+        link: Link,
+        now: float,
+        limit: int,
+        spared: int,
+        is_enough: Callable[[], bool],
+        young: list[float] | None,
+    ) -> int:
+        """Remove victims until *is_enough*, *limit* at most; return how many."""
         removed = 0
-        # One more, in case the policy is somebody's own and names the one that is spared.
-        for row in self._victims(link, now, limit + 1, spared):
-            rowid, file, size, key, _, mode = row
-            if removed < limit and rowid != spared and not mode & GUARD:
-                forget(link, rowid, file, size, key)
-                removed += 1
+        rank: Any = None
+
+        def is_done() -> bool:
+            return removed >= limit or is_enough()
+
+        for victim in self._victims(link, now, limit, spared, is_done):
+            forget(link, victim.rowid, victim.file, victim.size, victim.key)
+            removed += 1
+            rank = victim.rank
+            stored = victim.store_time
+            if young is not None and type(stored) is float and now - YOUNG < stored <= now:
+                young.append(stored)
+        self.age(link, rank)
         return removed
 
-    def _slack(self, link: Link, volume: float, bound: float) -> float:
-        """Return how far below the limit to go: a fraction of it where that is an entry or more.
-
-        Victims are then removed a few at a time, which touches fewer pages than one by one.
-        """
+    def _slack(
+        self, link: Link, volume: float, size_bound: float, count_bound: float
+    ) -> tuple[float, float]:
+        """Return how far below the limits to go, in bytes and in entries."""
         entries = count(link)
-        slack = bound / SLACK if self.neighbours is None else self.share / SHARE_SLACK
-        return slack if entries and slack * entries >= volume else 0
+        if self.neighbours is None:
+            size, number = size_bound / SLACK, count_bound // SLACK
+        else:
+            size, number = self.share / SHARE_SLACK, self.share_of_entries // SHARE_SLACK
+        return (
+            size if entries and size * entries >= volume else 0,
+            number if number < _UNLIMITED else 0,
+        )
 
-    def _volume_of(self, link: Link, pages: int) -> int:
-        free: int = link.execute("PRAGMA freelist_count").get
-        return (pages - free) * link.page_size + file_bytes(link)
+    def _victims(
+        self, link: Link, now: float, limit: int, spared: int, is_done: Callable[[], bool]
+    ) -> Iterator[Victim]:
+        """Yield what goes next, until *is_done*. Whoever asks removes each before the next."""
+        queues = link.queues
+        if queues is not None and self.policy.template is None:
+            for entry in queues.victims(link, limit, spared, is_done):
+                yield Victim(entry.rowid, entry.file, entry.size, entry.key, None, entry.store_time)
+            return
+        while not is_done():
+            found = False
+            # One more, in case the policy is somebody's own and names the one that is spared.
+            for row in self._ranked(link, now, min(limit, VICTIMS) + 1, spared):
+                rowid, file, size, key, _, mode, rank, store_time = row
+                if rowid != spared and not (type(mode) is int and mode & GUARD):
+                    found = True
+                    yield Victim(rowid, file, size, key, rank, store_time)
+                    if is_done():
+                        return
+            if not found:
+                return
 
-    def _victims(self, link: Link, now: float, limit: int, spared: int) -> Any:
-        policy = self.policy
-        if policy.template is not None:
-            template = policy.template["cull"]
-            if template is None:
-                return []
-            fields = "rowid, file, size, key, raw, mode"
-            statement = template.format(fields=fields, now=repr(float(now)))
-            return link.execute(statement, (limit,)).fetchall()
-        return reading.fetch(link.execute, sql.VICTIMS, (spared, limit))
-
-
-def _ranks(name: object) -> bool:
-    """Tell whether *name* is that of a policy that orders entries by rank."""
-    return name in EVICTION_POLICY and find_policy(str(name)).rank in _FILL
+    def _ranked(self, link: Link, now: float, limit: int, spared: int) -> Any:
+        """Return the first rows in the order of the policy."""
+        template = self.policy.template
+        if template is None:
+            return reading.fetch(link.execute, sql.VICTIMS, (spared, limit))
+        if template["cull"] is None:
+            return []
+        statement = template["cull"].format(fields=_FIELDS, now=repr(float(now)))
+        return link.execute(statement, (limit,)).fetchall()
 
 
 def as_microseconds(moment: float) -> int:

@@ -28,10 +28,13 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BEGIN, END, slot_of
 from diskcache.engines.sqlite.culling import SIZED
+from diskcache.engines.sqlite.reading import MOST
 from diskcache.engines.sqlite.rewriting import Rewriting
+from diskcache.engines.sqlite.s3fifo import HITS, octets
 from diskcache.entry import (
     EXPIRE_TIME,
     FILE,
+    GUARD,
     HOLD_FAILED,
     HOLD_SHIFT,
     MODE,
@@ -190,7 +193,9 @@ class SqliteEngine(Rewriting):
         if self._notes_times:
             reads[key] = now
         else:
-            reads[key] = reads.get(key, 0) + 1
+            count = reads.get(key, 0)
+            if count < self._most_reads:
+                reads[key] = count + 1
             self._culler.last_read = now
         if len(reads) >= FULL and not self.is_readonly:
             self._flush_soon()
@@ -211,8 +216,11 @@ class SqliteEngine(Rewriting):
         template = policy.template
         has_limit = policy.rank is not Rank.NONE and self._settings["cull_limit"] > 0
         self._puts = PUTS if self._settings["size_limit"] >= ROOMY else PUTS // 10
-        self._largest = self._settings["size_limit"] if has_limit else float("inf")
+        largest = self._settings["value_limit"] or float("inf")
+        self._largest = min(largest, self._settings["size_limit"]) if has_limit else largest
+        self._doubtful = self._largest / 4
         self._notes_times = policy.rank is Rank.USED
+        self._most_reads = HITS if policy.rank is Rank.QUEUES else MOST
         self.records_reads = policy.records_reads or bool(template and template["get"])
 
     def contains(self, key: EncodedKey, now: float) -> bool:
@@ -236,7 +244,11 @@ class SqliteEngine(Rewriting):
         mode, value, staged = payload
         if tag is not None or expire_time is not None:
             expire_time = self._checked(staged, expire_time, tag)
-        is_large = type(value) in SIZED and len(value) > self._largest  # type: ignore[arg-type]
+        is_large = (
+            type(value) in SIZED
+            and len(value) > self._doubtful  # type: ignore[arg-type]
+            and self._is_too_large(value)
+        )
         if is_large or staged is not None or only is not Only.ALWAYS:
             return self._put_with_care(key, payload, expire_time, tag, now, wait, only)
         link = self._local.link
@@ -246,7 +258,7 @@ class SqliteEngine(Rewriting):
                 if not link.is_broken:
                     self._put_aside(link, (*key, mode, value, expire_time, tag, now))
                     return True
-            elif not culler.reads and alone.put(
+            elif (culler.keeps_reads or not culler.reads) and alone.put(
                 link, culler, key, mode, value, expire_time, tag, now, wait
             ):
                 if link.log_pages > link.log_mark:
@@ -297,13 +309,17 @@ class SqliteEngine(Rewriting):
         return stored
 
     def is_too_large(self, payload: Payload) -> bool:
-        """Tell whether a value alone is over the size limit, so that it could never stay."""
-        if payload[2] is not None:
-            return payload[2].size > self._largest
-        return self._is_too_large(payload[1])
+        """Tell whether a value alone is over the limit on values, or on the size of the cache.
+
+        What the library keeps for itself never is.
+        """
+        mode, value, staged = payload
+        if mode & GUARD:
+            return False
+        return self._is_too_large(value) if staged is None else staged.size > self._largest
 
     def _is_too_large(self, value: DbValue) -> bool:
-        return isinstance(value, (str, bytes)) and len(value) > self._largest
+        return isinstance(value, (str, bytes)) and octets(value) > self._largest
 
     def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
         """Remove a live entry; tell whether there was one."""
@@ -311,7 +327,7 @@ class SqliteEngine(Rewriting):
         if (
             link is not None
             and not (link.depth or link.is_closed)
-            and alone.delete(link, key, now, wait)
+            and alone.delete(link, self._culler, key, now, wait)
         ):
             if link.log_pages > link.log_mark:
                 self._tend_log(link)
@@ -389,15 +405,17 @@ class SqliteEngine(Rewriting):
         """
         steps: list[_Step] = []
         rows: list[writing.PlainRow] = []
-        refused, checked, largest, size = 0, None, self._largest, 0
+        refused, checked, size = 0, None, 0
         bound = max(self._settings["size_limit"] / 64, ROOMY / 128)
         for put in puts:
-            (key, raw), (mode, value, staged), expire_time, tag = put
+            (key, raw), payload, expire_time, tag = put
+            mode, value, staged = payload
             if tag is not checked:
                 writing.check_tag(tag)
                 checked = tag
             length = len(value) if type(value) in SIZED else 8  # type: ignore[arg-type]
-            if length > largest or (staged is not None and staged.size > largest):
+            is_doubtful = staged is not None or length > self._doubtful
+            if is_doubtful and self.is_too_large(payload):
                 refused += 1
                 self._place.files.discard(staged)
             elif staged is None:
@@ -473,7 +491,7 @@ class SqliteEngine(Rewriting):
                 return self._glance(statement, queue_bounds(prefix), now, load)
         link = self._local.link
         if remove and link is not None and not (link.depth or link.is_closed):
-            taken = alone.pull(link, prefix, side, now, wait, load)
+            taken = alone.pull(link, self._culler, prefix, side, now, wait, load)
             if taken is not None:
                 if link.log_pages > link.log_mark:
                     self._tend_log(link)

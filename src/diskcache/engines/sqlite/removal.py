@@ -10,6 +10,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import NEVER
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, forget
+from diskcache.engines.sqlite.s3fifo import NAME
 from diskcache.entry import EncodedKey, RemovalCause, Tag
 
 BATCH: Final = 500
@@ -39,7 +40,8 @@ def remove(
     if cause is RemovalCause.EXPIRED:
         return _expire(link, now)
     if cause is RemovalCause.CULLED:
-        removed = culler.remove_victims(link, now, CULL_BATCH, -1, floor=culler.share)
+        floors = culler.share, culler.share_of_entries
+        removed = culler.remove_victims(link, now, CULL_BATCH, -1, floors=floors)
         return Batch(removed, True if removed else None)
     after = -(2**63) if cursor is None else cursor
     if cause is RemovalCause.CLEARED:
@@ -72,7 +74,9 @@ def trim(link: Link, culler: Culler, limit: int, spared: EncodedKey, now: float)
 
 
 def ranks(link: Link, limit: int, spared: EncodedKey) -> list[float]:
-    """Return the ranks of the next *limit* victims, as far as entries have any."""
+    """Return the ranks of the next *limit* victims, as far as entries have any; none of queues."""
+    if link.execute(sql.STATE, ("rank_policy",)).get == NAME:
+        return []
     found = link.execute(sql.RANKS, (_rowid(link, spared), limit)).fetchall()
     return [rank for (rank,) in found]
 

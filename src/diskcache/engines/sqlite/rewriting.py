@@ -13,6 +13,7 @@ from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, footprint, forget
+from diskcache.engines.sqlite.s3fifo import cost
 from diskcache.engines.sqlite.upkeep import Upkeep
 from diskcache.engines.sqlite.writing import drop_file, note_expiry, publish
 from diskcache.entry import DAMAGED, MODE, DbValue, EncodedKey, Payload, Staged, Tag
@@ -166,6 +167,7 @@ def _rewrite(link: Link, row: OldRow, key: EncodedKey, payload: Payload | None) 
     if not is_there:
         link.files.discard(payload[2] if payload is not None else None)
         return False
+    place = _place(link, row.ident)
     if payload is None:
         link.execute(_REKEY, (*key, row.ident))
     else:
@@ -176,9 +178,16 @@ def _rewrite(link: Link, row: OldRow, key: EncodedKey, payload: Payload | None) 
             drop_file(link, row.file, row.size, file)
         link.size += size
         link.written += footprint(key[0], value) + size
+    if link.queues is not None:
+        link.queues.changed(row.ident, *place, *_place(link, row.ident))
     link.touched(row.key)
     link.touched(key[0])
     return True
+
+
+def _place(link: Link, rowid: int) -> Any:
+    """Return the rank of a row and the bytes it counts for, where it is in a queue."""
+    return (None, 0) if link.queues is None else link.execute(sql.PLACE, (rowid,)).get
 
 
 def _published(link: Link, staged: Staged | None) -> tuple[str | None, int, int | None]:
@@ -235,9 +244,16 @@ def _insert(
     culler.load(link)
     name, size, checksum = file
     times = (row.store_time, row.expire_time, row.access_time, row.access_count, row.tag)
-    rank = culler.rank_of_new(row.store_time)
+    weight = cost(key[0], value[1], size)
+    if link.queues is not None:
+        rank: float | None = link.queues.place(link, key, weight)
+    else:
+        entry = (key[0], value[1], size, row.expire_time, row.tag, row.access_count)
+        rank = culler.rank_of_new(row.store_time, *entry)
     stored = (size, value[0], name, checksum, value[1], _random_bits(40), rank)
     link.execute(_INSERT, (*key, *times, *stored))
+    if link.queues is not None:
+        link.queues.changed(link.con.last_insert_rowid(), None, 0, rank, weight)
     link.rows += 1
     link.size += size
     link.touched(key[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
 from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
 from diskcache.engines.sqlite.control import LOOK_EVERY
-from diskcache.engines.sqlite.culling import Culler
+from diskcache.engines.sqlite.culling import YOUNG, Culler
 from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.sharing import Gauge
@@ -28,6 +29,7 @@ from diskcache.errors import DiskCacheError
 from diskcache.files import ValueFiles
 
 T = TypeVar("T")
+log: Final = logging.getLogger("diskcache")
 
 FLUSH_PAUSE: Final = 0.01
 """Seconds between two tries to write reads down while the gate is not free."""
@@ -37,6 +39,9 @@ TRIES: Final = 100
 
 CLOSING_WAIT: Final = 1.0
 """Seconds that closing waits to write statistics down."""
+
+REPORT_EVERY: Final = 60.0
+"""Seconds between two log messages about entries that were culled early."""
 
 
 class Session:
@@ -67,6 +72,11 @@ class Session:
         self._seen: tuple[object, ...] = ()
         self._flush_at = 0.0
         self._largest: float = float("inf")
+        self._doubtful: float = float("inf")
+        """Length from which a text may have too many bytes."""
+        self.culled_young = 0
+        """How many entries writes of this object culled soon after they were stored."""
+        self._report_at = float("-inf")
         self._puts = 1
         self._gauge = Gauge()
         self.records_reads = False
@@ -132,6 +142,8 @@ class Session:
         """Forget connections that a forked child inherited; they are parked elsewhere."""
         self._local = ThreadState()
         self._links = weakref.WeakSet()
+        # What the parent has read, the parent writes down.
+        self._culler.reads = {}
 
     def _reader(self, now: float | None = None) -> Link:
         """Return this thread's connection, to the directory that is at the path now."""
@@ -258,8 +270,7 @@ class Session:
         except BaseException as exc:
             self._give_up(exc)
             raise
-        if link.log_pages > link.log_mark:
-            self._tend_log(link)
+        self._follow_up(link)
         return result
 
     def _begin(self, link: Link, wait: float | None) -> Link:
@@ -274,6 +285,7 @@ class Session:
                 link = self._connect()
         else:
             link.begin(wait)
+        self._culler.load(link)
         tally = link.site.tally
         if tally.hits or tally.misses:
             _save_statistics(link)
@@ -383,8 +395,36 @@ class Session:
         except BaseException as exc:
             self._tell(exc)
             raise
+        self._follow_up(link)
+
+    def _follow_up(self, link: Link) -> None:
+        """Do what follows from a commit, without the gate."""
+        if link.left is not None:
+            self._culler.keep_queues(link)
+        if link.young:
+            self._tell_young(link)
         if link.log_pages > link.log_mark:
             self._tend_log(link)
+
+    def _tell_young(self, link: Link) -> None:
+        """Count entries that were culled soon after they were stored, and say so once a minute.
+
+        Called after the commit of the write that culled them, without the gate.
+        """
+        culled, link.young = link.young, 0
+        self.culled_young += culled
+        now = link.clock.monotonic()
+        if now < self._report_at:
+            return
+        self._report_at = now + REPORT_EVERY
+        log.warning(
+            "cache %r: %d entries were culled less than %d s after they were stored, %d in all by"
+            " this object: its limits are too small for what is stored",
+            self.directory,
+            culled,
+            YOUNG,
+            self.culled_young,
+        )
 
     def _flush(self, wait: float = 0) -> None:
         """Write down reads and statistics, if nobody else is writing for longer than *wait*."""

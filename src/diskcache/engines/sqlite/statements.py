@@ -16,6 +16,11 @@ LIVE: Final = "(expire_time IS NULL OR expire_time > ?)"
 
 END: Final = "expire_time + ((mode >> 8) & 4294967295)"
 """When an entry is of no use any more: its expiry, or the end of its grace."""
+COST: Final = (
+    "64 + size + CASE WHEN typeof(key) IN ('text','blob') THEN octet_length(key) ELSE 8 END"
+    " + CASE WHEN typeof(value) IN ('text','blob') THEN octet_length(value) ELSE 8 END"
+)
+"""Bytes that an entry counts for: `s3fifo.cost` is the same in Python. No value is loaded."""
 
 # -- Reading: point --
 
@@ -26,8 +31,14 @@ STALE: Final = (
     f" AND {END} > ?"
 )
 FIND: Final = "SELECT rowid, expire_time, file, size FROM Cache WHERE key = ? AND raw = ?"
+FIND_PLACE: Final = (
+    f"SELECT rowid, expire_time, file, size, mode, rank, access_count, {COST} FROM Cache"
+    " WHERE key = ? AND raw = ?"
+)
+PLACE: Final = f"SELECT rank, {COST} FROM Cache WHERE rowid = ?"
 FIND_NUMBER: Final = (
-    "SELECT rowid, expire_time, file, size, mode, value FROM Cache WHERE key = ? AND raw = ?"
+    "SELECT rowid, expire_time, file, size, mode, value, access_count, tag FROM Cache"
+    " WHERE key = ? AND raw = ?"
 )
 FIND_VERSION: Final = f"SELECT version FROM Cache WHERE key = ? AND raw = ? AND {LIVE}"
 
@@ -52,22 +63,31 @@ UPSERT_SIMPLE: Final = (
     " mode = excluded.mode, value = excluded.value, version = version + 1, rank = NULL"
     " WHERE file IS NULL"
 )
+# Where the policy is s3-fifo, an entry that is stored again keeps its reads.
+UPSERT_KEEPING: Final = UPSERT.replace(" access_count = 0,", "")
+UPSERT_SIMPLE_KEEPING: Final = UPSERT_SIMPLE.replace(" access_count = 0,", "")
+# The row of an entry under s3-fifo, if it is a new one: no change is counted if it is not.
+INSERT_QUEUED: Final = (
+    "INSERT OR IGNORE INTO Cache (key, raw, store_time, expire_time, tag, mode, value, version,"
+    " rank) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 INSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, mode, value,"
     " version, rank, file, size, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REPLACE: Final = (
-    "UPDATE Cache SET store_time = ?, expire_time = ?, access_time = ?, access_count = 0,"
+    "UPDATE Cache SET store_time = ?, expire_time = ?, access_time = ?, access_count = ?,"
     " tag = ?, mode = ?, value = ?, version = version + 1, rank = ?, file = ?, size = ?,"
     " checksum = ? WHERE rowid = ?"
 )
 # One in grace goes, too: what was deleted is not served.
 DELETE: Final = (
     f"DELETE FROM Cache WHERE key = ? AND raw = ? AND ({LIVE} OR mode >= 128)"
-    " RETURNING CAST(file AS BLOB), size, expire_time"
+    f" RETURNING CAST(file AS BLOB), size, expire_time, rowid, rank, {COST}"
 )
 DELETE_STALE: Final = (
-    "DELETE FROM Cache WHERE key = ? AND raw = ? AND mode >= 128 RETURNING CAST(file AS BLOB), size"
+    "DELETE FROM Cache WHERE key = ? AND raw = ? AND mode >= 128"
+    f" RETURNING CAST(file AS BLOB), size, rowid, rank, {COST}"
 )
 HOLD_OFF: Final = (
     "UPDATE Cache SET mode = (mode & 1099511627775) | ?, version = version + 1"
@@ -75,9 +95,10 @@ HOLD_OFF: Final = (
 )
 DELETE_SIMPLE: Final = f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} AND file IS NULL"
 DELETE_ROW: Final = "DELETE FROM Cache WHERE rowid = ?"
+DELETE_QUEUED: Final = f"DELETE FROM Cache WHERE rowid = ? RETURNING rowid, rank, {COST}"
 DISCARD: Final = (
     "DELETE FROM Cache WHERE key = ? AND raw = ? AND rowid = ? AND file = ?"
-    " RETURNING CAST(file AS BLOB), size"
+    f" RETURNING CAST(file AS BLOB), size, rowid, rank, {COST}"
 )
 TOUCH: Final = (
     f"UPDATE Cache SET expire_time = ?, version = version + 1 WHERE key = ? AND raw = ? AND {LIVE}"
@@ -85,7 +106,7 @@ TOUCH: Final = (
 ADD: Final = (
     "UPDATE Cache SET store_time = ?, value = ?, mode = 1, version = version + 1,"
     " access_time = coalesce(?, access_time), access_count = access_count + ?,"
-    " rank = CASE WHEN rank IS NULL THEN NULL ELSE coalesce(?, rank + ?) END WHERE rowid = ?"
+    " rank = CASE WHEN rank IS NULL THEN NULL ELSE coalesce(?, rank) END WHERE rowid = ?"
 )
 
 # The same for an integer or a float, without a policy that records reads.
@@ -138,8 +159,8 @@ UNTAGGED: Final = (
 ALL: Final = "SELECT rowid, file, size, key, raw FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?"
 # Cache_rank
 VICTIMS: Final = (
-    "SELECT rowid, file, size, key, raw, mode FROM Cache WHERE rank IS NOT NULL AND rowid <> ?"
-    " ORDER BY rank, rowid LIMIT ?"
+    "SELECT rowid, file, size, key, raw, mode, rank, store_time FROM Cache"
+    " WHERE rank IS NOT NULL AND rowid <> ? ORDER BY rank, rowid LIMIT ?"
 )
 
 RANKS: Final = (
@@ -156,6 +177,11 @@ RANK_USED: Final = (
     "UPDATE Cache SET rank = coalesce(access_time, store_time)"
     " WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0"
 )
+RANK_ROWS: Final = (
+    "SELECT rowid, key, store_time, access_time, access_count, expire_time, tag,"
+    f" {COST} FROM Cache WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0 ORDER BY rowid"
+)
+RANK_ROW: Final = "UPDATE Cache SET rank = ? WHERE rowid = ?"
 RANK_COUNT: Final = (
     "UPDATE Cache SET rank = access_count WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0"
 )
@@ -164,10 +190,46 @@ READ_USED: Final = (
     " WHERE key = ?2 AND raw = ?3 AND coalesce(access_time, 0) <= ?1"
 )
 READ_COUNT: Final = (
-    "UPDATE Cache SET access_count = access_count + ?1, rank = rank + ?1"
+    "UPDATE Cache SET access_count = access_count + ?1,"
+    " rank = CASE WHEN rank IS NULL THEN NULL ELSE ?4 + access_count + ?1 END"
     " WHERE key = ?2 AND raw = ?3"
 )
+READ_OWN: Final = (
+    "UPDATE Cache SET access_count = access_count + ?1, access_time = ?2"
+    " WHERE key = ?3 AND raw = ?4"
+    " RETURNING rowid, key, store_time, access_time, access_count, expire_time, tag,"
+    f" {COST}, rank"
+)
+READ_HITS: Final = (
+    "UPDATE Cache SET access_count = min(access_count + ?1, 3)"
+    " WHERE key = ?2 AND raw = ?3 AND access_count < 3"
+)
 FORGET_RANKING: Final = "DELETE FROM Settings WHERE key LIKE 'rank\\_%' ESCAPE '\\'"
+
+# -- Queues of s3-fifo: Cache_rank, Ghost and Ghost_n --
+
+_queued: Final = (
+    f"SELECT rank, rowid, file, size, key, raw, access_count, store_time, {COST} FROM Cache"
+    " WHERE rank {0} AND rowid <> ? AND (mode & 64) = 0"
+    " ORDER BY rank, rowid LIMIT ?"
+)
+SMALL: Final = _queued.format("< 0")
+MAIN: Final = _queued.format(">= 0 AND rank < 9e999")
+LATER: Final = (
+    f"SELECT count(*), CAST(total({COST}) AS INTEGER), max(rank) FROM Cache"
+    " WHERE rank >= ? AND rank < 0 AND NOT (rowid > ? AND rowid <= ?)"
+)
+IS_KNOWN: Final = (
+    "SELECT EXISTS (SELECT 1 FROM Cache WHERE key = ? AND raw = ?)"
+    " OR EXISTS (SELECT 1 FROM Ghost WHERE h = ?)"
+)
+MOVE: Final = "UPDATE Cache SET rank = ?, access_count = ? WHERE rowid = ?"
+RECALL: Final = "DELETE FROM Ghost WHERE h = ?"
+REMEMBER: Final = "INSERT OR IGNORE INTO Ghost (h, n) VALUES (?, ?)"
+FORGET_GHOSTS: Final = "DELETE FROM Ghost WHERE h IN (SELECT h FROM Ghost ORDER BY n LIMIT ?)"
+FORGET_ALL_GHOSTS: Final = "DELETE FROM Ghost"
+POLICY: Final = "SELECT value FROM Settings WHERE key = ? AND kind = 'policy'"
+FORGET_POLICIES: Final = "DELETE FROM Settings WHERE kind = 'policy'"
 
 # -- Totals --
 
@@ -191,6 +253,10 @@ _OF_OURS: Final = "length(key) < 200 AND (value IS NULL OR length(value) < 2000)
 SETTINGS: Final = f"SELECT key, value FROM Settings WHERE kind = ? AND {_OF_OURS}"
 ALL_SETTINGS: Final = f"SELECT key, value, kind FROM Settings WHERE {_OF_OURS}"
 STATE: Final = "SELECT value FROM Settings WHERE key = ? AND kind = 'state'"
+RANKING: Final = (
+    "SELECT key, value FROM Settings WHERE key > 'rank_' AND key < 'rank`' AND kind = ?"
+    " AND (value IS NULL OR length(value) < 2000)"
+)
 STORE: Final = (
     "INSERT INTO Settings (key, value, kind) VALUES (?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET value = excluded.value, kind = excluded.kind"

@@ -49,6 +49,10 @@ class Upkeep(Session):
                 return self._gauge.read(link, slack)
         return self._query(self._gauge.read, slack)
 
+    def look_always(self) -> None:
+        """Count the entries of the neighbours at the next write, whatever was known of them."""
+        self._culler.look_always()
+
     def share_limit(self, neighbours: Neighbours) -> None:
         """Judge the size limit together with others."""
         self._culler.neighbours = neighbours

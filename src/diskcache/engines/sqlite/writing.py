@@ -23,6 +23,7 @@ from diskcache.engines.sqlite.culling import (
     pages_in_use,
 )
 from diskcache.engines.sqlite.errors import directory_error, tag_error
+from diskcache.engines.sqlite.s3fifo import cost
 from diskcache.entry import (
     GRACE,
     GUARD,
@@ -59,29 +60,80 @@ def put(
 ) -> bool:
     """Store an entry whatever was there; then cull."""
     mode, value, staged = payload
+    culler.load(link)
+    if link.queues is not None:
+        return _put_queued(link, culler, key, payload, expire_time, tag, now)
     if staged is not None:
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
-    culler.load(link)
-    if culler.reads:
+    if culler.reads and not culler.keeps_reads:
         culler.reads.pop(key, None)
     con = link.con
     con.set_last_insert_rowid(0)
     if expire_time is None and tag is None and culler.is_simple:
-        link.run(sql.UPSERT_SIMPLE, (*key, now, mode, value, _random_bits(40)))
+        link.run(culler.upsert_simple, (*key, now, mode, value, _random_bits(40)))
     else:
         row = (*key, mode, value, expire_time, tag, now)
-        link.run(sql.UPSERT, _full_row(culler, row))
+        link.run(culler.upsert, _full_row(culler, row))
         if expire_time is not None:
             note_expiry(link, expire_time)
     rowid = con.last_insert_rowid()
     if rowid:
         link.rows += 1
+        culler.reads.pop(key, None)
     elif not con.changes():
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     link.touched(key[0])
     link.written += footprint(key[0], value)
     culler.after_put(link, now, key, rowid)
     return True
+
+
+def _put_queued(
+    link: Link,
+    culler: Culler,
+    key: EncodedKey,
+    payload: Payload,
+    expire_time: float | None,
+    tag: Tag,
+    now: float,
+) -> bool:
+    """Store an entry in a queue of s3-fifo; then cull."""
+    rowid = _insert_queued(link, culler, key, payload, expire_time, tag, now)
+    if not rowid:
+        return _put_slowly(link, culler, key, payload, expire_time, tag, now)
+    culler.after_put(link, now, key, rowid)
+    return True
+
+
+def _insert_queued(
+    link: Link,
+    culler: Culler,
+    key: EncodedKey,
+    payload: Payload,
+    expire_time: float | None,
+    tag: Tag,
+    now: float,
+) -> int:
+    """Store an entry without a file in a queue of s3-fifo; 0 if there is one of that key."""
+    queues, (mode, value, staged) = link.queues, payload
+    if queues is None or staged is not None or mode & GUARD:
+        return 0
+    size = cost(key[0], value, 0)
+    # An entry that is there is not remembered: nothing is lost if it is one.
+    rank = queues.place(link, key, size)
+    row = (*key, now, expire_time, tag, mode, value, _random_bits(40), rank)
+    link.run(sql.INSERT_QUEUED, row)
+    if not link.con.changes():
+        return 0
+    if culler.reads:
+        culler.reads.pop(key, None)
+    queues.stored_new(rank, size)
+    link.rows += 1
+    link.touched(key[0])
+    link.written += footprint(key[0], value)
+    if expire_time is not None:
+        note_expiry(link, expire_time)
+    return int(link.con.last_insert_rowid())
 
 
 PlainRow: TypeAlias = tuple[Any, int, int, DbValue, float | None, Tag, float]
@@ -95,6 +147,9 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
     new row gets the next number.
     """
     culler.load(link)
+    if link.queues is not None:
+        _put_each(link, culler, rows, now)
+        return
     if culler.reads:
         for row in rows:
             culler.reads.pop(row[:2], None)
@@ -107,9 +162,9 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
         if expire_time is None and tag is None
     ]
     if culler.is_simple and len(simple) == len(rows):
-        link.con.executemany(sql.UPSERT_SIMPLE, simple)
+        link.con.executemany(culler.upsert_simple, simple)
     else:
-        link.con.executemany(sql.UPSERT, [_full_row(culler, row) for row in rows])
+        link.con.executemany(culler.upsert, [_full_row(culler, row) for row in rows])
     link.touched_all([row[0] for row in rows])
     link.rows += (execute(sql.LAST_ROWID).get or 0) - before
     if in_use is None:
@@ -124,10 +179,19 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
     culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
 
 
+def _put_each(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> None:
+    """Store entries one by one, because each has to find its queue; then cull."""
+    for key, raw, mode, value, expire_time, tag, at in rows:
+        _store_slowly(link, culler, (key, raw), (mode, value, None), expire_time, tag, at)
+    culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
+
+
 def _full_row(culler: Culler, row: PlainRow) -> tuple[Any, ...]:
     key, raw, mode, value, expire_time, tag, now = row
     accessed = culler.access_time_of_new(now)
-    rank = None if mode & GUARD else culler.rank_of_new(now)
+    rank = None
+    if culler.by is not None and not mode & GUARD:
+        rank = culler.rank_of_new(now, key, value, 0, expire_time, tag)
     return (key, raw, now, expire_time, accessed, tag, mode, value, _random_bits(40), rank)
 
 
@@ -209,41 +273,74 @@ def _store_slowly(
 ) -> int:
     """Store an entry where the old or the new value is a file; return its row number."""
     culler.load(link)
-    culler.reads.pop(key, None)
     mode, value, staged = payload
     if staged is not None:
         publish(link, staged)
     file, size, checksum = (
         (None, 0, None) if staged is None else (staged.name, staged.size, staged.checksum)
     )
-    found = reading.first(link.execute, sql.FIND, key)
-    access_time = culler.access_time_of_new(now)
-    rank = None if mode & GUARD else culler.rank_of_new(now)
-    shared = (tag, mode, value)
-    times = (now, expire_time, access_time)
+    found = reading.first(link.execute, sql.FIND_PLACE, key)
+    rank, hits = _placed(link, culler, key, payload, found, expire_time, tag, now)
+    times = (now, expire_time, culler.access_time_of_new(now))
     tail = (rank, file, size, checksum)
     try:
         if found is None:
-            link.execute(sql.INSERT, (*key, *times, *shared, _random_bits(40), *tail))
+            row = (*key, *times, tag, mode, value, _random_bits(40), *tail)
+            link.execute(sql.INSERT, row)
             rowid = link.con.last_insert_rowid()
             link.rows += 1
         else:
             rowid = found[0]
-            link.execute(sql.REPLACE, (*times, *shared, *tail, rowid))
+            link.execute(sql.REPLACE, (*times, hits, tag, mode, value, *tail, rowid))
     except (TypeError, ValueError, OverflowError):
         if staged is not None:
             # Refused, not interrupted: a longer transaction goes on without the file.
             link.published.remove(staged.name)
             link.files.remove(staged.name)
         raise
+    _note_stored(link, key, payload, found, rowid, rank)
+    if expire_time is not None:
+        note_expiry(link, expire_time)
+    return int(rowid)
+
+
+def _placed(
+    link: Link,
+    culler: Culler,
+    key: EncodedKey,
+    payload: Payload,
+    found: Any,
+    expire_time: float | None,
+    tag: Tag,
+    now: float,
+) -> tuple[float | None, Any]:
+    """Return rank and reads of an entry that is stored; *found* is what it replaces."""
+    mode, value, staged = payload
+    size = 0 if staged is None else staged.size
+    if found is None or not culler.keeps_reads:
+        culler.reads.pop(key, None)
+    hits = found[6] if found is not None and culler.keeps_reads else 0
+    if mode & GUARD:
+        return None, hits
+    if link.queues is not None:
+        return culler.place(link, key, cost(key[0], value, size), found), hits
+    return culler.rank_of_new(now, key[0], value, size, expire_time, tag), hits
+
+
+def _note_stored(
+    link: Link, key: EncodedKey, payload: Payload, found: Any, rowid: int, rank: object
+) -> None:
+    """Note what follows from a row that was stored in the place of *found*."""
+    _, value, staged = payload
+    file, size = (None, 0) if staged is None else (staged.name, staged.size)
+    if link.queues is not None:
+        old_rank, old = (None, 0) if found is None else (found[5], found[7])
+        link.queues.changed(rowid, old_rank, old, rank, cost(key[0], value, size))
     if found is not None and found[2] is not None:
         drop_file(link, found[2], found[3], file)
     link.touched(key[0])
     link.size += size
     link.written += footprint(key[0], value) + size
-    if expire_time is not None:
-        note_expiry(link, expire_time)
-    return int(rowid)
 
 
 def publish(link: Link, staged: Staged) -> None:
@@ -269,8 +366,8 @@ def delete(link: Link, key: EncodedKey, now: float) -> bool:
     found = link.execute(sql.DELETE, (*key, now)).get
     if found is None:
         return False
-    file, size, expire_time = found
-    _deleted(link, key, (file, size))
+    file, size, expire_time, *place = found
+    _deleted(link, key, (file, size, *place))
     return not (type(expire_time) is float and expire_time <= now)
 
 
@@ -295,10 +392,12 @@ def discard(link: Link, key: EncodedKey, ident: int, file: str) -> bool:
     return _deleted(link, key, link.execute(sql.DISCARD, (*key, ident, file)).get)
 
 
-def _deleted(link: Link, key: EncodedKey, found: tuple[bytes | None, object] | None) -> bool:
+def _deleted(link: Link, key: EncodedKey, found: tuple[Any, ...] | None) -> bool:
     if found is None:
         return False
-    file, size = found
+    file, size, *place = found
+    if link.queues is not None:
+        link.queues.removed(*place)
     link.rows -= 1
     link.touched(key[0])
     if file is not None:
@@ -354,7 +453,7 @@ def incr(
         total: Any = default + delta
         put(link, culler, key, (1, _in_range(total), None), expire_time, tag, now)
         return total  # type: ignore[no-any-return]
-    rowid, _, _, _, mode, value = found
+    rowid, expires, _, _, mode, value, count, label = found
     if type(mode) is not int or mode & ~-GRACE != 1 or type(value) not in _NUMBERS:
         raise TypeError(
             "incr needs an entry that holds a number of at most 64 bits: the one found holds"
@@ -362,12 +461,10 @@ def incr(
         )
     total = _in_range(value + delta)
     culler.load(link)
-    reads = 1 if culler.policy.records_reads else 0
+    reads = culler.reads_of_use(count)
     accessed = culler.access_time_of_new(now)
-    rank = culler.rank_of_new(now)
-    if rank == 0.0:
-        rank = None
-    link.execute(sql.ADD, (now, total, accessed, reads, rank, reads, rowid))
+    rank = culler.rank_of_new(now, key[0], total, 0, expires, label, reading.whole(count) + reads)
+    link.execute(sql.ADD, (now, total, accessed, reads, rank, rowid))
     link.touched(key[0])
     return total  # type: ignore[no-any-return]
 

@@ -98,7 +98,7 @@ class SettingsContract(Contract):
         ("name", "value"),
         [
             ("size_limit", -1),
-            ("size_limit", "1GB"),
+            ("size_limit", "1G"),
             ("size_limit", float("nan")),
             ("cull_limit", -1),
             ("cull_limit", 1.5),

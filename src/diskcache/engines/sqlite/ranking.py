@@ -1,0 +1,371 @@
+"""The order in which entries go: when it is made, and how it is kept.
+
+Victims are read from the index on `rank`. An index costs a page at every write, so ranks stay NULL,
+and the index empty, while a cache is less than half full: ranking then starts, every write ranks
+its own row, and the older rows are ranked a batch at a time, until all are. The state rows
+`rank_policy`, `rank_done` and `rank_goal` say by which policy, up to which row, and which row was
+the last one when ranking started; `rank_floor` is the rank of the last victim, for policies that
+ask for it. A batch is large enough that small caches are ranked at once, and so have an exact
+order. The queues of s3-fifo have a state of their own; see s3fifo.py.
+
+What ranks entries is what the directory says, whatever the policy of this object is: so processes
+that do not know yet that the policy was changed keep the new order right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from diskcache.engines.sqlite import reading
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.control import BEGIN, MASK, STATE
+from diskcache.engines.sqlite.s3fifo import HITS, NAME, Queues, cost
+from diskcache.engines.sqlite.schema import OPTIONAL
+from diskcache.entry import DbValue, EncodedKey, Tag
+from diskcache.policy import Policy, Rank, Standing, find_policy, is_policy
+
+RANK_BATCH: Final = 1000
+"""Older rows ranked by one write; about two milliseconds."""
+
+_FILL: Final = {
+    Rank.STORED: sql.RANK_STORED,
+    Rank.USED: sql.RANK_USED,
+    Rank.COUNT: sql.RANK_COUNT,
+}
+_RANKED: Final = frozenset({*_FILL, Rank.QUEUES, Rank.OWN})
+_STATE: Final = ("rank_policy", "rank_done", "rank_goal", "rank_floor")
+_NONE: Final = find_policy("none")
+
+
+class Ranking:
+    """Keeps entries in the order of a policy, inside write transactions."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._policy = _NONE
+        self.state: int | None = None
+        """The word *state* of the control file when it was last looked at."""
+        self.by: Policy | None = None
+        """The policy that entries are ranked by; None while they are not."""
+        self._done = 0
+        self._goal = 0
+        self._floor = 0.0
+        self.is_simple = False
+        """Whether new rows need neither a rank nor an access time; known after `load`."""
+        self.is_short = False
+        """Whether a new row takes one statement, with its rank if entries are ranked."""
+        self.upsert = sql.UPSERT
+        self.upsert_simple = sql.UPSERT_SIMPLE
+        self.keeps_reads = False
+        """Whether an entry that is stored again keeps what was read of it."""
+        self._known: tuple[int, int, Queues] | None = None
+        self.has_queues = False
+        """Whether every change of a row has to be counted."""
+        self.reads: dict[EncodedKey, float] = {}
+        """Keys read since the last flush: the time, or how often, as the policy needs.
+
+        By key, not by row: a put forgets what was read of the entry that it replaces.
+        """
+        self.last_read = 0.0
+        """Time of the newest read, for policies that count."""
+
+    @property
+    def policy(self) -> Policy:
+        """The eviction policy of the settings."""
+        if self._policy.name != self._settings["eviction_policy"]:
+            self._policy = find_policy(self._settings["eviction_policy"])
+            self.reads = {}
+            self.state = None
+        return self._policy
+
+    # -- Reads --
+
+    def flush_reads(self, link: Link) -> None:
+        """Write the remembered reads down."""
+        noted, self.reads = self.reads, {}
+        if not noted:
+            return
+        # Another thread may be in the middle of noting one more.
+        reads = list(noted.items())
+        policy = self.policy
+        link.has_changes = True
+        if policy.rank is Rank.QUEUES:
+            link.con.executemany(sql.READ_HITS, [(count, *key) for key, count in reads])
+        elif policy.rank is Rank.USED:
+            link.con.executemany(sql.READ_USED, [(now, *key) for key, now in reads])
+        elif policy.rank is Rank.COUNT:
+            floor = self._floor
+            rows = [(count, *key, floor) for key, count in reads]
+            link.con.executemany(sql.READ_COUNT, rows)
+        elif policy.rank is Rank.OWN:
+            self._flush_own(link, reads)
+        elif policy.template is not None and policy.template["get"]:
+            change = policy.template["get"].format(now=repr(float(self.last_read)))
+            statement = f"UPDATE Cache SET {change} WHERE key = ? AND raw = ?"
+            for key, count in reads:
+                link.con.executemany(statement, [key] * int(count))
+
+    def _flush_own(self, link: Link, reads: list[tuple[EncodedKey, float]]) -> None:
+        by = self.by
+        for key, count in reads:
+            values = (count, self.last_read, *key)
+            found = reading.first(link.execute, sql.READ_OWN, values)
+            if found is not None and found[8] is not None and by is not None:
+                rank = by.ranked(_standing(found), self._floor) if by.ranker else found[8]
+                link.run(sql.RANK_ROW, (rank, found[0]))
+
+    # -- What is known of the order --
+
+    def load(self, link: Link) -> None:
+        """Learn how entries are ranked, if that has changed."""
+        control = link.site.control
+        state = None if control is None else control.words[STATE]
+        if state is None or state != self.state:
+            self._load(link, state)
+        if self.has_queues and link.queues is None:
+            link.queues = self._queues(link)
+
+    def _load(self, link: Link, state: int | None) -> None:
+        found = reading.settings_of(link, sql.RANKING, "state")
+        name, done, goal, floor = (found.get(each) for each in _STATE)
+        # A stranger may have written these: what cannot be is as good as nothing.
+        if isinstance(done, int) and isinstance(goal, int):
+            self._done, self._goal, by = done, goal, _ranking(name)
+        else:
+            self._done, self._goal, by = 0, 0, None
+        self._floor = floor if type(floor) is float and abs(floor) < 9e99 else 0.0
+        self._rank_by(by)
+        if self.has_queues and link.queues is None:
+            link.queues = self._queues(link)
+        self.state = state
+        self.forget_measure()
+
+    def _rank_by(self, policy: Policy | None) -> None:
+        self.by = policy
+        own = self.policy.rank
+        self.has_queues = policy is not None and policy.rank is Rank.QUEUES
+        self.is_simple = policy is None and own not in (Rank.USED, Rank.TEMPLATE, Rank.OWN)
+        is_quick = policy is None or policy.rank in _FILL or self.has_queues
+        self.is_short = is_quick and own not in (Rank.TEMPLATE, Rank.OWN)
+        self.keeps_reads = self.has_queues or (policy is None and own is Rank.QUEUES)
+        self.upsert = sql.UPSERT_KEEPING if self.keeps_reads else sql.UPSERT
+        self.upsert_simple = sql.UPSERT_SIMPLE_KEEPING if self.keeps_reads else sql.UPSERT_SIMPLE
+
+    def forget_measure(self) -> None:
+        """Take note that the order may be another one."""
+        self._known = None
+
+    def forget_queues(self) -> None:
+        """Read the queues again at the next write."""
+        self._known = None
+
+    def _queues(self, link: Link) -> Queues | None:
+        """Return the queues as the database has them; without an order if it has none."""
+        control = link.site.control
+        known = None if control is None else self.known_queues(control.words[BEGIN])
+        if known is not None:
+            return known
+        queues = Queues.unpacked(reading.first(link.execute, sql.POLICY, (NAME,)))
+        if queues is None:
+            self._rank_by(None)
+            return None
+        self._equip(link, queues)
+        queues.count_later(link)
+        return queues
+
+    def known_queues(self, began: int) -> Queues | None:
+        """Return the queues if they are known without a look: whoever gets them keeps them."""
+        known, self._known = self._known, None
+        if known is not None and known[0] == began and known[1] == self.state:
+            return known[2]
+        return None
+
+    def keep_known(self, began: int, queues: Queues) -> None:
+        """Remember the queues as a write left them that ended with *began*."""
+        if self.state is not None:
+            self._known = began, self.state, queues
+
+    def keep_queues(self, link: Link) -> None:
+        """Remember the queues as a commit left them, for as long as nobody else writes."""
+        left, link.left = link.left, None
+        if left is not None:
+            self.keep_known(*left)
+
+    def _equip(self, link: Link, queues: Queues) -> None:
+        """Tell queues what is not in their state row."""
+        queues.done, queues.goal = self._done, self._goal
+        queues.weight = float(self._settings["size_weight"])
+
+    # -- Rank of a row that is stored --
+
+    def rank_of_new(
+        self,
+        now: float,
+        key: DbValue,
+        value: DbValue,
+        size: int,
+        expire_time: float | None,
+        tag: Tag,
+        reads: int = 0,
+    ) -> float | None:
+        """Return the rank of an entry that is stored now; not for queues."""
+        by = self.by
+        if by is None or by.rank is Rank.QUEUES:
+            return None
+        if by.rank is Rank.COUNT:
+            return self._floor + reads
+        if by.rank is Rank.OWN:
+            entry = Standing(key, cost(key, value, size), now, now, reads, expire_time, tag)
+            return by.ranked(entry, self._floor)
+        return now
+
+    def place(self, link: Link, key: EncodedKey, size: int, found: Any) -> float | None:
+        """Return the rank of an entry that is stored, where there are queues.
+
+        Args:
+            link: A connection, in a write transaction.
+            key: Its key.
+            size: Bytes that it counts for.
+            found: What `FIND_PLACE` found of the entry that it replaces; None if it is new.
+        """
+        queues = link.queues
+        if queues is None:
+            return None
+        if found is not None:
+            rowid, _, _, _, _, rank, *_ = found
+            if type(rank) is float or not queues.is_counted(rowid):
+                return rank if type(rank) is float else None
+        return queues.place(link, key, size)
+
+    def reads_of_use(self, count: object) -> int:
+        """Return by how much a use, other than a read, adds to what was read of an entry."""
+        policy = self.policy
+        if not policy.records_reads:
+            return 0
+        return int(policy.rank is not Rank.QUEUES or _hits(count) < HITS)
+
+    def access_time_of_new(self, now: float) -> float | None:
+        """Return the access time of an entry that is stored now, where somebody will ask."""
+        return now if self.policy.rank in (Rank.USED, Rank.TEMPLATE, Rank.OWN) else None
+
+    # -- Making an order --
+
+    def rank_more(self, link: Link) -> None:
+        """Start ranking, or rank one more batch of older rows."""
+        policy = self.policy
+        if policy.rank not in _RANKED:
+            return
+        if self.by is None:
+            self._start(link, policy)
+        if self._done < self._goal:
+            rows = link.execute(sql.RANK_BATCH, (self._done, self._goal, RANK_BATCH)).fetchall()
+            last = rows[-1][0] if len(rows) == RANK_BATCH else self._goal
+            self._rank_batch(link, self._done, last)
+            self._done = last
+            if link.queues is not None:
+                link.queues.done = last
+            self._remember(link, rank_done=last)
+
+    def _rank_batch(self, link: Link, after: int, last: int) -> None:
+        by = self.by or self.policy
+        if by.rank in _FILL:
+            link.execute(_FILL[by.rank], (after, last))
+            return
+        rows = reading.fetch(link.execute, sql.RANK_ROWS, (after, last))
+        queues = link.queues
+        if queues is not None:
+            moves = [(queues.rank_older(row[7]), _hits(row[4]), row[0]) for row in rows]
+            link.con.executemany(sql.MOVE, moves)
+        elif by.rank is Rank.OWN:
+            ranks = [(by.ranked(_standing(row), self._floor), row[0]) for row in rows]
+            link.con.executemany(sql.RANK_ROW, ranks)
+
+    def restart(self, link: Link, name: str) -> None:
+        """Rank all entries anew, if they are ranked at all, because the policy changed."""
+        self.load(link)
+        if self.by is not None and self.by.name != name:
+            self.stop(link)
+            policy = find_policy(name)
+            if policy.rank in _RANKED:
+                self._start(link, policy)
+
+    def _start(self, link: Link, policy: Policy) -> None:
+        goal = link.execute(sql.LAST_ROWID).get or 0
+        self._done, self._goal, self._floor = 0, goal, 0.0
+        self._rank_by(policy)
+        if policy.rank is Rank.QUEUES:
+            link.execute(sql.FORGET_ALL_GHOSTS)
+            link.execute(OPTIONAL["Ghost_n"].replace("INDEX", "INDEX IF NOT EXISTS"))
+            link.queues = Queues(max(goal, 0))
+            self._equip(link, link.queues)
+        self._remember(link, rank_policy=policy.name, rank_done=0, rank_goal=goal)
+
+    def stop(self, link: Link) -> None:
+        """Leave entries without an order until the cache fills up again."""
+        if self.has_queues:
+            link.queues = None
+            link.execute(sql.FORGET_POLICIES)
+            link.execute(sql.FORGET_ALL_GHOSTS)
+            link.execute("DROP INDEX IF EXISTS Ghost_n")
+        link.execute(sql.FORGET_RANKING)
+        self._floor = 0.0
+        self._rank_by(None)
+        self._announce(link)
+
+    def age(self, link: Link, rank: object) -> None:
+        """Remember the rank of the last victim, for policies that ask for it."""
+        by = self.by
+        if by is None or by.rank not in (Rank.COUNT, Rank.OWN):
+            return
+        if type(rank) is float and rank != self._floor:
+            self._floor = rank
+            self._remember(link, rank_floor=rank)
+
+    def _remember(self, link: Link, **state: Any) -> None:
+        for name, value in state.items():
+            link.execute(sql.STORE, (name, value, "state"))
+        self._announce(link)
+
+    def _announce(self, link: Link) -> None:
+        link.has_changes = True
+        control = link.site.control
+        if control is not None:
+            control.words[STATE] = (control.words[STATE] + 1) & MASK
+        # What this process believes is not committed yet: it reads the state again next time.
+        self.state = None
+        self.is_simple = self.is_short = False
+
+
+def stored_queues(link: Link) -> Queues | None:
+    """Return the queues of a database that is only looked at; None if it has none."""
+    found = reading.settings_of(link, sql.RANKING, "state")
+    name, done, goal, _ = map(found.get, _STATE)
+    if name != NAME or not (isinstance(done, int) and isinstance(goal, int)):
+        return None
+    queues = Queues.unpacked(reading.first(link.execute, sql.POLICY, (NAME,)))
+    if queues is not None:
+        queues.done, queues.goal = done, goal
+        queues.count_later(link)
+    return queues
+
+
+def _ranking(name: object) -> Policy | None:
+    """Return the policy called *name* if it is one that orders entries by rank."""
+    policy = find_policy(str(name)) if is_policy(name) else None
+    return policy if policy is not None and policy.rank in _RANKED else None
+
+
+def _hits(count: object) -> int:
+    return min(max(count, 0), HITS) if type(count) is int else 0
+
+
+def _standing(row: Any) -> Standing:
+    """Return what a policy of somebody's own is told of a row."""
+    _, key, store_time, access_time, count, expire_time, tag, size = row[:8]
+    stored = store_time if type(store_time) is float else 0.0
+    used = access_time if type(access_time) is float else stored
+    reads = count if type(count) is int else 0
+    expires = expire_time if type(expire_time) is float else None
+    return Standing(key, size, stored, max(used, stored), reads, expires, tag)

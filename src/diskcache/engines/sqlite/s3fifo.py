@@ -1,0 +1,424 @@
+"""The policy s3-fifo: which entry goes first, under a limit and with a memory of who went.
+
+After "FIFO queues are all you need for cache eviction" (SOSP 2023), with a weight for sizes and
+with a floor that makes small caches predictable.
+
+Format. An entry in order has a `rank`: below 0 it is in the queue *small*, in the order in which
+entries were stored; from 0 on in the queue *main*. `access_count` holds its *hits*, reads of it
+since it was stored or last spared, 3 at most. The table Ghost remembers keys that went from
+*small*. Totals are the row `s3-fifo` of kind `policy` in the table Settings: nine numbers of eight
+bytes, least byte first:
+
+    sequence       rank of the next entry in small, less -4e15
+    level          rank of the last victim, or entry that was spared, in main (a float)
+    small          entries in small; and their bytes
+    small_bytes
+    main           entries in main; and their bytes
+    main_bytes
+    ghosts         rows of the table Ghost
+    last_ghost     the largest number of a ghost
+    flags          bit 0: an entry has gone, so the queues have found their lengths;
+                   bit 1: the limit that is nearer is the one on entries: all weigh the same
+
+It changes in the transaction that changes entries, so it cannot disagree with them. Entries in
+small from *sequence* on came later than the state and are not counted in it, so that an ordinary
+write leaves it alone. Entries whose row number is above `rank_done` and not above `rank_goal` are
+in neither queue yet.
+
+Order. A new entry goes to small; to main if it is remembered, or if small has its share before
+anything has gone. Its share is a tenth of the cache, and 32 entries at least. Then, while there
+is too much:
+
+* If small has more than its share, or main is empty: the first of small. With hits it moves to
+  main, behind *level* by its weight, and its hits are 0. Without hits it goes, and is remembered.
+* Otherwise: the first of main; *level* is its rank. With hits it moves behind *level* by its
+  weight, and has one hit less. Without hits it goes.
+* After 64 that were spared in a row, the next one goes.
+* While no more than 32 entries fit, small is everything: an entry with hits moves to its end and
+  has one hit less. So the victim is the entry that was stored longest ago and not read since it
+  was stored or last spared.
+
+The weight is (mean bytes / bytes) ** `size_weight`. Nine ghosts are kept for ten entries.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from heapq import heapify, heappop, heappush
+from typing import Any, Final, NamedTuple
+
+from diskcache.engines.sqlite import reading
+from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.connection import Link
+from diskcache.entry import DbValue, EncodedKey
+
+NAME: Final = "s3-fifo"
+START: Final = -4e15
+"""Rank of the first entry in small; all whole numbers up to 0 can be told apart."""
+HITS: Final = 3
+KEPT: Final = 64
+FLOOR: Final = 32
+PART: Final = 10
+GHOSTS: Final = 0.9
+FORGOTTEN: Final = 1000
+"""Ghosts that one write removes."""
+FETCHED: Final = 64
+"""Candidates looked up at a time."""
+
+_STATE: Final = struct.Struct("<qdqqqqqqq")
+_FILLED: Final = 1
+_BY_COUNT: Final = 2
+_MOST: Final = 2**52
+
+
+class Candidate(NamedTuple):
+    """An entry that may go."""
+
+    rank: float
+    rowid: int
+    file: str | None
+    size: int
+    key: DbValue
+    raw: int
+    hits: Any
+    store_time: Any
+    cost: int
+
+
+def octets(value: object) -> int:
+    """Return the bytes of text or bytes as the database has them; 8 for anything else."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+    return len(value) if isinstance(value, bytes) else 8
+
+
+def cost(key: object, value: object, size: int) -> int:
+    """Return the bytes that an entry counts for; the same as the expression `COST`."""
+    return 64 + size + octets(key) + octets(value)
+
+
+def ghost_of(key: tuple[DbValue, int]) -> int:
+    """Return what is remembered of a key: the same for equal keys, in every process."""
+    value, raw = key
+    if isinstance(value, str):
+        data = b"s" + value.encode("utf-8", "surrogatepass")
+    elif isinstance(value, bytes):
+        data = (b"b" if raw else b"k") + value
+    else:
+        data = b"n%d" % hash(value)
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)
+
+
+class Queues:
+    """Both queues of one cache, inside a write transaction."""
+
+    __slots__ = (
+        "by_count",
+        "capacity",
+        "done",
+        "filled",
+        "ghosts",
+        "goal",
+        "is_changed",
+        "last_ghost",
+        "level",
+        "main",
+        "main_bytes",
+        "sequence",
+        "small",
+        "small_bytes",
+        "weight",
+    )
+
+    def __init__(self, sequence: int = 0) -> None:
+        self.sequence = sequence
+        self.level = 0.0
+        self.small = self.small_bytes = self.main = self.main_bytes = 0
+        self.ghosts = self.last_ghost = 0
+        self.filled = self.by_count = False
+        self.is_changed = True
+        """Whether the state has to be written down."""
+        self.done = self.goal = 0
+        """Entries with row numbers above the one, and not above the other, are in no queue yet."""
+        self.capacity = 0.0
+        """Entries that fit, as far as that is known."""
+        self.weight = 0.5
+
+    # -- State --
+
+    @classmethod
+    def unpacked(cls, state: object) -> Queues | None:
+        """Return what a state row says; None if this library cannot have written it."""
+        if not isinstance(state, bytes) or len(state) != _STATE.size:
+            return None
+        self = cls()
+        (
+            self.sequence,
+            self.level,
+            self.small,
+            self.small_bytes,
+            self.main,
+            self.main_bytes,
+            self.ghosts,
+            self.last_ghost,
+            flags,
+        ) = numbers = _STATE.unpack(state)
+        if not all(0 <= number < _MOST for number in numbers):
+            return None
+        self.filled, self.by_count = bool(flags & _FILLED), bool(flags & _BY_COUNT)
+        self.is_changed = False
+        return self
+
+    def packed(self) -> bytes:
+        """Return the state row."""
+        return _STATE.pack(
+            self.sequence,
+            self.level,
+            self.small,
+            self.small_bytes,
+            self.main,
+            self.main_bytes,
+            self.ghosts,
+            self.last_ghost,
+            self.filled * _FILLED + self.by_count * _BY_COUNT,
+        )
+
+    def save(self, link: Link) -> None:
+        """Write the state down, if it has changed."""
+        if self.is_changed:
+            link.run(sql.STORE, (NAME, self.packed(), "policy"))
+            self.is_changed = False
+
+    def count_later(self, link: Link) -> None:
+        """Count the entries that came after the state was written down."""
+        values = (START + self.sequence, self.done, self.goal)
+        entries, size, last = link.execute(sql.LATER, values).get
+        if entries:
+            self.small += entries
+            self.small_bytes += size
+            self.sequence = int(last - START) + 1
+
+    def copied(self) -> Queues:
+        """Return the same once more, for a savepoint."""
+        other = Queues()
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
+
+    # -- What is in them --
+
+    def is_counted(self, rowid: int) -> bool:
+        """Tell whether an entry is in a queue, if it has a rank."""
+        return not self.done < rowid <= self.goal
+
+    def add(self, rank: float, size: int, entries: int = 1) -> None:
+        """Count an entry in; or out, with one less than nothing."""
+        if rank < 0:
+            self.small = max(self.small + entries, 0)
+            self.small_bytes = max(self.small_bytes + entries * size, 0)
+        else:
+            self.main = max(self.main + entries, 0)
+            self.main_bytes = max(self.main_bytes + entries * size, 0)
+
+    def removed(self, rowid: int, rank: object, size: int) -> None:
+        """Count an entry out whose row was removed, or lost its rank."""
+        if type(rank) is float and self.is_counted(rowid):
+            self.add(rank, size, -1)
+            self.is_changed = True
+
+    def stored_new(self, rank: float, size: int) -> None:
+        """Count an entry in that is new."""
+        self.add(rank, size)
+        if rank >= 0:
+            self.is_changed = True
+
+    def changed(self, rowid: int, old_rank: object, old: int, new_rank: object, new: int) -> None:
+        """Note that an entry has another rank and length, or has become one."""
+        if old_rank == new_rank and old == new:
+            return
+        self.removed(rowid, old_rank, old)
+        if type(new_rank) is float and self.is_counted(rowid):
+            self.add(new_rank, new)
+            self.is_changed = True
+
+    @property
+    def mean(self) -> float:
+        """Bytes of an entry, on average; 0 without entries."""
+        entries = self.small + self.main
+        return (self.small_bytes + self.main_bytes) / entries if entries else 0.0
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether so few entries fit that there is one queue only."""
+        return self.capacity <= FLOOR
+
+    def _is_small_full(self) -> bool:
+        share = max(self.capacity / PART, FLOOR)
+        return self.small > share if self.by_count else self.small_bytes > share * self.mean
+
+    def _behind(self, size: int) -> float:
+        """Return the rank behind *level* of an entry of this size."""
+        if self.by_count or not self.weight or size <= 0:
+            return self.level + 1.0
+        weight: float = ((self.mean or size) / size) ** self.weight
+        return self.level + weight
+
+    # -- Places of entries that are stored --
+
+    def place(self, link: Link, key: EncodedKey, size: int) -> float:
+        """Return the rank of a new entry; it is remembered no longer."""
+        is_back = bool(self.ghosts) and self._recall(link, key)
+        return self._first_place(size, is_back=is_back)
+
+    def quick_place(self, size: int) -> float | None:
+        """Return the rank of a new entry that is not remembered; None if that is in main."""
+        if self.is_tiny or self.filled or not self._is_small_full():
+            return self._last_place()
+        return None
+
+    def rank_older(self, size: int) -> float:
+        """Return the rank of an entry that was stored before there was an order; count it in.
+
+        Call it in the order in which they were stored.
+        """
+        rank = self._first_place(size, is_back=False)
+        self.add(rank, size)
+        self.is_changed = True
+        return rank
+
+    def _first_place(self, size: int, *, is_back: bool) -> float:
+        if not self.is_tiny and (is_back or not (self.filled or not self._is_small_full())):
+            return self._behind(size)
+        return self._last_place()
+
+    def _last_place(self) -> float:
+        rank = START + self.sequence
+        self.sequence += 1
+        return rank
+
+    def _recall(self, link: Link, key: EncodedKey) -> bool:
+        link.run(sql.RECALL, (ghost_of(key),))
+        if not link.con.changes():
+            return False
+        self.ghosts -= 1
+        self.is_changed = True
+        return True
+
+    # -- Victims --
+
+    def victims(
+        self, link: Link, limit: int, spared: int, is_enough: Callable[[], bool]
+    ) -> Iterator[Candidate]:
+        """Yield entries in the order in which they go, until *is_enough*; about *limit* of them.
+
+        Whoever asks removes each before asking for the next.
+        """
+        moves, fetched = _Moves(link), min(limit + limit // 4 + 2, FETCHED)
+        small = _Feed(link, sql.SMALL, fetched, spared, moves)
+        main = _Feed(link, sql.MAIN, fetched, spared, moves)
+        gone: list[tuple[DbValue, int]] = []
+        kept = 0
+        while not is_enough():
+            # Few fit: what larger times have left in main is older than all the rest.
+            turn = not self.main if self.is_tiny else self._is_small_full() or not self.main
+            feed, other = (small, main) if turn else (main, small)
+            found = feed.next()
+            if found is None:
+                feed, found = other, other.next()
+            if found is None:
+                break
+            self.filled = self.is_changed = True
+            if feed is main:
+                self.level = found.rank
+            hits = found.hits if type(found.hits) is int else 0
+            if hits > 0 and kept < KEPT:
+                kept += 1
+                self._spare(found, min(hits, HITS), moves, small, main)
+                continue
+            kept = 0
+            if feed is small and not self.is_tiny:
+                gone.append((found.key, found.raw))
+            yield found
+        moves.write()
+        self._remember(link, gone)
+
+    def _spare(self, found: Candidate, hits: int, moves: _Moves, small: _Feed, main: _Feed) -> None:
+        """Give an entry that was read another place."""
+        if self.is_tiny:
+            rank, hits, feed = self._last_place(), hits - 1, small
+        else:
+            rank, hits, feed = self._behind(found.cost), hits - (found.rank >= 0), main
+            if found.rank < 0:
+                hits = 0
+        if self.is_counted(found.rowid):
+            self.add(found.rank, found.cost, -1)
+            self.add(rank, found.cost)
+        moves.append((rank, hits, found.rowid))
+        feed.take(found._replace(rank=rank, hits=hits))
+
+    def _remember(self, link: Link, gone: list[tuple[DbValue, int]]) -> None:
+        """Remember the keys of victims, and forget the oldest of those that are too many."""
+        if gone:
+            before = link.con.total_changes()
+            numbered = enumerate(map(ghost_of, gone), self.last_ghost + 1)
+            link.con.executemany(sql.REMEMBER, [(ghost, number) for number, ghost in numbered])
+            self.last_ghost += len(gone)
+            self.ghosts += link.con.total_changes() - before
+        excess = self.ghosts - int(GHOSTS * (self.small + self.main))
+        if excess > 0:
+            link.run(sql.FORGET_GHOSTS, (min(excess, FORGOTTEN),))
+            self.ghosts -= link.con.changes()
+            self.is_changed = True
+
+
+class _Moves(list[tuple[float, int, int]]):
+    """New places that are not written down yet: rank, hits, row number."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def write(self) -> None:
+        """Write them down."""
+        if self:
+            self._link.con.executemany(sql.MOVE, self)
+            self._link.has_changes = True
+            self.clear()
+
+
+class _Feed:
+    """The first entries of a queue, read some at a time, in their order."""
+
+    def __init__(
+        self, link: Link, statement: str, fetched: int, spared: int, moves: _Moves
+    ) -> None:
+        self._link, self._statement, self._moves = link, statement, moves
+        self._values = spared, fetched
+        self._fetched = fetched
+        self._heap: list[tuple[float, int, Candidate]] = []
+        self._end: tuple[float, int] = (float("-inf"), 0)
+        """Place up to which the heap has all entries."""
+        self._has_all = False
+
+    def next(self) -> Candidate | None:
+        """Take the first entry; None if there is none."""
+        if not self._heap and not self._has_all:
+            self._fetch()
+        return heappop(self._heap)[2] if self._heap else None
+
+    def take(self, entry: Candidate) -> None:
+        """Take note of an entry that came to this queue."""
+        place = entry.rank, entry.rowid
+        if self._has_all or place <= self._end:
+            heappush(self._heap, (*place, entry))
+
+    def _fetch(self) -> None:
+        self._moves.write()
+        rows = reading.fetch(self._link.execute, self._statement, self._values)
+        self._heap = [(row[0], row[1], Candidate(*row)) for row in rows]
+        heapify(self._heap)
+        self._has_all = len(rows) < self._fetched
+        if rows:
+            self._end = rows[-1][:2]

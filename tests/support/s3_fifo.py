@@ -1,0 +1,166 @@
+"""The policy s3-fifo as a few lists: what the product must do, written for reading.
+
+Nothing here looks at the product: sizes, limits and times come from the test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+HITS = 3
+KEPT = 64
+
+
+@dataclasses.dataclass
+class Item:
+    """An entry: its size, its hits, and its place in a queue."""
+
+    key: Any
+    size: int
+    number: int
+    """Order in which entries were first stored."""
+    hits: int = 0
+    rank: float = 0.0
+
+
+class Model:
+    """Two queues and a memory, for a limit of *capacity* entries."""
+
+    def __init__(
+        self, capacity: float, *, floor: int = 32, weight: float = 0.5, by_count: bool = True
+    ) -> None:
+        self.capacity = capacity
+        self.floor, self.weight, self.by_count = floor, weight, by_count
+        self.new: list[Item] = []
+        """Entries that have no place yet: the cache is less than half full."""
+        self.is_ordered = False
+        self.small: list[Item] = []
+        self.main: list[Item] = []
+        self.ghosts: list[Any] = []
+        self.level = 0.0
+        self.filled = False
+        self.numbers = 0
+
+    # -- What there is --
+
+    @property
+    def items(self) -> dict[Any, Item]:
+        return {item.key: item for item in [*self.new, *self.small, *self.main]}
+
+    @property
+    def keys(self) -> list[Any]:
+        """Keys in the order of insertion."""
+        return [item.key for item in sorted(self.items.values(), key=lambda item: item.number)]
+
+    def mean(self) -> float:
+        sizes = [item.size for item in self.items.values()]
+        return sum(sizes) / len(sizes) if sizes else 0.0
+
+    @property
+    def is_tiny(self) -> bool:
+        return self.capacity <= self.floor
+
+    def is_small_full(self) -> bool:
+        share = max(self.capacity / 10, self.floor)
+        if self.by_count:
+            return len(self.small) > share
+        return sum(item.size for item in self.small) > share * self.mean()
+
+    def behind(self, size: int) -> float:
+        if self.by_count or not self.weight:
+            return self.level + 1
+        return self.level + ((self.mean() or size) / size) ** self.weight
+
+    # -- What happens --
+
+    def store(self, key: Any, size: int) -> None:
+        item = self.items.get(key)
+        if item is not None:
+            item.size = size
+            return
+        is_back = key in self.ghosts
+        if is_back:
+            self.ghosts.remove(key)
+        self.numbers += 1
+        item = Item(key, size, self.numbers)
+        if self.is_ordered:
+            self._place(item, is_back=is_back)
+            return
+        self.new.append(item)
+        if len(self.new) >= self.capacity / 2:
+            self.order()
+
+    def order(self) -> None:
+        """Give every entry its place."""
+        self.is_ordered = True
+        waiting, self.new = self.new, []
+        for item in waiting:
+            self._place(item, is_back=False)
+
+    def _place(self, item: Item, *, is_back: bool) -> None:
+        size = item.size
+        if not self.is_tiny and (is_back or (not self.filled and self.is_small_full())):
+            item.rank = self.behind(size)
+            self.main.append(item)
+        else:
+            self.small.append(item)
+
+    def read(self, key: Any) -> None:
+        item = self.items[key]
+        item.hits = min(item.hits + 1, HITS)
+
+    def remove(self, key: Any) -> None:
+        self.new = [item for item in self.new if item.key != key]
+        self.small = [item for item in self.small if item.key != key]
+        self.main = [item for item in self.main if item.key != key]
+
+    def victims(self, is_over: Callable[[int], bool], spared: Any = None) -> list[Any]:
+        """Remove entries while *is_over* of how many went; return their keys, in their order."""
+        if not self.is_ordered and is_over(0):
+            self.order()
+        gone: list[Any] = []
+        forgotten: list[Any] = []
+        kept = 0
+        while is_over(len(gone)):
+            from_small = not self.main if self.is_tiny else self.is_small_full() or not self.main
+            item = self._first(from_small, spared) or self._first(not from_small, spared)
+            if item is None:
+                break
+            self.filled = True
+            is_main = item in self.main
+            if is_main:
+                self.level = item.rank
+            if item.hits and kept < KEPT:
+                kept += 1
+                self._spare(item, is_main=is_main)
+                continue
+            kept = 0
+            self.remove(item.key)
+            gone.append(item.key)
+            if not is_main and not self.is_tiny:
+                forgotten.append(item.key)
+        self.ghosts += forgotten
+        most = int(0.9 * len(self.items))
+        del self.ghosts[: max(len(self.ghosts) - most, 0)]
+        return gone
+
+    def _first(self, from_small: bool, spared: Any) -> Item | None:
+        if from_small:
+            return next((item for item in self.small if item.key != spared), None)
+        others = [item for item in self.main if item.key != spared]
+        return min(others, key=lambda item: (item.rank, item.number), default=None)
+
+    def _spare(self, item: Item, *, is_main: bool) -> None:
+        if self.is_tiny:
+            self.remove(item.key)
+            item.hits -= 1
+            self.small.append(item)
+            return
+        # The mean is that of all entries, this one included.
+        rank = self.behind(item.size)
+        self.remove(item.key)
+        item.hits = item.hits - 1 if is_main else 0
+        item.rank = rank
+        self.main.append(item)
