@@ -67,6 +67,9 @@ PATIENCE: Final = 60.0
 REPORT_EVERY: Final = 60.0
 """Seconds between two log messages about altered entries."""
 
+UNKNOWN_WRITER: Final = "?"
+"""Mark of a cache that was saved from a damaged database, without the mark that it had."""
+
 LOOKS: Final = 1000
 """How often an entry is looked up again because its value file vanished under the reader.
 
@@ -259,6 +262,7 @@ class Foundation:
             readonly=readonly,
             pragmas=pragmas,
             upgrade=lambda: self._upgrade(self._new_disk(disk)),
+            strict=self._strict,
         )
 
     def _new_disk(self, disk: type[Disk]) -> Disk:
@@ -337,6 +341,9 @@ class Foundation:
         """
         name = name_of(self._serializer) or writer_name(disk)
         found = self._engine.mark("disk") or ""
+        if found == UNKNOWN_WRITER and not self._options["readonly"]:
+            self._engine.note("disk", name or None, PATIENCE)
+            found = name
         if found != name and not (self._options["readonly"] or self._engine.count()):
             found = self._engine.claim("disk", name, PATIENCE, if_empty=True) or ""
         if found != name and self._engine.count():

@@ -78,6 +78,7 @@ class Link:
         "hidden",
         "is_broken",
         "is_closed",
+        "is_limited",
         "is_looking",
         "is_uncertain",
         "log_mark",
@@ -126,8 +127,9 @@ class Link:
         self.depth = 0
         self.serial = 0
         """Number of the transaction."""
-        self.is_broken = False
-        self.is_closed = False
+        self.is_broken = self.is_closed = False
+        self.is_limited = False
+        """Whether no page may be added to the database; see `room`."""
         self.log_pages = 0
         """Length of the write-ahead log after this connection's last write."""
         self.log_mark: float = 0
@@ -242,11 +244,12 @@ class Link:
     def _meet_control(self) -> None:
         """Map the control file that is there now, and mend what a dead writer left."""
         site = self.site
-        if not site.is_shared_memory_safe:
-            return
-        control = site.control
         if not site.is_current():
             raise DirectoryReplaced
+        if not site.is_shared_memory_safe:
+            site.look_at = monotonic() + control_file.LEASE
+            return
+        control = site.control
         if control is None or control_file.inode_of(site.control_path) != control.inode:
             control = site.renew_control(self.cache_id)
         # Whoever makes a control file waits until no writer believes any longer that there is none.
@@ -452,9 +455,12 @@ class Link:
     def _close(self, site: Site) -> None:
         try:
             # A directory that was removed and made again has another log of the same name.
-            if not self.con.readonly("main") and site.is_current() and site.is_last(self):
+            is_last = not self.con.readonly("main") and site.is_current() and site.is_last(self)
+            if is_last:
                 persist_log(self.con, False)
             self.con.close()
+            if is_last:
+                site.note_closed()
         except apsw.ThreadingViolationError:
             # Its own thread is in the middle of a read: it is not idle, and stays open.
             self.is_closed = False

@@ -125,6 +125,12 @@ class Culler:
         return self._policy
 
     @property
+    def limit(self) -> float:
+        """Bytes that this cache, its neighbours included, may hold."""
+        size: float = self._settings["size_limit"]
+        return size
+
+    @property
     def share(self) -> float:
         """Bytes that this cache may hold whatever its neighbours do."""
         limit: float = self._settings["size_limit"]

@@ -30,7 +30,7 @@ from diskcache import host
 from diskcache.clock import Clock
 from diskcache.coherence import Tally
 from diskcache.engines.sqlite import control as control_file
-from diskcache.engines.sqlite.control import HITS, MASK, MISSES
+from diskcache.engines.sqlite.control import BOOT, FILES, HITS, MASK, MISSES, OPEN
 from diskcache.engines.sqlite.errors import directory_error
 from diskcache.engines.sqlite.gate import Gate, GateClosed
 from diskcache.errors import LockedError, Timeout
@@ -98,7 +98,7 @@ class Site:
         """Moment from which the control file at the path must be looked at again."""
         self.database = 0
         """Number of the database file, once it is open: another may come in its place."""
-        self._database_path = os.path.join(directory, DATABASE)
+        self.database_path = os.path.join(directory, DATABASE)
         self.tally = Tally()
         self._gate_descriptor = self._users = -1
         self._identity = (0, 0)
@@ -145,12 +145,12 @@ class Site:
             return False
         # No other file gets these numbers as long as this one is open.
         return _identity(found) == self._identity and (
-            not self.database or control_file.inode_of(self._database_path) == self.database
+            not self.database or control_file.inode_of(self.database_path) == self.database
         )
 
     def attach_control(self, cache_id: bytes) -> None:
         """Map the control file if it is not mapped yet and there is one; the database is open."""
-        self.database = self.database or control_file.inode_of(self._database_path)
+        self.database = self.database or control_file.inode_of(self.database_path)
         if self.control is None and self.is_shared_memory_safe:
             self.use(control_file.attach(self.directory, cache_id))
 
@@ -231,6 +231,30 @@ class Site:
         with registry.lock:
             self._is_alone = self.links == {link} and host.lock(self._users)
             return self._is_alone
+
+    def distrust(self) -> None:
+        """Have the rows counted if nobody closed the database, and yet there is no log.
+
+        Call it when the database is open, if there was no log before.
+        """
+        control = self.control
+        if control is None or not control.words[OPEN] or not self._is_alone_now():
+            return
+        # As after a restart of the machine; and files may be there that no row names.
+        control.words[BOOT] = 0
+        control.is_of_this_boot = False
+        control.words[FILES] = 1
+
+    def _is_alone_now(self) -> bool:
+        with registry.lock:
+            is_alone = not self.links and host.lock(self._users)
+            host.lock(self._users, shared=True, block=True)
+            return is_alone
+
+    def note_closed(self) -> None:
+        """Say that the last connection of all processes has closed the database."""
+        if self.control is not None:
+            self.control.words[OPEN] = 0
 
     def stay(self) -> None:
         """Let other processes open the directory again."""
