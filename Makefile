@@ -50,11 +50,15 @@ fuzz: $(STAMP)
 	@DISKCACHE_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),DISKCACHE_FUZZ_SEED=$(SEED)) \
 		$(BIN)/python -m pytest tests/security/test_fuzz.py -rA -p no:randomly $(ARGS)
 
-# A million operations of processes that share caches and are killed now and then, all explained.
+KILLS   ?= 10000
+KILLING ?= 3600
+# A million operations of processes that share caches and are killed now and then, all explained; then as many
+# kills of all kinds, or as fit into so many seconds.
 soak: $(STAMP)
 	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s
 	@$(BIN)/python -m tests.history.run $(ARGS)
 	@DISKCACHE_TEST_SOAK=1 $(BIN)/python -m pytest tests/concurrency/test_space.py tests/concurrency/test_opening.py -s
+	@TMPDIR=$(TMPDIR) $(BIN)/python -m tests.crash.soak --kills $(KILLS) --seconds $(KILLING)
 
 bench-peers: $(STAMP)
 	@$(BIN)/python benchmarks/peers.py $(ARGS)

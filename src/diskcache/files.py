@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import stat
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -35,10 +36,12 @@ KEPT: Final = "cache.db.5"
 """Copy of the database of version 5, where it is kept; see `diskcache.engines.sqlite.upgrade`."""
 OWN_NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 TEMPORARY_NAME: Final = re.compile(TEMPORARY + r"/[0-9a-f]{32}\.tmp")
+DAMAGE_FOLDER: Final = re.compile(r"damaged-[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
+"""Folder of a damaged database; see `diskcache.engines.sqlite.quarantine`."""
 SAFE_PART: Final = re.compile(r"(?!\.{1,2}\Z)[^/\\\0]{1,255}")
 RESERVED: Final = frozenset(
     {"cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal", "control", TEMPORARY, LOCKS}
-    | {"gate.lock", "users.lock", KEPT}
+    | {"gate.lock", "users.lock", "reserve", KEPT}
 )
 DATABASES: Final = frozenset(name for name in RESERVED if name.startswith("cache.db"))
 FOLDER: Final = 256
@@ -52,6 +55,12 @@ def new_name() -> str:
     """Return a name that no other value file has."""
     digits = secrets.token_hex(16)
     return f"{digits[:2]}/{digits[2:4]}/{digits[4:]}.val"
+
+
+def new_damage_folder(now: float) -> str:
+    """Return the name of a folder for a database that is set aside now."""
+    moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
+    return f"damaged-{moment}-{secrets.token_hex(4)}"
 
 
 def is_safe(name: object) -> bool:
@@ -191,6 +200,9 @@ class ValueFiles:
                     # The file went with its directory; another one may be there by now.
                     self._prune(folders)
                     raise
+            except OSError:
+                self._prune(folders)
+                raise
             else:
                 return
 
@@ -327,6 +339,22 @@ class ValueFiles:
                 os.unlink(folder.path(last), dir_fd=folder.fd)
             if folders != [TEMPORARY]:
                 self._prune(folders)
+
+    def move_into(self, folder: str, name: str) -> None:
+        """Move a file into a folder of the directory, keeping its name; a missing one is no error.
+
+        Call it only with the write lock held.
+        """
+        folders, last = _split(name)
+        with suppress(FileNotFoundError):
+            with (
+                self._folder(folders) as source,
+                self._folder([folder, *folders], make=True) as target,
+            ):
+                os.rename(
+                    source.path(last), target.path(last), src_dir_fd=source.fd, dst_dir_fd=target.fd
+                )
+            self._prune(folders)
 
     def _prune(self, folders: list[str]) -> None:
         """Remove a folder, and those around it, while they are empty."""

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from diskcache import Cache
 
@@ -27,105 +27,166 @@ def value_of(token: int, is_large: bool) -> Any:
     return f"{token}:".encode() + b"x" * (LARGE + token % 1000) if is_large else [token, "small"]
 
 
-def operations(name: str, seed: int) -> Iterator[Operation]:
-    """Yield the operations of a process called *name*; it uses no keys but its own."""
-    dice = random.Random(f"{name}{seed}")
-    token = seed * 1_000_000
-
-    def pair() -> tuple[str, Any]:
-        nonlocal token
-        token += 1
-        return f"{name}{dice.randrange(KEYS)}", value_of(token, dice.random() < 0.5)
-
-    while True:
-        kind = dice.choices(
-            ["set", "delete", "incr", "push", "pull", "set_many", "transact", "pop", "undone"],
-            [8, 2, 2, 2, 1, 1, 3, 1, 1],
-        )[0]
-        if kind == "set":
-            yield kind, *pair()
-        elif kind in {"delete", "pop"}:
-            yield kind, pair()[0]
-        elif kind == "incr":
-            yield kind, f"{name}-n"
-        elif kind == "push":
-            yield kind, f"{name}-q", pair()[1]
-        elif kind == "pull":
-            yield kind, f"{name}-q"
-        else:
-            yield kind, dict(pair() for _ in range(dice.randrange(1, 6)))
-
-
 class Undone(Exception):  # noqa: N818 - it is a signal
     """Leaves a transaction."""
+
+
+class Teller:
+    """Thinks of the arguments of operations, for a process called *name*."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name = name
+        self.dice = random.Random(f"{name}{seed}")
+        self._token = seed * 1_000_000
+
+    def value(self) -> Any:
+        self._token += 1
+        return value_of(self._token, self.dice.random() < 0.5)
+
+    def key(self) -> str:
+        return f"{self.name}{self.dice.randrange(KEYS)}"
+
+    def pair(self) -> tuple[str, Any]:
+        return self.key(), self.value()
+
+    def tagged(self) -> tuple[str, Any]:
+        return f"{self.name}-t{self.dice.randrange(KEYS)}", self.value()
+
+    def pairs(self) -> tuple[dict[str, Any]]:
+        return (dict(self.pair() for _ in range(self.dice.randrange(1, 6))),)
+
+
+class Kind(NamedTuple):
+    """One kind of operation."""
+
+    weight: int
+    think: Callable[[Teller], tuple[Any, ...]]
+    """Returns the arguments."""
+    act: Callable[..., Any]
+    """Does it: takes a cache and the arguments."""
+    effect: Callable[..., State]
+    """Takes a state of the cache and the arguments, and returns the next state."""
+
+
+def _key(teller: Teller) -> tuple[str]:
+    return (teller.key(),)
+
+
+def _without(state: State, key: str, *_: Any) -> State:
+    return {name: value for name, value in state.items() if name != key}
+
+
+def _with(state: State, key: str, value: Any) -> State:
+    return {**state, key: value}
+
+
+def _transact(cache: Cache, items: dict[str, Any]) -> None:
+    with cache.transact():
+        for key, value in items.items():
+            cache.delete(key)
+            cache[key] = value
+
+
+def _undone(cache: Cache, items: dict[str, Any]) -> None:
+    try:
+        with cache.transact():
+            for key, value in items.items():
+                cache[key] = value
+            raise Undone
+    except Undone:
+        pass
+
+
+def _pushed(state: State, prefix: str, value: Any) -> State:
+    queue = sorted(key for key in state if key.startswith(prefix))
+    number = int(queue[-1][-15:]) + 1 if queue else 500_000_000_000_000
+    return {**state, f"{prefix}-{number:015d}": value}
+
+
+def _pulled(state: State, prefix: str) -> State:
+    queue = sorted(key for key in state if key.startswith(prefix))
+    return {key: value for key, value in state.items() if key not in queue[:1]}
+
+
+def _evicted(state: State, tag: str) -> State:
+    return {key: value for key, value in state.items() if not key.startswith(tag)}
+
+
+def _nothing(state: State, *_: Any) -> State:
+    return state
+
+
+def _merged(state: State, items: dict[str, Any]) -> State:
+    return {**state, **items}
+
+
+KINDS: dict[str, Kind] = {
+    "set": Kind(8, Teller.pair, Cache.set, _with),
+    "add": Kind(1, Teller.pair, Cache.add, lambda state, key, value: {key: value, **state}),
+    "touch": Kind(1, _key, Cache.touch, _nothing),
+    "delete": Kind(2, _key, Cache.delete, _without),
+    "pop": Kind(1, _key, Cache.pop, _without),
+    "incr": Kind(
+        2,
+        lambda teller: (f"{teller.name}-n",),
+        Cache.incr,
+        lambda state, key: {**state, key: state.get(key, 0) + 1},
+    ),
+    "push": Kind(
+        2,
+        lambda teller: (f"{teller.name}-q", teller.value()),
+        lambda cache, prefix, value: cache.push(value, prefix=prefix),
+        _pushed,
+    ),
+    "pull": Kind(
+        1,
+        lambda teller: (f"{teller.name}-q",),
+        lambda cache, prefix: cache.pull(prefix=prefix),
+        _pulled,
+    ),
+    "set_many": Kind(1, Teller.pairs, Cache.set_many, _merged),
+    "transact": Kind(3, Teller.pairs, _transact, _merged),
+    "undone": Kind(1, Teller.pairs, _undone, _nothing),
+    "tagged": Kind(
+        3,
+        Teller.tagged,
+        lambda cache, key, value: cache.set(key, value, tag=key.rstrip("0123456789")),
+        _with,
+    ),
+    "evict": Kind(1, lambda teller: (f"{teller.name}-t",), Cache.evict, _evicted),
+    "short": Kind(
+        1,
+        Teller.pair,
+        lambda cache, key, value: cache.set(key, value, expire=-1),
+        _without,
+    ),
+    "expire": Kind(1, lambda _: (), Cache.expire, _nothing),
+    "cull": Kind(1, lambda _: (), Cache.cull, _nothing),
+    "clear": Kind(0, lambda _: (), Cache.clear, lambda _: {}),
+}
+
+
+def operations(name: str, seed: int) -> Iterator[Operation]:
+    """Yield the operations of a process called *name*; it uses no keys but its own."""
+    teller = Teller(name, seed)
+    weights = [kind.weight for kind in KINDS.values()]
+    while True:
+        (chosen,) = teller.dice.choices([*KINDS], weights)
+        yield chosen, *KINDS[chosen].think(teller)
 
 
 def perform(cache: Cache, operation: Operation) -> None:
     """Do *operation*."""
     kind, *given = operation
-    if kind == "push":
-        cache.push(given[1], prefix=given[0])
-    elif kind == "pull":
-        cache.pull(prefix=given[0])
-    elif kind == "transact":
-        with cache.transact():
-            for key, value in given[0].items():
-                cache.delete(key)
-                cache[key] = value
-    elif kind == "undone":
-        try:
-            with cache.transact():
-                for key, value in given[0].items():
-                    cache[key] = value
-                raise Undone
-        except Undone:
-            pass
-    else:
-        getattr(cache, kind)(*given)
+    KINDS[kind].act(cache, *given)
 
 
 def after(state: State, operation: Operation) -> State:
     """Return what *operation* makes of *state*."""
     kind, *given = operation
-    if kind in {"push", "pull"}:
-        return _after_queue(state, operation)
-    state = dict(state)
-    if kind == "set":
-        state[given[0]] = given[1]
-    elif kind in {"delete", "pop"}:
-        state.pop(given[0], None)
-    elif kind == "incr":
-        state[given[0]] = state.get(given[0], 0) + 1
-    elif kind in {"transact", "set_many"}:
-        state.update(given[0])
-    return state
-
-
-def _after_queue(state: State, operation: Operation) -> State:
-    prefix = operation[1]
-    queue = sorted(key for key in state if key.startswith(prefix))
-    if operation[0] == "push":
-        number = int(queue[-1][-15:]) + 1 if queue else 500_000_000_000_000
-        return {**state, f"{prefix}-{number:015d}": operation[2]}
-    return {key: value for key, value in state.items() if key not in queue[:1]}
+    return KINDS[kind].effect(state, *given)
 
 
 def die() -> None:
     """End this process as if its power had failed, but for what it gave the system."""
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def child(
-    directory: str,
-    story: Iterator[Operation],
-    report: int,
-    prepare: Callable[[], None],
-) -> None:
-    """Open the cache and tell *story*, reporting each step, until the process is killed."""
-    prepare()
-    cache = Cache(directory)
-    os.write(report, b"o")
-    for operation in story:
-        os.write(report, b"b")
-        perform(cache, operation)
-        os.write(report, b"e")

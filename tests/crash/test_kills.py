@@ -11,94 +11,25 @@ by the next write; one that was still being written stays in `tmp/` until `check
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import os
 import random
-import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from diskcache import Cache
-from tests.crash import faults, story
-from tests.support.clock import ManualClock
-from tests.support.leaks import assert_tidy, value_files
+from tests.crash import faults, scenarios, story
+from tests.crash.killing import Child, assert_sweeps, recovered
+from tests.support.leaks import assert_tidy
 
 KILLS = int(os.environ.get("DISKCACHE_TEST_KILLS", "60"))
 """Roughly how many processes are killed; set it higher for a long run."""
 
 LIMIT = 20.0
 """Seconds after which a child is taken for hung."""
-
-
-class Child:
-    """A forked process that tells a story, and what it said of it."""
-
-    def __init__(self, directory: Path, operations: Any, prepare: Any = lambda: None) -> None:
-        self._report, sender = os.pipe()
-        self.told, operations = itertools.tee(operations)
-        self.pid = os.fork()
-        if self.pid == 0:
-            with contextlib.suppress(BaseException):
-                story.child(str(directory), operations, sender, prepare)
-            os._exit(1)
-        os.close(sender)
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self) -> bytes:
-        """Wait for the end of the process and return what it reported."""
-        deadline = time.monotonic() + LIMIT
-        while (ended := os.waitpid(self.pid, os.WNOHANG))[0] == 0:
-            if time.monotonic() > deadline:
-                self.kill()
-                os.waitpid(self.pid, 0)
-                pytest.fail(f"a process hangs after {LIMIT} s")
-            time.sleep(0.001)
-        chunks = iter(lambda: os.read(self._report, 65536), b"")
-        report = b"".join(chunks)
-        os.close(self._report)
-
-        assert os.WIFSIGNALED(ended[1]), "a process failed before it was killed"
-        return report
-
-    def outcomes(self, state: story.State) -> list[story.State]:
-        """Return what may be left: without and with the operation that was under way."""
-        report = self.wait()
-        for operation in itertools.islice(self.told, report.count(b"e")):
-            state = story.after(state, operation)
-        if report.endswith(b"b"):
-            return [state, story.after(state, next(self.told))]
-        return [state]
-
-
-def recovered(directory: Path) -> story.State:
-    """Open the directory and return what is in it, after all the checks that a user could do."""
-    began = time.monotonic()
-    with Cache(directory, timeout=1) as cache:
-        found = {key: cache[key] for key in list(cache)}
-        cache["after"] = "the crash"
-
-        assert time.monotonic() - began < 1
-        assert cache.pop("after") == "the crash"
-        assert [str(finding.message) for finding in cache.check()] == []
-        assert len(cache) == len(found) == sum(1 for _ in cache.iterkeys())
-        cache.volume()
-        assert cache.size == sum(path.stat().st_size for path in value_files(directory))
-        assert {key: cache[key] for key in found} == found
-    return found
-
-
-def assert_sweeps(directory: Path) -> None:
-    """Fail if a repair does not remove what lies in `tmp/`."""
-    with Cache(directory, clock=ManualClock(time.time() + 120)) as cache:
-        assert cache.check(fix=True) == []
-    assert_tidy(directory)
 
 
 def own(state: story.State, name: str) -> story.State:
@@ -256,3 +187,23 @@ def test_kill_of_one_of_several_that_make_the_cache_disturbs_none(directory, see
 
     for name, states in allowed.items():
         assert own(state, name) in states
+
+
+@pytest.mark.parametrize("scenario", scenarios.ALL[1:], ids=lambda scenario: scenario.name)
+def test_kill_of_one_that_works_on_a_structure_loses_nothing(directory, scenario):
+    """Now at a named step, now at any time, in one directory."""
+    dice = random.Random(scenario.name)
+    state = scenario.empty
+    for number in range(max(KILLS // 15, 1)):
+        if number % 2:
+            arm = functools.partial(faults.NAMED["after_commit"], dice.randint(1, 12))
+            child = Child(directory, scenario.operations(number), arm, scenario)
+        else:
+            child = Child(directory, scenario.operations(number), scenario=scenario)
+            time.sleep(dice.uniform(0.02, 0.06))
+            child.kill()
+        outcomes = child.outcomes(state)
+        state = recovered(directory, scenario)
+
+        assert scenarios.is_allowed(scenario, state, outcomes)
+    assert_sweeps(directory, scenario)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+import warnings
 from contextlib import closing
 
 import apsw
 import pytest
 
-from diskcache import Cache, CacheCorruptError, CacheFormatError, FanoutCache
+from diskcache import (
+    Cache,
+    CacheCorruptError,
+    CacheCorruptionWarning,
+    CacheFormatError,
+    FanoutCache,
+)
 from diskcache.engines.sqlite import hardening as connections
+from diskcache.engines.sqlite import statements as statements_of_ours
 from tests.security import hostile, paths
 
 WORK = "(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 1000000000)"
@@ -83,7 +91,7 @@ def statements(monkeypatch):
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("name", ATTACKS)
-@pytest.mark.parametrize("options", [{}, {"readonly": True}], ids=["write", "read"])
+@pytest.mark.parametrize("options", [{"strict": True}, {"readonly": True}], ids=["write", "read"])
 def test_strange_schema_is_refused_and_nothing_of_it_runs(directory, statements, name, options):
     try:
         hostile.execute(directory, *ATTACKS[name])
@@ -98,8 +106,30 @@ def test_strange_schema_is_refused_and_nothing_of_it_runs(directory, statements,
     assert set(asked) <= {
         "PRAGMA user_version",
         "SELECT name, sql FROM sqlite_schema LIMIT 100",
+        statements_of_ours.SCHEMA_AS_BYTES,
         "BEGIN",
     }
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_strange_schema_is_refused_or_set_aside_and_nothing_of_it_runs(directory, name):
+    """One that SQLite itself cannot read is as good as damaged."""
+    try:
+        hostile.execute(directory, *ATTACKS[name])
+    except sqlite3.OperationalError as exc:
+        pytest.skip(f"SQLite of this Python cannot make it: {exc}")
+    before = (directory / "cache.db").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CacheCorruptionWarning)
+        try:
+            Cache(directory).close()
+        except CacheFormatError:
+            kept = directory / "cache.db"
+        else:
+            (kept,) = directory.glob("damaged-*/cache.db")
+
+    assert kept.read_bytes() == before
 
 
 @pytest.mark.timeout(30)
@@ -154,9 +184,14 @@ def test_hardened_connection_runs_no_view_trigger_or_module(directory):
 
 
 @pytest.mark.parametrize("content", [b"", b"SQLite format 3\0", b"x" * 5000, b"\0" * 4096])
-def test_database_that_is_none_is_refused_or_made_anew(directory, content):
+def test_database_that_is_none_is_refused_or_set_aside(directory, content):
     (directory / "cache.db").write_bytes(content)
-    with pytest.raises(CacheFormatError):
-        Cache(directory)
-
+    with pytest.raises((CacheFormatError, CacheCorruptError)):
+        Cache(directory, strict=True)
     assert (directory / "cache.db").read_bytes() == content
+
+    with pytest.warns(CacheCorruptionWarning):
+        Cache(directory).close()
+    (kept,) = directory.glob("damaged-*/cache.db")
+
+    assert kept.read_bytes() == content

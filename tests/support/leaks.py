@@ -19,7 +19,7 @@ __all__ = [
     "value_files",
 ]
 
-KNOWN = {"cache.db", "cache.db.5", "control", "gate.lock", "users.lock", "locks/fence"}
+KNOWN = {"cache.db", "cache.db.5", "control", "gate.lock", "users.lock", "reserve", "locks/fence"}
 
 
 def named_files(directory: Path) -> set[str]:

@@ -61,6 +61,7 @@ PLANS = {
     "TAGGED": "SEARCH Cache USING INDEX Cache_tag (tag=? AND rowid>?)",
     "UNTAGGED": ROWS,
     "ALL": ROWS,
+    "OLDEST": IN_ROW_ORDER,
     "VICTIMS": "SEARCH Cache USING INDEX Cache_rank (rank>?)",
     "RANKS": "SEARCH Cache USING COVERING INDEX Cache_rank (rank>?)",
     "RANK_BATCH": ROW_RANGE,
@@ -108,6 +109,7 @@ PLANS = {
     "RECOVERED": NOTHING,
     "HAS_INDEX": "SCAN sqlite_schema",
     "SCHEMA": "SCAN sqlite_schema",
+    "SCHEMA_AS_BYTES": "SCAN sqlite_schema",
 }
 
 STATEMENTS = {

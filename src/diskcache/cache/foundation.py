@@ -75,6 +75,8 @@ FAR: Final = (
     " machine at a time, or move it to a local disk"
 )
 """What is wrong with a directory that other machines may see too."""
+UNKNOWN_WRITER: Final = "?"
+"""Mark of a cache that was saved from a damaged database, without the mark that it had."""
 
 LOOKS: Final = 1000
 """How often an entry is looked up again because its value file vanished under the reader.
@@ -277,6 +279,7 @@ class Foundation:
             readonly=readonly,
             pragmas=pragmas,
             upgrade=lambda: self._upgrade(self._new_disk(disk)),
+            strict=self._strict,
         )
 
     def _new_disk(self, disk: type[Disk]) -> Disk:
@@ -355,6 +358,9 @@ class Foundation:
         """
         name = name_of(self._serializer) or writer_name(disk)
         found = self._engine.mark("disk") or ""
+        if found == UNKNOWN_WRITER and not self._options["readonly"]:
+            self._engine.note("disk", name or None, PATIENCE)
+            found = name
         if found != name and not (self._options["readonly"] or self._engine.count()):
             found = self._engine.claim("disk", name, PATIENCE, if_empty=True) or ""
         if found != name and self._engine.count():

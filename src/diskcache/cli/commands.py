@@ -20,6 +20,8 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from diskcache import ENOVAL, Cache
 from diskcache.cli import CommandError, ExitCode
 from diskcache.cli.render import described
+from diskcache.engines.sqlite import repair
+from diskcache.errors import CacheCorruptError
 
 DATABASE: Final = "cache.db"
 
@@ -45,7 +47,7 @@ def require_cache(directory: str) -> None:
     """
     path = os.path.expandvars(os.path.expanduser(directory))
     database = os.path.join(path, DATABASE)
-    if _size(database):
+    if _size(database) or _is_emptied(path):
         return
     if not os.path.exists(path):
         problem = "no such directory"
@@ -56,6 +58,13 @@ def require_cache(directory: str) -> None:
     else:
         problem = f"there is no {DATABASE} in it"
     raise CommandError(f"{directory!r} is not a cache: {problem}", ExitCode.NOT_A_CACHE)
+
+
+def _is_emptied(path: str) -> bool:
+    """Tell whether there was a cache, whose database has no byte left."""
+    return os.path.isfile(os.path.join(path, DATABASE)) and os.path.exists(
+        os.path.join(path, "gate.lock")
+    )
 
 
 def _size(path: str) -> int:
@@ -251,11 +260,33 @@ def _missing(cache: Cache, key: Any) -> CommandError:
 
 def check(args: Namespace) -> Result:
     """Return the broken invariants; with `--fix`, mend them and return what is left."""
+    damage = _damage(args)
+    if damage and not args.fix:
+        return _checked(args, damage, damage)
     # Also looking for damage needs the write lock: nothing may change meanwhile.
     with opened(args, readonly=False) as cache:
         found = _findings(cache, fix=args.fix)
-        left = _findings(cache, fix=False) if args.fix and found else found
-    data = {"findings": found, "fixed": len(found) - len(left) if args.fix else 0}
+        left = _findings(cache, fix=False) if args.fix and (found or damage) else found
+    return _checked(args, damage + found, left)
+
+
+def _damage(args: Namespace) -> list[dict[str, str]]:
+    """Return why the database cannot be opened, if it is damaged; with `--fix`, replace it."""
+    require_cache(args.directory)
+    try:
+        Cache(args.directory, readonly=True).close()
+    except CacheCorruptError as exc:
+        problem = str(exc)
+    else:
+        return []
+    if args.fix:
+        done = repair(args.directory)
+        problem = problem.partition(": run ")[0] if done is None else done
+    return [{"category": UserWarning.__name__, "message": problem}]
+
+
+def _checked(args: Namespace, found: list[dict[str, str]], left: list[dict[str, str]]) -> Result:
+    data: dict[str, Any] = {"findings": found, "fixed": len(found) - len(left) if args.fix else 0}
     data["remaining"] = len(left)
     return Result(data, ExitCode.FINDINGS if left else ExitCode.OK)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from diskcache.clock import Clock
+from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.engines.base import Copied
 from diskcache.errors import (
     CacheCorruptError,
@@ -46,10 +46,12 @@ def open_engine(
     readonly: bool,
     pragmas: Mapping[str, Any],
     upgrade: Callable[[], None],
+    strict: bool = False,
 ) -> tuple[SqliteEngine, ValueFiles]:
     """Open the cache of a directory, making both if they do not exist.
 
-    *upgrade* is called where the directory is one of version 5.
+    *upgrade* is called where the directory is one of version 5. A damaged database is set aside,
+    unless *strict*, or where nothing may be lost; see `quarantine`.
 
     Raises:
         MissingExtraError: apsw cannot be imported.
@@ -61,7 +63,14 @@ def open_engine(
     mode = prepare_directory(directory, mode, readonly)
     files = ValueFiles(directory, mode)
     engine = SqliteEngine(
-        directory, settings, files, clock, mode=mode, readonly=readonly, pragmas=pragmas
+        directory,
+        settings,
+        files,
+        clock,
+        mode=mode,
+        readonly=readonly,
+        pragmas=pragmas,
+        strict=strict,
     )
     _open(engine, directory, upgrade)
     return engine, files
@@ -80,11 +89,47 @@ def _open(engine: SqliteEngine, directory: str, upgrade: Callable[[], None]) -> 
         except (CacheFormatError, CacheCorruptError, LockedError) as exc:
             if isinstance(exc, NewerFormatError) or attempt == TRIES - 1:
                 raise
+            if attempt and isinstance(exc, CacheCorruptError) and _set_aside(engine, exc):
+                continue
             # So it looks while another process upgrades it; that one is waited for.
             with alone(directory):
                 pass
         else:
             return
+
+
+def _set_aside(engine: SqliteEngine, exc: CacheCorruptError) -> bool:
+    """Put a new database in the place of a damaged one, where that may be done."""
+    from diskcache.engines.sqlite.errors import reason_of
+    from diskcache.engines.sqlite.quarantine import is_ours
+
+    if not engine.may_heal or not is_ours(engine.directory):
+        return False
+    return engine.set_aside(reason_of(exc)) is not None
+
+
+def repair(directory: str, clock: Clock = SYSTEM_CLOCK) -> str | None:
+    """Put a new database in the place of a damaged one.
+
+    Returns:
+        What became of the old one; None if it is not damaged.
+
+    Raises:
+        DiskCacheError: It is not the database of a cache, or it cannot be replaced now.
+    """
+    from diskcache.engines.sqlite.engine import SqliteEngine
+    from diskcache.engines.sqlite.opening import prepare_directory
+    from diskcache.engines.sqlite.quarantine import is_ours
+    from diskcache.settings import DEFAULT_SETTINGS
+
+    directory = os.path.realpath(os.path.expandvars(os.path.expanduser(directory)))
+    mode = prepare_directory(directory, 0o700, False)
+    files = ValueFiles(directory, mode)
+    engine = SqliteEngine(directory, DEFAULT_SETTINGS, files, clock, mode=mode)
+    if not is_ours(directory):
+        return None
+    done = engine.set_aside("", forced=True)
+    return None if done is None else done.told(directory)
 
 
 def start_copy(
@@ -166,3 +211,9 @@ def copy_all(copies: list[DirectoryCopy], wait: float | None) -> list[Copied]:
     from diskcache.engines.sqlite.copying import copy_together
 
     return copy_together(copies, wait)
+
+
+if "DISKCACHE_FAILPOINTS" in os.environ:
+    from diskcache.engines.sqlite import failpoints
+
+    failpoints.arm_all(os.environ[failpoints.VARIABLE])

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
-import apsw
-
 from diskcache.coherence import settle
 from diskcache.engines.base import Finding
 from diskcache.engines.sqlite import reading
@@ -18,15 +16,18 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import ALL_SLOTS, BYTES, COUNT
 from diskcache.engines.sqlite.culling import forget
+from diskcache.engines.sqlite.errors import DAMAGE
 from diskcache.engines.sqlite.ranking import stored_queues
 from diskcache.entry import DbValue
-from diskcache.files import LOCKS, OWN_NAME, RESERVED, TEMPORARY, is_safe
+from diskcache.files import DAMAGE_FOLDER, LOCKS, OWN_NAME, RESERVED, TEMPORARY, is_safe
 
 T = TypeVar("T")
 
 OWN_FOLDERS: Final = (TEMPORARY, LOCKS)
 """Folders that come and go by rules of their own."""
-LEFTOVER: Final = re.compile(r"(?:cache\.db|cache\.db\.5|control)\.new(?:-journal|-wal|-shm)?")
+LEFTOVER: Final = re.compile(
+    r"(?:cache\.db|cache\.db\.5|cache\.db\.old|control)\.new(?:-journal|-wal|-shm)?"
+)
 """What a process that was killed while it made or upgraded a cache may leave."""
 
 OWN_FOLDER: Final = re.compile(r"[0-9a-f]{2}(?:[/\\][0-9a-f]{2})?")
@@ -69,12 +70,10 @@ def check(link: Link, write: Write, fix: bool, wait: float | None) -> list[Findi
     Beside live writers it raises no false alarm: everything is compared in one transaction, and
     files are published and removed only inside one.
     """
-    findings = _damage(link)
-    if fix and not findings:
+    if fix:
         with suppress(OSError):
             link.files.sweep_temporary(link.clock.time() - 60)
-    # Nothing can be said about the rows of a damaged database.
-    return findings or write(wait, _check_all, fix)
+    return write(wait, _check_all, fix)
 
 
 def look(link: Link) -> list[Finding]:
@@ -82,7 +81,7 @@ def look(link: Link) -> list[Finding]:
 
     Beside a live writer a file that it is just publishing or removing may be reported.
     """
-    if findings := _damage(link):
+    if findings := damage(link):
         return findings
     link.execute("BEGIN")
     try:
@@ -91,10 +90,11 @@ def look(link: Link) -> list[Finding]:
         link.execute("COMMIT")
 
 
-def _damage(link: Link) -> list[Finding]:
+def damage(link: Link) -> list[Finding]:
+    """Return what SQLite says of its file: nothing can be said about the rows of a damaged one."""
     try:
         texts = [text for (text,) in link.execute("PRAGMA integrity_check").fetchall()]
-    except apsw.CorruptError as exc:
+    except DAMAGE as exc:
         texts = [str(exc)]
     return [Finding("data", f"the database is damaged: {text}") for text in texts if text != "ok"]
 
@@ -167,6 +167,9 @@ def _walk(directory: str) -> Iterator[tuple[str, list[str], list[str]]]:
         if folder == directory:
             files = [name for name in files if name not in RESERVED]
             folders[:] = [name for name in folders if name not in OWN_FOLDERS]
+        elif DAMAGE_FOLDER.fullmatch(os.path.relpath(folder, directory)):
+            folders.clear()  # A database that was set aside; what is in it is evidence.
+            continue
         elif "cache.db" in files:
             folders.clear()
             # It is not empty; what is in it is the business of that cache.
@@ -176,7 +179,7 @@ def _walk(directory: str) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def _check_file(link: Link, name: str, fix: bool) -> Iterator[Finding]:
-    if link.execute(sql.NAMES_FILE, (name,)).get is not None:
+    if name in link.doomed or link.execute(sql.NAMES_FILE, (name,)).get is not None:
         return
     yield Finding("file", f"unknown file: {os.path.join(link.site.directory, name)}")
     if fix and (OWN_NAME.fullmatch(name) or LEFTOVER.fullmatch(name)):

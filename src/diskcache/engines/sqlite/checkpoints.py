@@ -16,6 +16,7 @@ from typing import Final
 
 import apsw
 
+from diskcache.engines.sqlite import room
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.errors import Timeout
@@ -63,9 +64,15 @@ class Checkpointer:
             self._next = 0
         if length >= max(soft, self._next):
             self._copy(link, length, hard)
-        link.log_mark = max(soft, self._next) // link.page_size
+        if length >= room.STEP:
+            with suppress(apsw.Error):
+                room.provide(link)
+        # Lower again as soon as the log starts over; see `Link`.
+        link.log_mark = min(max(soft, self._next), length + room.STEP) // link.page_size
 
     def _copy(self, link: Link, length: int, hard: float) -> None:
+        # What was kept for the copying is for that.
+        room.shrink(link.site.directory)
         try:
             _, copied = link.con.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.Error:

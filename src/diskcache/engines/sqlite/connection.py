@@ -79,6 +79,7 @@ class Link:
         "hidden",
         "is_broken",
         "is_closed",
+        "is_limited",
         "is_looking",
         "is_uncertain",
         "left",
@@ -131,6 +132,8 @@ class Link:
         """How deep the transaction is; its number; entries that it culled soon after they were
         stored."""
         self.is_broken = self.is_closed = False
+        self.is_limited = False
+        """Whether no page may be added to the database; see `room`."""
         self.log_pages = 0
         """Length of the write-ahead log after this connection's last write."""
         self.log_mark: float = 0
@@ -250,15 +253,15 @@ class Link:
     def _meet_control(self) -> None:
         """Map the control file that is there now, and mend what a dead writer left."""
         site = self.site
+        if not site.is_current():
+            raise DirectoryReplaced
         if not site.is_shared_memory_safe:
             # Nobody may believe what is not kept up to date here.
             control_file.withdraw(site.directory)
             site.look_at = monotonic() + control_file.LEASE
             return
-        control = site.control
-        if not site.is_current():
-            raise DirectoryReplaced
         site.look_at_locks(self)
+        control = site.control
         if control is None or control_file.inode_of(site.control_path) != control.inode:
             control = site.renew_control(self.cache_id)
         # Whoever makes a control file waits until no writer believes any longer that there is none.
@@ -483,9 +486,12 @@ class Link:
     def _close(self, site: Site) -> None:
         try:
             # A directory that was removed and made again has another log of the same name.
-            if not self.con.readonly("main") and site.is_current() and site.is_last(self):
+            is_last = not self.con.readonly("main") and site.is_current() and site.is_last(self)
+            if is_last:
                 persist_log(self.con, False)
             self.con.close()
+            if is_last:
+                site.note_closed()
         except apsw.ThreadingViolationError:
             # Its own thread is in the middle of a read: it is not idle, and stays open.
             self.is_closed = False
@@ -496,6 +502,7 @@ class Link:
         if site.is_current() and site.is_deserted(self):
             with suppress(apsw.Error):
                 remove_log(site.directory)
+                site.note_closed()
         site.remove(self)
 
 

@@ -11,7 +11,8 @@ It is an array of 64-bit unsigned words in the byte order of the machine:
                         older than the database after a power failure
     5     begin         one more before each COMMIT
     6     end           equal to *begin* after it; different: a writer died in between
-    7                   zero
+    7     open          1 since the database was opened, 0 when the last process has closed it: if
+                        it is 1, nobody has it open and there is no log, a log has got lost
     8     count         entries
     9     bytes         bytes of value files
     10    hits          reads that found a live entry
@@ -30,9 +31,9 @@ bytes of their CRC-32, for a number of `hash(number) * 0x9e3779b97f4a7c15 >> 40`
 that of Python for numbers on 64-bit machines. The order in which generations and *begin* and *end*
 change is that of `diskcache.coherence`.
 
-Words 4-15 and the generations change only while the writer gate is held. A word is read and written
-whole, through a memoryview of 8-byte items: `struct.pack_into` writes byte by byte, and a reader
-in another process would see halves.
+Words 4-6, 8-15 and the generations change only while the writer gate is held. A word is read and
+written whole, through a memoryview of 8-byte items: `struct.pack_into` writes byte by byte, and a
+reader in another process would see halves.
 
 Every writer looks at least every `LEASE` seconds whether its mapping is still the file at the
 path, and does so under the gate. Whoever makes a new file, because the old one is gone, first waits
@@ -72,6 +73,7 @@ MASK: Final = 2**64 - 1
 BOOT: Final = 4
 BEGIN: Final = 5
 END: Final = 6
+OPEN: Final = 7
 COUNT: Final = 8
 BYTES: Final = 9
 HITS: Final = 10
@@ -158,6 +160,21 @@ def _map(descriptor: int, cache_id: bytes, *, readonly: bool = False) -> Control
         control.close()
         return None
     return control
+
+
+def cache_id_of(directory: str) -> bytes | None:
+    """Return the id of the cache that the control file of a directory belongs to, if it has one."""
+    try:
+        descriptor = host.open_file(os.path.join(directory, NAME), os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        words = memoryview(os.pread(descriptor, SIZE, 0))
+    finally:
+        os.close(descriptor)
+    if len(words) != SIZE or words[:16].cast("Q").tolist() != [MAGIC, VERSION]:
+        return None
+    return bytes(words[16:32])
 
 
 def inode_of(path: str) -> int:

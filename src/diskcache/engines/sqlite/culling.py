@@ -155,6 +155,12 @@ class Culler(Ranking):
         self.neighbours: Neighbours | None = None
 
     @property
+    def limit(self) -> float:
+        """Bytes that this cache, its neighbours included, may hold."""
+        size: float = self._settings["size_limit"]
+        return size
+
+    @property
     def share(self) -> float:
         """Bytes that this cache may hold whatever its neighbours do."""
         limit: float = self._settings["size_limit"]

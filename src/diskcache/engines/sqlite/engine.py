@@ -51,7 +51,7 @@ from diskcache.entry import (
     Staged,
     Tag,
 )
-from diskcache.errors import DiskCacheError
+from diskcache.errors import CacheFullError, DiskCacheError
 from diskcache.keys import queue_bounds
 from diskcache.policy import Rank
 
@@ -332,13 +332,13 @@ class SqliteEngine(Rewriting):
             if link.log_pages > link.log_mark:
                 self._tend_log(link)
             return True
-        return self._write(wait, writing.delete, key, now)
+        return self._remove(wait, writing.delete, key, now)
 
     def discard(self, key: EncodedKey, ident: int, file: str, wait: float | None) -> bool:
         """Remove an entry whose file is unusable, if it still names that file."""
         if self.is_readonly:
             return False
-        return self._write(wait, writing.discard, key, ident, file)
+        return self._remove(wait, writing.discard, key, ident, file)
 
     def touch(
         self, key: EncodedKey, expire_time: float | None, now: float, wait: float | None
@@ -371,7 +371,7 @@ class SqliteEngine(Rewriting):
         self, key: EncodedKey, now: float, wait: float | None, load: Callable[[Row], T]
     ) -> T | None:
         """Load and remove a live entry."""
-        return self._write(wait, writing.pop, key, now, load)
+        return self._remove(wait, writing.pop, key, now, load)
 
     # -- Many keys --
 
@@ -440,7 +440,7 @@ class SqliteEngine(Rewriting):
 
     def delete_many(self, keys: Iterable[EncodedKey], now: float, wait: float | None) -> int:
         """Remove the live entries of *keys* in one step."""
-        return self._write(wait, _delete_all, list(keys), now)
+        return self._remove(wait, _delete_all, list(keys), now)
 
     # -- Queues --
 
@@ -496,7 +496,7 @@ class SqliteEngine(Rewriting):
                 if link.log_pages > link.log_mark:
                     self._tend_log(link)
                 return taken[0]
-        return self._write(wait, queues.pull, prefix, side, now, load, remove)
+        return self._remove(wait, queues.pull, prefix, side, now, load, remove)
 
     def edge(
         self,
@@ -511,7 +511,7 @@ class SqliteEngine(Rewriting):
         if not remove:
             with suppress(SkipEntry):
                 return self._glance(sql.EDGE_LAST if last else sql.EDGE_FIRST, (), now, load)
-        return self._write(wait, queues.edge, last, now, load, remove)
+        return self._remove(wait, queues.edge, last, now, load, remove)
 
     def _glance(
         self,
@@ -540,7 +540,13 @@ class SqliteEngine(Rewriting):
         tag: Tag = None,
     ) -> Batch:
         """Remove one bounded batch; between two of them others may write."""
-        batch = self._write(wait, removal.remove, self._culler, cause, cursor, now, tag)
+        args = (self._culler, cause, cursor, now, tag)
+        try:
+            batch = self._write(wait, removal.remove, *args)
+        except CacheFullError:
+            self._make_room()
+            batch = self._write(wait, removal.remove_frugally, *args)
+            self._restore_room()
         link = self._link()
         if link.depth:
             return batch
@@ -555,7 +561,7 @@ class SqliteEngine(Rewriting):
 
     def trim(self, limit: int, spared: EncodedKey, now: float, wait: float | None) -> int:
         """Remove victims, whatever the volume is."""
-        return self._write(wait, removal.trim, self._culler, limit, spared, now)
+        return self._remove(wait, removal.trim, self._culler, limit, spared, now)
 
     def ranks(self, limit: int, spared: EncodedKey) -> list[float]:
         """Return the ranks of the next victims."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Final
 
 import apsw
 
@@ -23,6 +24,9 @@ from diskcache.errors import (
     TransactionError,
 )
 
+DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError)
+"""What SQLite says of a damaged database, and of nothing else."""
+
 
 def translate(exc: apsw.Error | UnicodeDecodeError, directory: str) -> DiskCacheError:
     """Return the error of this library that says what *exc* says, with a remedy.
@@ -30,7 +34,7 @@ def translate(exc: apsw.Error | UnicodeDecodeError, directory: str) -> DiskCache
     Text that is damaged is met by whoever fetches it, not by SQLite.
     """
     text = str(exc)
-    if isinstance(exc, apsw.FullError):
+    if isinstance(exc, apsw.FullError) or _has_no_room_for_index(exc):
         return full(directory)
     if isinstance(exc, (apsw.BusyError, apsw.LockedError)):
         return LockedError(
@@ -45,13 +49,30 @@ def translate(exc: apsw.Error | UnicodeDecodeError, directory: str) -> DiskCache
             " directory, or remove this one if nothing in it is needed"
         )
     if isinstance(exc, (apsw.CorruptError, UnicodeDecodeError)):
-        return CacheCorruptError(
-            f"the database of cache {directory!r} is damaged ({text}): run"
-            f" 'python -m diskcache check --fix {directory}', or remove the directory"
-        )
+        return damaged(directory, text)
     if isinstance(exc, apsw.CantOpenError):
         return cannot_open(directory)
     return EngineError(f"cache {directory!r}: the database reports: {text}")
+
+
+def _has_no_room_for_index(exc: Exception) -> bool:
+    """Tell whether the index of the log could not be made as long as it must be."""
+    extended: int = getattr(exc, "extendedresult", 0)
+    return extended == apsw.SQLITE_IOERR_SHMSIZE
+
+
+def damaged(directory: str, problem: str) -> CacheCorruptError:
+    """Return the error of a database that is one of a cache, but cannot be read."""
+    return CacheCorruptError(
+        f"the database of cache {directory!r} is damaged ({problem}): run"
+        f" 'python -m diskcache check --fix {directory}', which keeps what can still be read, or"
+        " remove the directory"
+    )
+
+
+def reason_of(exc: CacheCorruptError) -> str:
+    """Return the problem that `damaged` was told."""
+    return str(exc).partition("damaged (")[2].partition("): run")[0]
 
 
 def full(directory: str) -> CacheFullError:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from diskcache.engines.sqlite import schema
 from diskcache.engines.sqlite import statements as sql
+from diskcache.engines.sqlite.errors import damaged
 from diskcache.engines.sqlite.site import DATABASE
 from diskcache.errors import (
     CacheFormatError,
@@ -49,6 +50,11 @@ def connect(directory: str, flags: int = OPEN_FLAGS, query: str = "") -> apsw.Co
     path = os.path.join(directory, DATABASE)
     if query:
         path, flags = f"file://{_uri_quote(path)}?{query}", flags | apsw.SQLITE_OPEN_URI
+    return connect_file(path, flags)
+
+
+def connect_file(path: str, flags: int = OPEN_FLAGS) -> apsw.Connection:
+    """Open a database by its path and harden it."""
     connection = apsw.Connection(path, flags=flags)
     harden(connection)
     return connection
@@ -94,14 +100,21 @@ def verify(connection: apsw.Connection, directory: str) -> dict[str, str]:
 
     Raises:
         CacheFormatError: It is not, or it is of another format.
+        CacheCorruptError: It is one of ours, but for a few bits.
     """
     version = connection.execute("PRAGMA user_version").get
     try:
         found = {name: text for name, text in connection.execute(sql.SCHEMA) if text is not None}
     except UnicodeDecodeError:
-        found = {}
+        rows: list[Any] = connection.execute(sql.SCHEMA_AS_BYTES).fetchall()
+        # No text of ours has the mark that stands for what is no character.
+        found = {str(name, errors="replace"): str(text, errors="replace") for name, text in rows}
     if version == schema.FORMAT and schema.is_known(found):
         return found
+    if (version == schema.FORMAT and schema.is_bent(found)) or (
+        schema.is_known(found) and not 0 <= version <= schema.LAST_FORMAT
+    ):
+        raise damaged(directory, "what it says of itself cannot be")
     if schema.is_version_5(found):
         raise OlderFormatError(
             f"cache {directory!r} was written by diskcache 5: open it once without readonly=True,"

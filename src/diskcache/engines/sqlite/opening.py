@@ -17,20 +17,25 @@ from diskcache import host
 from diskcache import settings as rules
 from diskcache.clock import Clock
 from diskcache.engines.sqlite import control as control_file
-from diskcache.engines.sqlite import guard, reading, schema, site
+from diskcache.engines.sqlite import guard, reading, room, schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Found, Link
-from diskcache.engines.sqlite.errors import cannot_open, directory_error, translate
+from diskcache.engines.sqlite.errors import DAMAGE, cannot_open, damaged, directory_error, translate
 from diskcache.engines.sqlite.hardening import check_library, connect, harden, persist_log, verify
 from diskcache.engines.sqlite.site import DATABASE
-from diskcache.errors import CacheFormatError, DiskCacheError, SettingError
-from diskcache.files import TEMPORARY, ValueFiles
+from diskcache.errors import CacheFormatError, CacheFullError, DiskCacheError, SettingError
+from diskcache.files import TEMPORARY, ValueFiles, new_damage_folder
 
 LONGEST_OPENING: Final = 60.0
 """Seconds that opening waits for another process that is making the same cache."""
 
 DEAD_AFTER: Final = 60.0
 """Seconds after which a file being written may belong to a writer that died."""
+
+SMALLEST: Final = 512
+"""No database has fewer bytes."""
+COMPANIONS: Final = ("-journal", "-wal", "-shm")
+"""What the names of the files end in that belong to a database."""
 
 PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
 JOURNAL_END: Final = bytes.fromhex("d9d505f920a163d7")
@@ -92,26 +97,57 @@ def open_link(place: Place, *, create: bool) -> Link:
     directory = place.directory
     path = os.path.join(directory, DATABASE)
     _refuse_odd_files(path)
+    is_ours = os.path.exists(os.path.join(directory, site.GATE))
     try:
+        if is_empty(directory, SMALLEST if is_ours else 1):
+            raise damaged(directory, "its file is empty")
         if place.readonly:
             return _open_readonly(place)
-        if os.path.exists(path) and not os.path.exists(os.path.join(directory, site.GATE)):
+        if os.path.exists(path) and not is_ours:
             _refuse_strangers(directory)
-        if not os.path.isdir(directory):
-            raise directory_error(errno.ENOENT, directory)
-        with site.registry.lock:
-            here = site.enter(directory, place.clock, place.mode)
-            try:
-                if not os.path.exists(path):
-                    if not create:
-                        raise directory_error(errno.ENOENT, directory)
-                    _create(place, here)
-                return _open(place, here)
-            except BaseException:
-                here.leave()
-                raise
+        return _enter_frugally(place, create)
     except (apsw.Error, UnicodeDecodeError) as exc:
+        if is_ours and isinstance(exc, DAMAGE):
+            raise damaged(directory, str(exc)) from exc
         raise translate(exc, directory) from exc
+
+
+def _enter_frugally(place: Place, create: bool) -> Link:
+    """Open a cache; on a full disk, in the room that was kept for that."""
+    try:
+        return _enter(place, create)
+    except (apsw.Error, DiskCacheError) as exc:
+        error = translate(exc, place.directory) if isinstance(exc, apsw.Error) else exc
+        if not isinstance(error, CacheFullError) or not room.spend(place.directory):
+            raise
+    return _enter(place, create)
+
+
+def _enter(place: Place, create: bool) -> Link:
+    directory = place.directory
+    if not os.path.isdir(directory):
+        raise directory_error(errno.ENOENT, directory)
+    with site.registry.lock:
+        here = site.enter(directory, place.clock, place.mode)
+        try:
+            if not os.path.exists(os.path.join(directory, DATABASE)):
+                if not create:
+                    raise directory_error(errno.ENOENT, directory)
+                _create(place, here)
+            return _open(place, here)
+        except BaseException:
+            here.leave()
+            raise
+
+
+def is_empty(directory: str, least: int = 1) -> bool:
+    """Tell whether the file of the database is there, but has fewer than *least* bytes."""
+    path = os.path.join(directory, DATABASE)
+    try:
+        is_short = os.stat(path).st_size < least
+    except OSError:
+        return False
+    return is_short and not any(os.path.exists(path + suffix) for suffix in COMPANIONS)
 
 
 def _refuse_strangers(directory: str, *, readonly: bool = False) -> None:
@@ -129,12 +165,16 @@ def _refuse_strangers(directory: str, *, readonly: bool = False) -> None:
 
 
 def _open(place: Place, here: site.Site) -> Link:
-    if not here.links:
+    is_first = not here.links
+    if is_first:
         place.files.sweep_temporary(place.clock.time() - DEAD_AFTER)
+    had_log = _has_log(place.directory)
     connection = connect(place.directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
-        cache_id, found = _read(connection, place.directory)
+        cache_id, found = read_found(connection, place.directory)
+        if is_first and not had_log:
+            refuse_short(connection, place.directory)
         has_log = configure(connection, place, rules.believed(found.settings)[0])
     except BaseException:
         connection.close()
@@ -142,10 +182,33 @@ def _open(place: Place, here: site.Site) -> Link:
     if has_log:
         here.protect()
     here.attach_control(cache_id)
+    if is_first and here.control is not None:
+        if not had_log:
+            here.distrust()
+        here.control.words[control_file.OPEN] = 1
     return Link(connection, here, cache_id, place.files, place.clock, found)
 
 
-def _read(connection: apsw.Connection, directory: str) -> tuple[bytes, Found]:
+def _has_log(directory: str) -> bool:
+    try:
+        return os.stat(os.path.join(directory, DATABASE + "-wal")).st_size > 0
+    except OSError:
+        return False
+
+
+def refuse_short(connection: apsw.Connection, directory: str) -> None:
+    """Refuse a database whose end is missing: SQLite would read zeros there.
+
+    Raises:
+        CacheCorruptError: It is.
+    """
+    size = os.stat(os.path.join(directory, DATABASE)).st_size
+    page, pages = (connection.execute(f"PRAGMA {each}").get for each in ("page_size", "page_count"))
+    if size % page or (size < page * pages and not _has_log(directory)):
+        raise damaged(directory, "its end is missing")
+
+
+def read_found(connection: apsw.Connection, directory: str) -> tuple[bytes, Found]:
     """Verify a database, and read what everybody who opens it needs, in one transaction."""
     connection.execute("BEGIN")
     known = verify(connection, directory)
@@ -156,7 +219,7 @@ def _read(connection: apsw.Connection, directory: str) -> tuple[bytes, Found]:
     }
     cache_id = next((value for name, value, _ in rows if name == "cache_id"), None)
     if not isinstance(cache_id, bytes) or len(cache_id) != 16:
-        raise CacheFormatError(f"cache {directory!r} has no valid id: remove the directory")
+        raise damaged(directory, "it has no valid id")
     return cache_id, Found(settings, "Cache_tag" in known)
 
 
@@ -169,7 +232,7 @@ def _open_readonly(place: Place) -> Link:
     connection = connect_to_look(directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
-        cache_id, found = _read(connection, directory)
+        cache_id, found = read_found(connection, directory)
         connection.execute("PRAGMA query_only = 1")
     except BaseException:
         connection.close()
@@ -304,29 +367,44 @@ def _create(place: Place, here: site.Site) -> None:
             return
         host.make_folder(os.path.join(directory, TEMPORARY), place.mode)
         cache_id = secrets.token_bytes(16)
-        _remove_database(temporary)
-        _build(temporary, place, cache_id)
+        remove_database(temporary)
+        build(temporary, place, cache_id)
         os.chmod(temporary, place.mode & 0o666)
         if here.is_shared_memory_safe:
             here.use(control_file.create(directory, cache_id, place.mode & 0o666, is_new=True))
+        _move_companions(place, path)
+        room.keep(directory, place.mode)
         os.rename(temporary, path)
     except OSError as exc:
         raise directory_error(exc.errno or 0, directory) from exc
     finally:
         try:
             if here.gate.is_mine:
-                _remove_database(temporary)
+                remove_database(temporary)
         finally:
             here.gate.release(here)
 
 
-def _remove_database(path: str) -> None:
-    for name in (path, path + "-journal", path + "-wal", path + "-shm"):
+def _move_companions(place: Place, path: str) -> None:
+    """Put away the log of a database that is gone: SQLite would take it for that of the new one."""
+    left = [suffix for suffix in COMPANIONS if os.path.lexists(path + suffix)]
+    if not left:
+        return
+    folder = os.path.join(place.directory, new_damage_folder(place.clock.time()))
+    host.make_folder(folder, place.mode)
+    for suffix in left:
+        os.rename(path + suffix, os.path.join(folder, DATABASE + suffix))
+
+
+def remove_database(path: str) -> None:
+    """Remove a database that is not one of a cache yet, or no longer."""
+    for name in (path, *(path + suffix for suffix in COMPANIONS)):
         with suppress(OSError):
             os.unlink(name)
 
 
-def _build(path: str, place: Place, cache_id: bytes) -> None:
+def build(path: str, place: Place, cache_id: bytes) -> None:
+    """Make the database of an empty cache; nobody may have the file open."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOFOLLOW
     connection = apsw.Connection(path, flags=flags)
     try:

@@ -67,10 +67,15 @@ culled, `n` its number in the order of culling.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 APPLICATION_ID: Final = 0x44634136
 FORMAT: Final = 6
+LAST_FORMAT: Final = 999
+"""No version of this library will have a format beyond: such a number is damage."""
+FEW: Final = 4
+"""Characters that damage may change in a schema that was ours."""
 PAGE_SIZE: Final = 2048
 """Measured best for small and middling values; see docs/decisions.md."""
 
@@ -164,6 +169,24 @@ def is_known(schema: dict[str, str | None]) -> bool:
     return all(schema.get(name) == sql for name, sql in required.items()) and all(
         OPTIONAL.get(name, required.get(name)) == sql for name, sql in schema.items()
     )
+
+
+def is_bent(schema: dict[str, str]) -> bool:
+    """Tell whether *schema*, SQL by name, is one of the enumerated ones but for a few characters.
+
+    Whoever changes a schema on purpose writes a text of another length, and it is refused.
+    """
+    known = [*TABLES.values(), *UPGRADED.values(), *OPTIONAL.values()]
+    if not len(TABLES) <= len(schema) <= len(TABLES) + len(OPTIONAL):
+        return False
+    return sum(min(_distance(text, other) for other in known) for text in schema.values()) <= FEW
+
+
+def _distance(text: str, other: str) -> float:
+    """Return in how many characters two texts of one length differ."""
+    if len(text) != len(other):
+        return math.inf
+    return sum(a != b for a, b in zip(text, other, strict=True))
 
 
 def is_version_5(schema: dict[str, str | None]) -> bool:

@@ -15,17 +15,34 @@ import apsw
 
 from diskcache.clock import Clock
 from diskcache.coherence import FULL
-from diskcache.engines.sqlite import forking, looking, opening, reading, sharing, site, writing
+from diskcache.engines.sqlite import (
+    forking,
+    looking,
+    opening,
+    reading,
+    room,
+    sharing,
+    site,
+    writing,
+)
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
 from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
 from diskcache.engines.sqlite.control import LOOK_EVERY
 from diskcache.engines.sqlite.culling import YOUNG, Culler
-from diskcache.engines.sqlite.errors import file_error, read_only, transaction_lost, translate
+from diskcache.engines.sqlite.errors import (
+    DAMAGE,
+    file_error,
+    read_only,
+    reason_of,
+    transaction_lost,
+    translate,
+)
 from diskcache.engines.sqlite.gate import GateClosed
+from diskcache.engines.sqlite.mending import Mending
 from diskcache.engines.sqlite.sharing import Gauge
 from diskcache.entry import DbValue
-from diskcache.errors import DiskCacheError
+from diskcache.errors import CacheCorruptError, DiskCacheError
 from diskcache.files import ValueFiles
 
 T = TypeVar("T")
@@ -44,7 +61,7 @@ REPORT_EVERY: Final = 60.0
 """Seconds between two log messages about entries that were culled early."""
 
 
-class Session:
+class Session(Mending):
     """What an engine needs to run steps: a connection per thread, and transactions on it."""
 
     def __init__(
@@ -57,9 +74,11 @@ class Session:
         mode: int = 0o700,
         readonly: bool = False,
         pragmas: Mapping[str, Any] | None = None,
+        strict: bool = False,
     ) -> None:
         self.directory = directory
         self.is_readonly = readonly
+        self._is_strict = strict
         self._settings = settings
         self._place = opening.Place(
             directory, files, clock, mode, settings, readonly, pragmas or {}
@@ -128,7 +147,13 @@ class Session:
             raise
 
     def _connect(self, create: bool = False) -> Link:
-        link = opening.open_link(self._place, create=create)
+        try:
+            link = opening.open_link(self._place, create=create)
+        except CacheCorruptError as exc:
+            # While a cache is being made, or upgraded by others, its maker sees to it.
+            if create or not self.may_heal or not self.set_aside(reason_of(exc)):
+                raise
+            link = opening.open_link(self._place, create=False)
         self._local.link = link
         self._links.add(link)
         self._local.lease = Lease(link)
@@ -226,7 +251,9 @@ class Session:
             self._drop()
             return reading.first(self._connect().execute, statement, values)
         except apsw.Error as exc:
-            raise translate(exc, self.directory) from exc
+            if self._heals(exc):
+                return self._read(self._reader(), statement, values)
+            raise self._foreign(exc) from exc
 
     def _read_again(
         self, link: Link, statement: str, values: tuple[Any, ...], exc: Exception
@@ -244,7 +271,8 @@ class Session:
             except apsw.ConnectionClosedError:
                 self._drop()
             except apsw.Error as exc:
-                raise translate(exc, self.directory) from exc
+                if not self._heals(exc):
+                    raise self._foreign(exc) from exc
         return step(self._reader(now), *args)
 
     def select(self, statement: str, values: looking.Values) -> looking.Found:
@@ -267,6 +295,8 @@ class Session:
                 # What the step called may have written something: user code, as a value is loaded.
                 self._store_pending(link)
             link.commit()
+        except DAMAGE as exc:
+            return self._write_anew(exc, wait, step, args)
         except BaseException as exc:
             self._give_up(exc)
             raise
@@ -276,6 +306,9 @@ class Session:
     def _begin(self, link: Link, wait: float | None) -> Link:
         if self.is_readonly or (monotonic() >= link.site.look_at and link.pid != getpid()):
             link = self._reborn()
+        if link.is_limited and not link.is_closed:
+            with suppress(apsw.Error):
+                room.provide(link, room.STEP)
         for _ in range(TRIES):
             try:
                 link.begin(wait)
@@ -343,7 +376,7 @@ class Session:
 
     def _translated(self, exc: BaseException) -> BaseException:
         if isinstance(exc, apsw.Error):
-            return translate(exc, self.directory)
+            return self._foreign(exc)
         if isinstance(exc, OSError):
             return self.file_error(exc)
         return exc

@@ -31,7 +31,7 @@ from diskcache.clock import Clock
 from diskcache.coherence import Tally
 from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import guard
-from diskcache.engines.sqlite.control import HITS, MASK, MISSES
+from diskcache.engines.sqlite.control import BOOT, FILES, HITS, MASK, MISSES, OPEN
 from diskcache.engines.sqlite.errors import directory_error
 from diskcache.engines.sqlite.gate import Gate, GateClosed
 from diskcache.errors import LockedError, Timeout
@@ -99,7 +99,7 @@ class Site:
         """Moment from which the control file at the path must be looked at again."""
         self.database = 0
         """Number of the database file, once it is open: another may come in its place."""
-        self._database_path = os.path.join(directory, DATABASE)
+        self.database_path = os.path.join(directory, DATABASE)
         self.tally = Tally()
         self.guard: guard.Guard | None = None
         """What keeps the locks of SQLite, where there is a log."""
@@ -147,7 +147,7 @@ class Site:
             return False
         # No other file gets these numbers as long as this one is open.
         return _identity(found) == self._identity and (
-            not self.database or control_file.inode_of(self._database_path) == self.database
+            not self.database or control_file.inode_of(self.database_path) == self.database
         )
 
     def protect(self) -> None:
@@ -157,7 +157,7 @@ class Site:
         """
         with registry.lock:
             if self.guard is None:
-                self.guard = guard.join(self._database_path, self)
+                self.guard = guard.join(self.database_path, self)
             if self.guard is not None:
                 others = (link for here in _open if here.guard is self.guard for link in here.links)
                 # Another thread may be in the middle of closing what was the last one.
@@ -172,7 +172,7 @@ class Site:
 
     def attach_control(self, cache_id: bytes) -> None:
         """Map the control file if it is not mapped yet and there is one; the database is open."""
-        self.database = self.database or control_file.inode_of(self._database_path)
+        self.database = self.database or control_file.inode_of(self.database_path)
         if self.control is None and self.is_shared_memory_safe:
             self.use(control_file.attach(self.directory, cache_id))
 
@@ -262,13 +262,33 @@ class Site:
         Two processes that close at the same moment each find that the other one is still there.
         """
         with registry.lock:
-            if (
-                self._is_alone
-                or self._users < 0
-                or not os.path.exists(self._database_path + "-wal")
-            ):
+            if self._is_alone or self._users < 0 or not os.path.exists(self.database_path + "-wal"):
                 return False
             return self.is_last(link)
+
+    def distrust(self) -> None:
+        """Have the rows counted if nobody closed the database, and yet there is no log.
+
+        Call it when the database is open, if there was no log before.
+        """
+        control = self.control
+        if control is None or not control.words[OPEN] or not self._is_alone_now():
+            return
+        # As after a restart of the machine; and files may be there that no row names.
+        control.words[BOOT] = 0
+        control.is_of_this_boot = False
+        control.words[FILES] = 1
+
+    def _is_alone_now(self) -> bool:
+        with registry.lock:
+            is_alone = not self.links and host.lock(self._users)
+            host.lock(self._users, shared=True, block=True)
+            return is_alone
+
+    def note_closed(self) -> None:
+        """Say that the last connection of all processes has closed the database."""
+        if self.control is not None:
+            self.control.words[OPEN] = 0
 
     def stay(self) -> None:
         """Let other processes open the directory again."""

@@ -163,6 +163,10 @@ VICTIMS: Final = (
     " WHERE rank IS NOT NULL AND rowid <> ? ORDER BY rank, rowid LIMIT ?"
 )
 
+# In row order, while the disk is full
+OLDEST: Final = (
+    "SELECT rowid, file, size, key, raw, mode FROM Cache WHERE mode < 64 ORDER BY rowid LIMIT ?"
+)
 RANKS: Final = (
     "SELECT rank FROM Cache WHERE rank IS NOT NULL AND rowid <> ? ORDER BY rank, rowid LIMIT ?"
 )
@@ -268,3 +272,7 @@ RECOVERED: Final = (
 )
 HAS_INDEX: Final = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?"
 SCHEMA: Final = "SELECT name, sql FROM sqlite_schema LIMIT 100"
+SCHEMA_AS_BYTES: Final = (
+    "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema"
+    " WHERE name IS NOT NULL AND sql IS NOT NULL LIMIT 100"
+)

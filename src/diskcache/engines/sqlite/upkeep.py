@@ -15,7 +15,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import HITS, MISSES
 from diskcache.engines.sqlite.culling import count, file_bytes, pages_in_use
-from diskcache.engines.sqlite.errors import read_only, translate
+from diskcache.engines.sqlite.errors import read_only, transaction_lost, translate
 from diskcache.engines.sqlite.session import Session
 from diskcache.entry import DbValue
 
@@ -126,9 +126,22 @@ class Upkeep(Session):
                 raise read_only(self.directory)
             return self._query(checking.look)
         try:
-            return checking.check(self._link(), self._write, fix, wait)
+            found = checking.damage(self._link())
+            if found and fix:
+                return [*found, *self._rebuild()]
+            return found or checking.check(self._link(), self._write, fix, wait)
         except apsw.Error as exc:
             raise translate(exc, self.directory) from exc
+
+    def _rebuild(self) -> list[Finding]:
+        """Put a new database in the place of a damaged one, because somebody asked for it."""
+        link = self._link()
+        if link.depth:
+            raise transaction_lost(self.directory)
+        done = self.set_aside("", forced=True, seen=link.site.database)
+        self._drop()
+        link.close()
+        return [] if done is None else [Finding("data", done.told(self.directory))]
 
     @property
     def library(self) -> str:
