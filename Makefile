@@ -13,7 +13,7 @@ TMPDIR ?= $(or $(ROOMY),/tmp)
 # Processes that share the tests; 0 runs them in one, which a debugger needs.
 JOBS   ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 4 ] && n=4; echo $$n)
 
-.PHONY: all test lint unit soak demo bench bench-peers bench-scale bench-concurrency fuzz clean setup
+.PHONY: all test lint unit soak demo bench bench-peers bench-scale bench-concurrency bench-eviction fuzz clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -68,6 +68,10 @@ bench-scale: $(STAMP)
 
 bench-concurrency: $(STAMP)
 	@$(BIN)/python benchmarks/concurrency.py $(ARGS)
+
+# TRACES is a folder of traces; docs/benchmarks.md says of which form.
+bench-eviction: $(STAMP)
+	@TMPDIR=$(TMPDIR) $(BIN)/python benchmarks/eviction.py $(TRACES) $(ARGS)
 
 clean:
 	@rm -rf $(VENV) .ci-venv build dist .coverage .hypothesis .import_linter_cache .mypy_cache \
