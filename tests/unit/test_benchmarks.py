@@ -1,57 +1,19 @@
 """The benchmarks run, and judge what they measured rightly. Figures are nobody's promise here."""
 
-import importlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-def script(name, *arguments, expected=0):
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / name), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == expected, done.stdout + done.stderr
-    return done
+from tests.support.benchmarks import MACHINE, modules, script
 
 
 @pytest.fixture
 def load(monkeypatch):
     """Import a module of the benchmarks, and forget it afterwards."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = (
-        "asynchronous",
-        "concurrency",
-        "contenders",
-        "count",
-        "crowd_rows",
-        "django_backends",
-        "environment",
-        "operations",
-        "peers",
-        "report",
-        "rows",
-        "run",
-        "scale",
-        "scale_rows",
-        "structures",
-        "worker",
-    )
-
-    def load_one(name):
-        return importlib.import_module(name)
-
-    yield load_one
-    for name in names:
-        sys.modules.pop(name, None)
+    with modules(monkeypatch) as load_one:
+        yield load_one
 
 
 def measured(name="a row", old=(8e-6, 9e-6), new=(2e-6, 4e-6), stage=None, final=None):
@@ -233,15 +195,6 @@ def test_format_probe_runs(tmp_path):
     script("format.py", "--plan", "index", "--rounds", 1, "--scale", 0.01, "--json", figures)
 
     assert len(json.loads(figures.read_text())[0]["best"]) == 6
-
-
-MACHINE = {
-    "processor": "a processor",
-    "usable cores": 2,
-    "file system": "ext4",
-    "load": [0.1, 0.1, 0.1],
-    "time": "2026-01-01T00:00:00+00:00",
-}
 
 
 class TestPeers:
