@@ -11,6 +11,8 @@ from typing import Any
 
 HITS = 3
 KEPT = 64
+STEP = 1e-12
+"""What makes equal weights follow one another in the order in which they come to main."""
 
 
 @dataclasses.dataclass
@@ -42,6 +44,8 @@ class Model:
         self.level = 0.0
         self.filled = False
         self.numbers = 0
+        self.placed = 0
+        """Entries that came to small so far."""
 
     # -- What there is --
 
@@ -69,9 +73,14 @@ class Model:
         return sum(item.size for item in self.small) > share * self.mean()
 
     def behind(self, size: int) -> float:
+        level = self.level + self.placed * STEP
         if self.by_count or not self.weight:
-            return self.level + 1
-        return self.level + ((self.mean() or size) / size) ** self.weight
+            return level + 1
+        return level + ((self.mean() or size) / size) ** self.weight
+
+    def to_small(self, item: Item) -> None:
+        self.small.append(item)
+        self.placed += 1
 
     # -- What happens --
 
@@ -105,7 +114,7 @@ class Model:
             item.rank = self.behind(size)
             self.main.append(item)
         else:
-            self.small.append(item)
+            self.to_small(item)
 
     def read(self, key: Any) -> None:
         item = self.items[key]
@@ -156,7 +165,7 @@ class Model:
         if self.is_tiny:
             self.remove(item.key)
             item.hits -= 1
-            self.small.append(item)
+            self.to_small(item)
             return
         # The mean is that of all entries, this one included.
         rank = self.behind(item.size)

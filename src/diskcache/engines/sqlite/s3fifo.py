@@ -38,7 +38,9 @@ is too much:
   has one hit less. So the victim is the entry that was stored longest ago and not read since it
   was stored or last spared.
 
-The weight is (mean bytes / bytes) ** `size_weight`. Nine ghosts are kept for ten entries.
+The weight is (mean bytes / bytes) ** `size_weight`; *sequence* / 10 ** 12 is added to it, so that
+equal weights stay in main in the order in which they came there. Nine ghosts are kept for ten
+entries.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ START: Final = -4e15
 """Rank of the first entry in small; all whole numbers up to 0 can be told apart."""
 HITS: Final = 3
 KEPT: Final = 64
+STEP: Final = 1e-12
 FLOOR: Final = 32
 PART: Final = 10
 GHOSTS: Final = 0.9
@@ -260,10 +263,12 @@ class Queues:
 
     def _behind(self, size: int) -> float:
         """Return the rank behind *level* of an entry of this size."""
+        # Ranks that would be equal follow one another as they were given.
+        level = self.level + self.sequence * STEP
         if self.by_count or not self.weight or size <= 0:
-            return self.level + 1.0
+            return level + 1.0
         weight: float = ((self.mean or size) / size) ** self.weight
-        return self.level + weight
+        return level + weight
 
     # -- Places of entries that are stored --
 
