@@ -97,7 +97,7 @@ class EvictionMachine(RuleBasedStateMachine):
     def age(self, gone: set[Any]) -> None:
         """Have what is stored or read from now on rank above what has gone."""
         if gone:
-            self.level = max(map(self.rank, gone))[0]
+            self.level = max(map(self.rank, gone))[0] + 1
 
     def tick(self) -> float:
         return self.clock.advance(1)

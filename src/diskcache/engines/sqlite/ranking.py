@@ -319,7 +319,12 @@ class Ranking:
         by = self.by
         if by is None or by.rank not in (Rank.COUNT, Rank.OWN):
             return
-        if type(rank) is float and rank != self._floor:
+        if type(rank) is not float:
+            return
+        if by.rank is Rank.COUNT:
+            # Being stored counts as one use: else the newest entry would always be the next to go.
+            rank += 1.0
+        if rank != self._floor:
             self._floor = rank
             self._remember(link, rank_floor=rank)
 
