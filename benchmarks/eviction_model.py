@@ -18,7 +18,6 @@ SLACK = 256
 """Fraction of the limit that is freed beyond what is needed, where it is an entry or more."""
 MOST_VICTIMS = 10
 """Entries that one write removes."""
-START = 1
 STEP = 1e-12
 """What makes ranks differ that would be equal, in the order in which they are given."""
 
@@ -148,17 +147,22 @@ class Ranked(Model):
 
 
 class Frequent(Ranked):
-    """`least-frequently-used`: how often an entry was read, counted from the last victim's rank."""
+    """`least-frequently-used`: how often an entry was read, and what the last victim had before.
+
+    Being stored counts as one use, or else the newest entry would always be the next to go.
+    """
 
     def was_read(self, row: Row) -> None:
         row.hits += 1
-        self.give(row, self.level + START + row.hits)
+        self.give(row, self.level + row.hits)
 
     def was_stored(self, row: Row) -> None:
-        self.give(row, self.level + START)
+        self.give(row, self.level)
 
     def victim(self, newest: Row) -> Row:
-        return self.least(newest)
+        row = self.least(newest)
+        self.level += 1
+        return row
 
 
 class S3Fifo(Ranked):
@@ -180,6 +184,8 @@ class S3Fifo(Ranked):
         self.weight = weight
         self.small: OrderedDict[int, Row] = OrderedDict()
         self.small_used = 0
+        self.in_small = 0
+        """Entries that came into small so far."""
         self.ghosts: OrderedDict[int, None] = OrderedDict()
         self.was_full = False
 
@@ -210,9 +216,11 @@ class S3Fifo(Ranked):
     def to_small(self, row: Row) -> None:
         self.small[row.key] = row
         self.small_used += row.size
+        self.in_small += 1
 
     def to_main(self, row: Row) -> None:
-        self.give(row, self.level + (self.mean / row.size) ** self.weight + self.given * STEP)
+        level = self.level + self.in_small * STEP
+        self.give(row, level + (self.mean / row.size) ** self.weight)
 
     def make_room(self, newest: Row) -> None:
         self.was_full = True
