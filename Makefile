@@ -12,6 +12,8 @@ ROOMY  := $(shell test "$$(df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 { print $$
 TMPDIR ?= $(or $(ROOMY),/tmp)
 # Processes that share the tests; 0 runs them in one, which a debugger needs.
 JOBS   ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 4 ] && n=4; echo $$n)
+# Another order of sets at each run, the same in all processes of a run.
+HASHSEED ?= $(shell awk 'BEGIN { srand(); printf "%d", rand() * 2147483647 }')
 
 .PHONY: all test lint unit soak demo bench bench-peers bench-scale bench-concurrency bench-eviction fuzz clean setup
 .DEFAULT_GOAL := test
@@ -35,7 +37,7 @@ lint: $(STAMP)
 	@$(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 
 unit: $(STAMP)
-	@TMPDIR=$(TMPDIR) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	@TMPDIR=$(TMPDIR) PYTHONHASHSEED=$(HASHSEED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # What takes minutes: the largest scenarios of tests/explorer.
 demo: $(STAMP)

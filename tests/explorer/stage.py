@@ -352,7 +352,7 @@ class Process:
         made._tier._expected = READ_BEFORE
         made._settings = SETTINGS
         made._engine = self.engine
-        made._notes = False
+        made._notes = None
         made._is_plain = True
         made._now = self._now
         made._encode_key = lambda key: (key, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_benchmarks import BENCHMARKS, script
+from tests.support.benchmarks import BENCHMARKS, script
 
 SOON = ("--seconds", 0.6, "--processes", 2, "--threads", 2, "--making", 0.1, "--expire", 0.15)
 SMALL = ("--pages", 20, "--delay", 0.02, "--crawlers", 2, "--killed", 2)

@@ -497,11 +497,32 @@ class TestFrames:
             names = ["wrapper", "make_key", "_result", "_hit"]
             assert frames_of(lambda: square(3)) == names
 
-    def test_hit_under_a_policy_that_notes_reads_runs_four_functions(self, tmp_path):
-        for policy in ("least-recently-used", "least-frequently-used"):
-            with Cache(tmp_path / policy, eviction_policy=policy) as cache:
-                cache["k"] = 1
-                warm(cache, "k")
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"eviction_policy": "least-recently-used"},
+            {"eviction_policy": "least-frequently-used"},
+            {"statistics": True},
+        ],
+        ids=["recently", "frequently", "statistics"],
+    )
+    def test_hit_that_is_noted_runs_two_functions(self, tmp_path, settings):
+        with Cache(tmp_path / "cache", **settings) as cache:
+            cache["k"] = 1
+            warm(cache, "k")
 
-                names = ["get", "_note_hit", "time", "note_read"]
-                assert frames_of(lambda: cache.get("k")) == names
+            assert frames_of(lambda: cache.get("k")) == ["get", "note"]
+
+    def test_hit_under_s3_fifo_is_noted_three_times(self, tmp_path):
+        with Cache(tmp_path / "cache", eviction_policy="s3-fifo") as cache:
+            cache["k"] = 1
+            warm(cache, "k")
+            for _ in range(4):
+                cache.get("k")
+
+            assert frames_of(lambda: cache.get("k")) == ["get"]
+
+            cache["other"] = 1
+            cache.cull()
+
+            assert frames_of(lambda: cache.get("k")) == ["get", "note"]

@@ -131,6 +131,7 @@ class Foundation:
     _report_at = float("-inf")
     """When an altered entry is logged again; those before are counted."""
     _unreported = 0
+    _choose_noter: Callable[[], None]
 
     size_limit = Setting[float]("size_limit")
     count_limit = Setting[int]("count_limit")
@@ -413,7 +414,7 @@ class Foundation:
     def _attach_memory(self, disk: type[Disk], options: dict[str, Any], secret: Any) -> None:
         """Share the memory tier of all objects that read this directory as this one does."""
         self._decoding = decoding(disk, options, self._codec, secret, self._serializer)
-        self._notes: bool = self._has_to_note()
+        self._choose_noter()
         self._tier: Tier = tier_of(
             (os.path.realpath(self._directory), *self._decoding), self._memory_limit
         )
@@ -437,10 +438,7 @@ class Foundation:
             self._engine.configure()
         else:
             self._engine.settings_changed()
-            self._notes = self._has_to_note()
-
-    def _has_to_note(self) -> bool:
-        return bool(self._settings["statistics"]) or self._engine.records_reads
+            self._choose_noter()
 
     def _refresh_metadata(self) -> None:
         self.count = self._engine.count()

@@ -28,8 +28,9 @@ class Front:
 
     _tier: Tier
     _now: Callable[[], float]
-    _notes: bool
-    """Whether every hit has to be noted, for the statistics or the eviction policy."""
+    _notes: set[Any] | None
+    """Places whose hits need not be noted, for the statistics or the eviction policy; None if none
+    has to be."""
     _note_hit: Callable[[Any, Held], None]
     _get: Callable[[Any, Any, bool, bool, bool], Any]
     """Answers what memory cannot answer, or not by itself: key, and four arguments of `get`."""
@@ -68,7 +69,7 @@ class Front:
             retry: Accepted for symmetry; reading waits for nobody.
             version: Also return the version, for `set(if_version=…)`; reads the database.
             stale: Return a value that has expired too, if it was stored with a grace that is not
-                over; where there is no live one, that reads the database.
+                over; reads the database.
 
         Returns:
             The value, or a tuple of the value and what was asked for besides, in the order of
@@ -90,14 +91,12 @@ class Front:
                     and monotonic() < source.look_at
                     and (expires is None or expires > self._now())
                     and decode is None
-                    and not (read or expire_time or tag or version)
+                    and not (read or expire_time or tag or version or stale)
                 ):
-                    if self._notes and not (stale and value is ENOVAL):
+                    notes = self._notes
+                    if notes is not None and key not in notes:
                         self._note_hit(key, held)
-                    if value is not ENOVAL:
-                        return value
-                    if not stale:
-                        return default
+                    return default if value is ENOVAL else value
         if version or stale:
             return self._get_more(key, default, read, expire_time, tag, version, stale)
         return self._get(key, default, read, expire_time, tag)
@@ -122,7 +121,8 @@ class Front:
                     and decode is None
                     and value is not ENOVAL
                 ):
-                    if self._notes:
+                    notes = self._notes
+                    if notes is not None and key not in notes:
                         self._note_hit(key, held)
                     return value
         value = self._get(key, ENOVAL, False, False, False)
@@ -172,7 +172,8 @@ class Front:
                 and (expires is None or expires > self._now())
                 and decode is None
             ):
-                if self._notes:
+                notes = self._notes
+                if notes is not None and key not in notes:
                     self._note_hit(key, held)
                 return value
         return UNKNOWN
@@ -197,7 +198,8 @@ class Front:
                 value = loads(value)
             except CodecError:
                 return UNKNOWN
-        if self._notes and not self._note_promptly(key, held):
+        notes = self._notes
+        if notes is not None and key not in notes and not self._note_promptly(key, held):
             return UNKNOWN
         return value
 

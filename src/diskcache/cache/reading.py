@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from diskcache.cache.foundation import Foundation
 from diskcache.cache.front import Front
+from diskcache.cache.noting import quick_noter
 from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
 from diskcache.codecs.plain import loads
 from diskcache.coherence import FULL, Seen
@@ -61,7 +62,7 @@ class ReadingMethods(Front, Foundation):
     def _get(self, key: Any, default: Any, read: bool, expire_time: bool, tag: bool) -> Any:
         if (
             type(key) in DIRECT
-            and not (read or expire_time or tag or self._notes)
+            and not (read or expire_time or tag or self._notes is not None)
             and self._tier.is_new(key)
         ):
             encoded = self._encode_key(key)
@@ -141,8 +142,19 @@ class ReadingMethods(Front, Foundation):
     def _count_read(self, value: Any) -> None:
         self._engine.record(0 if value is ENOVAL else 1, 1 if value is ENOVAL else 0)
 
+    def _choose_noter(self) -> None:
+        """Settle what notes a hit of the fast way, whenever a setting has changed."""
+        self._notes = set() if self._settings["statistics"] or self._engine.records_reads else None
+        self.__dict__.pop("_note_hit", None)
+        note = quick_noter(self._engine, self._settings, self._clock)
+        book = self._engine.book
+        if note is not None and book is not None:
+            self._notes = book.quiet
+        if note is not None:
+            self.__dict__["_note_hit"] = note
+
     def _note_hit(self, key: Any, held: Held) -> None:
-        """Note a hit of the fast way."""
+        """Note a hit of the fast way, whatever there is to note."""
         del key
         is_there = held[HELD_VALUE] is not ENOVAL
         if is_there and self._engine.records_reads:

@@ -117,6 +117,19 @@ class Neighbours(Protocol):
         ...
 
 
+class Book(Protocol):
+    """Reads that were noted and are not written down yet."""
+
+    reads: dict[EncodedKey, float]
+    """When an entry was last read, or how often."""
+    notes_times: bool
+    """Which of the two."""
+    most_reads: int
+    """How often at most."""
+    quiet: set[Any]
+    """Places of entries that were read so often since reads were written down."""
+
+
 class SkipEntry(Exception):  # noqa: N818 - it is a signal, not an error
     """Raised by a *load* function of a queue: the entry is of no use, remove it and go on."""
 
@@ -166,6 +179,11 @@ class Engine(Protocol):
 
         Nothing happens if the entry is not of that version any more.
         """
+        ...
+
+    @property
+    def book(self) -> Book | None:
+        """Where reads may be noted directly; None if only by `note_read`, or if nobody asks."""
         ...
 
     records_reads: bool

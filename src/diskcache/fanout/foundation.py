@@ -251,7 +251,7 @@ class FanoutFoundation:
         return found
 
     def _settings_changed(self) -> None:
-        self._notes: bool = self._shards[0].has_to_note
+        self._notes: set[Any] | None = set() if self._shards[0].has_to_note else None
 
     def _upgrade(self, wanted: int | None, disk: Disk, first: Shard) -> None:
         """Upgrade every shard of a directory of version 5."""

@@ -66,7 +66,7 @@ class Shard(Cache):
     @property
     def has_to_note(self) -> bool:
         """Whether every hit has to be noted."""
-        return self._notes
+        return self._notes is not None
 
     @property
     def decoding(self) -> tuple[Hashable, ...]:

@@ -25,7 +25,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT, NEVER, NEXT_EXPIRY, WRITTEN
 from diskcache.engines.sqlite.ranking import Ranking
-from diskcache.engines.sqlite.s3fifo import Queues
+from diskcache.engines.sqlite.s3fifo import HITS, Queues
 from diskcache.entry import GUARD, DbValue
 from diskcache.policy import Rank
 
@@ -255,6 +255,8 @@ class Culler(Ranking):
     def settings_changed(self) -> None:
         """Judge by other limits from now on."""
         self.forget_queues()
+        self.notes_times = self.policy.rank is Rank.USED
+        self.most_reads = HITS if self.policy.rank is Rank.QUEUES else reading.MOST
         if self._limits() != self._measured_for:
             self._measure_at = None
         self._note_bounds()

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import apsw
 
-from diskcache.coherence import FULL, Seen, Source
+from diskcache.coherence import Seen, Source
 from diskcache.engines.base import (
     Batch,
     Capabilities,
@@ -28,9 +28,8 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BEGIN, END, slot_of
 from diskcache.engines.sqlite.culling import SIZED
-from diskcache.engines.sqlite.reading import MOST
 from diskcache.engines.sqlite.rewriting import Rewriting
-from diskcache.engines.sqlite.s3fifo import HITS, octets
+from diskcache.engines.sqlite.s3fifo import octets
 from diskcache.entry import (
     EXPIRE_TIME,
     FILE,
@@ -185,28 +184,6 @@ class SqliteEngine(Rewriting):
         else:
             link.suspected_at = None
 
-    def note_read(self, key: EncodedKey, now: float) -> None:
-        """Remember that an entry was read, where the eviction policy asks for it."""
-        if not self.records_reads:
-            return
-        reads = self._culler.reads
-        if self._notes_times:
-            reads[key] = now
-        else:
-            count = reads.get(key, 0)
-            if count < self._most_reads:
-                reads[key] = count + 1
-            self._culler.last_read = now
-        if len(reads) >= FULL and not self.is_readonly:
-            self._flush_soon()
-
-    def note_promptly(self, key: EncodedKey, now: float) -> bool:
-        """Note a read as `note_read` does, unless so many are noted that they are written down."""
-        if len(self._culler.reads) + 1 >= FULL:
-            return False
-        self.note_read(key, now)
-        return True
-
     def settings_changed(self) -> None:
         """Take note of a changed eviction policy or limit."""
         policy = self._culler.policy
@@ -219,8 +196,6 @@ class SqliteEngine(Rewriting):
         largest = self._settings["value_limit"] or float("inf")
         self._largest = min(largest, self._settings["size_limit"]) if has_limit else largest
         self._doubtful = self._largest / 4
-        self._notes_times = policy.rank is Rank.USED
-        self._most_reads = HITS if policy.rank is Rank.QUEUES else MOST
         self.records_reads = policy.records_reads or bool(template and template["get"])
 
     def contains(self, key: EncodedKey, now: float) -> bool:

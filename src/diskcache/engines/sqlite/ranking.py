@@ -68,6 +68,10 @@ class Ranking:
 
         By key, not by row: a put forgets what was read of the entry that it replaces.
         """
+        self.notes_times = False
+        self.most_reads = 0
+        self.quiet: set[Any] = set()
+        """Places of entries that were read as often as anybody asks since the last flush."""
         self.last_read = 0.0
         """Time of the newest read, for policies that count."""
 
@@ -77,6 +81,7 @@ class Ranking:
         if self._policy.name != self._settings["eviction_policy"]:
             self._policy = find_policy(self._settings["eviction_policy"])
             self.reads = {}
+            self.quiet.clear()
             self.state = None
         return self._policy
 
@@ -85,6 +90,7 @@ class Ranking:
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
         noted, self.reads = self.reads, {}
+        self.quiet.clear()
         if not noted:
             return
         # Another thread may be in the middle of noting one more.

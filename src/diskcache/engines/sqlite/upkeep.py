@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
 from diskcache.coherence import FULL
-from diskcache.engines.base import Finding, Neighbours, Volume
+from diskcache.engines.base import Book, Finding, Neighbours, Volume
 from diskcache.engines.sqlite import checking, opening, reading, sharing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
@@ -17,7 +17,11 @@ from diskcache.engines.sqlite.control import HITS, MISSES
 from diskcache.engines.sqlite.culling import count, file_bytes, pages_in_use
 from diskcache.engines.sqlite.errors import read_only, transaction_lost, translate
 from diskcache.engines.sqlite.session import Session
-from diskcache.entry import DbValue
+from diskcache.entry import DbValue, EncodedKey
+from diskcache.policy import Rank
+
+_NOTED: Final = frozenset({Rank.USED, Rank.COUNT, Rank.QUEUES})
+"""Policies under which a read is a time, or a number, and nothing else."""
 
 
 class Upkeep(Session):
@@ -60,6 +64,34 @@ class Upkeep(Session):
     def hits_and_misses(self) -> tuple[int, int]:
         """Return the counts of reads, those of this process not yet written down included."""
         return self._query(_hits_and_misses)
+
+    def note_read(self, key: EncodedKey, now: float) -> None:
+        """Remember that an entry was read, where the eviction policy asks for it."""
+        if not self.records_reads:
+            return
+        reads = self._culler.reads
+        if self._culler.notes_times:
+            reads[key] = now
+        else:
+            count = reads.get(key, 0)
+            if count < self._culler.most_reads:
+                reads[key] = count + 1
+            self._culler.last_read = now
+        if len(reads) >= FULL and not self.is_readonly:
+            self._flush_soon()
+
+    def note_promptly(self, key: EncodedKey, now: float) -> bool:
+        """Note a read as `note_read` does, unless so many are noted that they are written down."""
+        if len(self._culler.reads) + 1 >= FULL:
+            return False
+        self.note_read(key, now)
+        return True
+
+    @property
+    def book(self) -> Book | None:
+        """Where reads may be noted directly, under a policy of this library that asks for them."""
+        culler = self._culler
+        return culler if culler.policy.rank in _NOTED else None
 
     def record(self, hits: int, misses: int) -> None:
         """Count reads; written down by the next write."""
