@@ -134,15 +134,13 @@ class Link:
         self.is_broken = self.is_closed = False
         self.is_limited = False
         """Whether no page may be added to the database; see `room`."""
-        self.log_pages = 0
-        """Length of the write-ahead log after this connection's last write."""
-        self.log_mark: float = 0
-        """Length from which somebody has to look at the log; see `checkpoints`."""
+        self.log_pages, self.log_mark = 0, 0.0
+        """Length of the write-ahead log after this connection's last write; and that from which
+        somebody has to look at it, see `checkpoints`."""
         self.sweep_from = 0
         """Where a search for stray files has to go on, as the word *files* has it."""
         self.page_size: int = con.execute("PRAGMA page_size").get
-        self.published: list[str] = []
-        self.doomed: list[str] = []
+        self.published, self.doomed = list[str](), list[str]()
         self.slots: set[int] = set()
         """Generations that change with this transaction: those of the keys that it writes."""
         self.hidden: Source | None = None
