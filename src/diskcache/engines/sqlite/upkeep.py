@@ -147,6 +147,14 @@ class Upkeep(Session):
         """Tell whether there is an index on tags."""
         return self._query(_has_tag_index)
 
+    def refuse_eviction(self, what: str, *, one_place: bool = False) -> None:
+        """Refuse nothing: here the settings of the cache decide."""
+
+    def next_fence(self, key: EncodedKey, above: int) -> int:
+        """Return the number after *above*: who counts here does so in a file."""
+        del key
+        return above + 1
+
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Make or drop the index on tags."""
         self._write(wait, _index_tags, wanted)
