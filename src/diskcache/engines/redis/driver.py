@@ -18,7 +18,7 @@ from redis.retry import Retry
 from diskcache.clock import Clock
 from diskcache.engines.redis.breaker import Breaker
 from diskcache.engines.redis.commands import Call, Command, refusal_of
-from diskcache.engines.redis.errors import translating
+from diskcache.engines.redis.errors import is_moving, translating
 from diskcache.errors import (
     ServerError,
     ServerUnavailableError,
@@ -272,7 +272,8 @@ class Driver:
                 if (safe or not exc.is_sent) and now < deadline:
                     self.clock.sleep(LONGEST_NAP)
                     continue
-                self.breaker.fail(exc)
+                if not is_moving(exc.__cause__):
+                    self.breaker.fail(exc)
                 raise
             except ServerError:
                 self.breaker.succeed()

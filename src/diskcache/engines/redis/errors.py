@@ -66,9 +66,16 @@ def translated(exc: Exception, where: str) -> Exception:
         return ServerUnavailableError(
             f"server {where} cannot be reached: {text}; start it, or pass on_error='miss' to go on"
             " without it",
-            is_sent=not isinstance(exc, (theirs.TryAgainError, theirs.ClusterDownError)),
+            is_sent=isinstance(exc, theirs.ConnectionError),
         )
     return _of_response(text, where)
+
+
+def is_moving(exc: BaseException | None) -> bool:
+    """Tell whether a cluster refused something because a slot is between two masters."""
+    if isinstance(exc, theirs.ClusterDownError):
+        return False
+    return isinstance(exc, (theirs.TryAgainError, theirs.ClusterError))
 
 
 def _of_response(text: str, where: str) -> Exception:
