@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from diskcache.cache import Cache
-from diskcache.engines.redis import is_address
+from diskcache.engines.redis import is_address, without_password
 from diskcache.fanout import FanoutCache
 
 
@@ -45,4 +45,4 @@ def connect(target: str | os.PathLike[str], **settings: Any) -> Any:
     return Cache(target, **settings)
 
 
-__all__ = ["connect", "is_address"]
+__all__ = ["connect", "is_address", "without_password"]

@@ -69,6 +69,9 @@ class RemoteCache(Cache):
         **settings: `statistics`; those on size and eviction are accepted and have no effect.
     """
 
+    _parts: dict[str, RemoteCache]
+    """Caches beside this one, by name."""
+
     def __init__(
         self,
         url: str,
@@ -96,6 +99,7 @@ class RemoteCache(Cache):
         self._serializer = serializer_for(Disk, serializer, authenticate)
         packer = packer_for(Disk, compress, compress_min, compress_level)
         self._url, self._directory = url, without_password(url)
+        self._secret, self._parts = secret, {}
         self._timeout = checked_timeout(timeout)
         self._memory_limit = 0
         self._options = {"pickle": pickle, "readonly": readonly, "strict": strict}
@@ -130,7 +134,7 @@ class RemoteCache(Cache):
             self._url, self._settings, timeout=self._timeout, readonly=readonly, **self._remote
         )
         self._remote["on_error"] = on_error
-        self._clock = engine.clock
+        self._clock, self._namespace = engine.clock, engine.namespace
         self._now = self._clock.time
         if on_error == "miss":
             engine = Tolerant(engine, self._clock.monotonic)
@@ -233,8 +237,26 @@ class RemoteCache(Cache):
         """
         return self.volume()
 
+    def cache(self, name: str) -> RemoteCache:
+        """Return a cache of its own on the same server, in one slot: for a `Deque` or an `Index`.
+
+        Its namespace is that of this cache, a slash, and *name*; `clear` here leaves it alone.
+
+        Raises:
+            SettingError: The name holds spaces, braces or characters that patterns use.
+        """
+        found = self._parts.get(name)
+        if found is None:
+            keywords: dict[str, Any] = {**self._options, **self._remote, "shards": 1}
+            keywords["namespace"] = f"{self._namespace}/{name}"
+            keywords |= {"timeout": self._timeout, "secret": self._secret}
+            found = self._parts.setdefault(name, type(self)(self._url, **keywords))
+        return found
+
     def close(self, *, everywhere: bool = True) -> None:
         """Close the connections of this object. May be repeated; it connects again."""
+        for part in self._parts.values():
+            part.close(everywhere=everywhere)
         self._engine.close(everywhere=everywhere)
 
     def __reduce__(self) -> tuple[Any, ...]:

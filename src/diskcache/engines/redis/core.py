@@ -165,6 +165,11 @@ class Core:
         return self._made
 
     @property
+    def namespace(self) -> str:
+        """What all keys begin with."""
+        return self._address.namespace
+
+    @property
     def shards(self) -> int:
         """Into how many slots the cache is cut."""
         return len(self.parts)
