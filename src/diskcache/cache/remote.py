@@ -118,7 +118,9 @@ class RemoteCache(Cache):
         self._settle(given)
         self._settings["disk_min_file_size"] = math.inf
         self._check_writer(Disk)
-        self._attach_disk(Disk, self._make_codec(pickle, secret, packer), ValueFiles(os.devnull))
+        self._attach_disk(
+            Disk, self._make_codec(pickle, secret, packer), ValueFiles(self._directory)
+        )
         self._attach_memory(Disk, {}, secret)
 
     def _connect(self, on_error: str) -> Any:

@@ -166,7 +166,7 @@ def put_change(
         keyspace.pack_head(mode, kind, new_version(), expire_time),
         keyspace.tag_ident(tag),
         data,
-        *life_of(expire_time, now),
+        *life_of(expire_time, now, keyspace.grace_of(mode)),
     )
 
 
@@ -212,9 +212,15 @@ def touch(
     shard: Shard, ident: bytes, expire_time: float | None, now: float, token: str = ""
 ) -> Call:
     """Return the call that changes an expiry; the answer is 1 if there was a live entry."""
-    at = keyspace.pack_head(0, b"n", 0, expire_time)[18:26]
-    life = life_of(expire_time, now)
-    return Call(scripts.TOUCH, shard, (shard.entry + ident,), (ident, at, *life), now, token=token)
+    renewed = keyspace.pack_head(0, b"n", new_version(), expire_time)[10:26]
+    args = (ident, renewed, *life_of(expire_time, now))
+    return Call(scripts.TOUCH, shard, (shard.entry + ident,), args, now, token=token)
+
+
+def hold_off(shard: Shard, ident: bytes, version: int, mode: int, now: float) -> Call:
+    """Return the call that changes the mode of an entry, if it is of that version."""
+    args = (ident, version_bytes(version), mode.to_bytes(8, "big"))
+    return Call(scripts.HOLD, shard, (shard.entry + ident,), args, now, is_idempotent=True)
 
 
 def add(shard: Shard, ident: bytes, delta: int, now: float, token: str = "") -> Call:

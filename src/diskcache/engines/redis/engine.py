@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from math import ceil
 from typing import Any, Final, TypeVar
 
 from diskcache.coherence import Seen
 from diskcache.engines.base import Capabilities, Put
 from diskcache.engines.redis import commands, keyspace
-from diskcache.engines.redis.keyspace import Shard
+from diskcache.engines.redis.keyspace import Entry, Shard
 from diskcache.engines.redis.listing import Span
 from diskcache.engines.redis.transactions import transaction
 from diskcache.engines.redis.upkeep import Upkeep
 from diskcache.entry import (
     EXPIRE_TIME,
+    HOLD_FAILED,
+    HOLD_MOST,
+    HOLD_SHIFT,
     MODE,
     TAG,
     VALUE,
@@ -59,6 +63,14 @@ class RedisEngine(Upkeep):
 
     def stored(self, key: EncodedKey, now: float) -> Row | None:
         """Return the live entry on the server."""
+        entry = self._current(key)
+        if entry is None:
+            return None
+        expires = entry.row[EXPIRE_TIME]
+        return None if expires is not None and expires <= now else entry.row
+
+    def _current(self, key: EncodedKey) -> Entry | None:
+        """Return the entry on the server, expired or not, unless it was cleared or evicted."""
         shard, ident = self._place(key)
         data, versions = self.driver.command("MGET", shard.entry + ident, shard.versions)
         if data is None:
@@ -69,11 +81,28 @@ class RedisEngine(Upkeep):
         tag_version = None
         if entry.tag and entry.tag_version != keyspace.NO_TAG_VERSION:
             tag_version = self.driver.command("GET", shard.tag_version(entry.tag))
-        if not keyspace.is_current(entry, versions, tag_version):
+        return entry if keyspace.is_current(entry, versions, tag_version) else None
+
+    def find_stale(self, key: EncodedKey, now: float) -> tuple[Row, int] | None:
+        """Return an entry in grace, and its word on when to compute it anew."""
+        entry = self._current(key)
+        if entry is None:
             return None
-        row = entry.row
+        row, mode = entry.row, entry.mode
         expires = row[EXPIRE_TIME]
-        return None if expires is not None and expires <= now else row
+        if expires is None or not expires <= now < expires + keyspace.grace_of(mode):
+            return None
+        return row, (mode >> HOLD_SHIFT) & HOLD_FAILED
+
+    def hold_off(self, key: EncodedKey, version: int, until: float, wait: float | None) -> None:
+        """Let nobody compute the value of an entry in grace before a moment."""
+        entry = self._current(key)
+        if entry is None or entry.row[EXPIRE_TIME] is None or entry.row[VERSION] != version:
+            return
+        seconds = min(max(ceil(until - entry.row[EXPIRE_TIME]), 0), HOLD_MOST)
+        mode = entry.mode & ~(HOLD_FAILED << HOLD_SHIFT) | seconds << HOLD_SHIFT
+        shard, ident = self._place(key)
+        self._run(commands.hold_off(shard, ident, version, mode, 0.0), wait)
 
     def look(self, key: EncodedKey, now: float, *, noting: bool = True) -> Seen:
         """Do as `get`: nothing may be kept in memory."""
@@ -183,6 +212,9 @@ class RedisEngine(Upkeep):
             result = load(row)
             if self._delete(key, now, wait, row[VERSION]):
                 return result
+        if self._current(key) is not None:
+            # An entry in grace must not be served after this.
+            self._delete(key, now, wait)
         return None
 
     # -- Many keys --

@@ -21,7 +21,8 @@ An entry is a string: fixed fields, big-endian, then the tag, then the value.
 
     1   format, the letter '1'
     1   KIND of the value: s text in UTF-8, b bytes, i decimal integer, f double, n nothing
-    8   mode: how the codec reads the value; bit 6 (GUARD) keeps `evict` away
+    8   mode: how the codec reads the value; bit 6 (GUARD) keeps `evict` away; with bit 7 (GRACE)
+        bits 8 to 39 are the seconds for which it is kept after its expiry, see `diskcache.entry`
     8   version: random, another one with every write
     8   expire_time, a double; NaN for never
     8   version of the shard when it was stored
@@ -47,7 +48,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from diskcache.entry import DbValue, EncodedKey, Row, Tag
+from diskcache.entry import GRACE, GRACE_MOST, GRACE_SHIFT, DbValue, EncodedKey, Row, Tag
 from diskcache.errors import CodecError, IntegerRangeError, TagTypeError
 from diskcache.keys import QUEUE_DIGITS, QUEUE_END
 
@@ -78,6 +79,8 @@ class Entry(NamedTuple):
     tag_version: bytes
     tag: bytes
     """TAG; empty for none."""
+    mode: int
+    """The mode with the bits on grace, which a row has not."""
 
 
 class Shard:
@@ -268,8 +271,13 @@ def read_entry(data: bytes, *, with_value: bool = True) -> Entry | None:
     except (ValueError, CodecError):
         return None
     expire_time = None if math.isnan(expires) else expires
-    row = (mode, value, None, 0, None, expire_time, label, version, version)
-    return Entry(row, shard_version, tag_version, tag)
+    row = (mode & ~-GRACE, value, None, 0, None, expire_time, label, version, version)
+    return Entry(row, shard_version, tag_version, tag, mode)
+
+
+def grace_of(mode: int) -> int:
+    """Return for how many seconds an entry is kept after its expiry."""
+    return (mode >> GRACE_SHIFT) & GRACE_MOST if mode & GRACE else 0
 
 
 def is_current(entry: Entry, versions: bytes | None, tag_version: bytes | None) -> bool:

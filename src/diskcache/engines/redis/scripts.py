@@ -57,6 +57,7 @@ local function look(key)
     shard = string.sub(head, 27, 34), tagversion = string.sub(head, 35, 42),
     tag = string.sub(head, 47, 46 + length), kind = string.sub(head, 2, 2),
     mode = string.byte(head, 10), start = 46 + length,
+    grace = string.byte(head, 10) >= 128 and struct.unpack('>I4', string.sub(head, 6, 9)) or 0,
   }
 end
 
@@ -171,7 +172,8 @@ def _script(body: str) -> Script:
 APPLY: Final = _script("""
 -- Changes of many entries, all or none of them. KEYS 6 and on: one for each change. ARGV: eight for
 -- each change: what, ident, condition, head, tag, tail, life in ms or '', removable from.
--- What: p put, P put a guard; d delete a live entry; x remove one that is not alive, of any kind.
+-- What: p put, P put a guard; d delete a live entry, or without counting it one in grace; x remove
+-- one that is not alive, of any kind.
 -- Condition: '' none, '-' no live entry, else the version that the live entry must have.
 local count = first - 5
 local entries = {}
@@ -203,6 +205,8 @@ for i = 1, count do
     if live and fits then
       forget(ident, key, entry)
       result = 1
+    elseif entry and not live and condition == '' and entry.grace > 0 then
+      forget(ident, key, entry)
     end
   elseif fits then
     local guard = what == 'P' and '1' or ''
@@ -217,21 +221,32 @@ return results
 """)
 
 TOUCH: Final = _script("""
--- Another expiry of a live entry. KEYS 6: the entry. ARGV: ident, expire_time as eight bytes, life
--- in ms or '', removable from.
+-- Another expiry of a live entry. KEYS 6: the entry. ARGV: ident, new version and expire_time as
+-- they stand in an entry, life in ms or '', removable from; both without the entry's grace.
 local key, ident = KEYS[6], ARGV[base + 1]
 local entry = look(key)
 if undeclared(entry) then return {'tag', ident, entry.tag} end
 if not is_live(entry) then return 0 end
-call('SETRANGE', key, 18, ARGV[base + 2])
+call('SETRANGE', key, 10, ARGV[base + 2])
 if ARGV[base + 3] == '' then
   call('PERSIST', key)
   call('ZREM', X, ident)
 else
-  call('PEXPIRE', key, ARGV[base + 3])
-  call('ZADD', X, ARGV[base + 4], ident)
+  call('PEXPIRE', key, string.format('%.0f', tonumber(ARGV[base + 3]) + entry.grace * 1000))
+  call('ZADD', X, string.format('%.17g', tonumber(ARGV[base + 4]) + entry.grace), ident)
 end
 return 1
+""")
+
+HOLD: Final = _script("""
+-- Another mode of an entry, alive or not. KEYS 6: the entry. ARGV: ident, the version that it must
+-- have, the mode.
+local entry = look(KEYS[6])
+if entry and entry.version == ARGV[base + 2] then
+  call('SETRANGE', KEYS[6], 2, ARGV[base + 3])
+  return 1
+end
+return 0
 """)
 
 ADD: Final = _script("""
@@ -342,4 +357,4 @@ call('DEL', L)
 return 1
 """)
 
-ALL: Final = (APPLY, TOUCH, ADD, PUSH, RENEW, EDGE, RELEASE)
+ALL: Final = (APPLY, TOUCH, HOLD, ADD, PUSH, RENEW, EDGE, RELEASE)
