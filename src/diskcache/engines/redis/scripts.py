@@ -262,7 +262,9 @@ local digits = call('GET', KEYS[7])
 call('DEL', KEYS[7])
 if type(sum) == 'table' then return {'over'} end
 local data = call('GETRANGE', key, 0, entry.start - 1)
-data = string.sub(data, 1, 10) .. ARGV[base + 3] .. string.sub(data, 19) .. digits
+-- A sum is a new value: it has no grace, as a put without one has none.
+local mode = string.rep('\\0', 7) .. '\\1'
+data = string.sub(data, 1, 2) .. mode .. ARGV[base + 3] .. string.sub(data, 19) .. digits
 call('SET', key, data, 'KEEPTTL')
 return {'sum', digits}
 """)
