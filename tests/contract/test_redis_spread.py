@@ -38,22 +38,5 @@ SPREADING = """
 """Classes of operations on more than one entry: on one, a slot is a slot."""
 
 
-def spread():
-    """Return the classes without the tests that need one place."""
-    for name, contract in suite(SPREAD).items():
-        if name.removeprefix("Test") in SPREADING:
-            for test in OTHERWISE:
-                group, _, method = test.partition(".")
-                if f"Test{group}" == name:
-                    setattr(contract, method, None)
-            yield name, contract
-
-
-globals().update(spread())
-
-
-@pytest.mark.parametrize("test", OTHERWISE)
-def test_that_is_treated_differently_is_there(test):
-    group, _, method = test.partition(".")
-
-    assert hasattr(suite(SPREAD)[f"Test{group}"], method)
+made = suite(SPREAD, without=OTHERWISE)
+globals().update({name: made[name] for name in map("Test{}".format, SPREADING) if name in made})

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from diskcache import Cache, FanoutCache, SettingError, connect
+from diskcache.engines.base import Engine
 from diskcache.engines.redis.address import is_address, parse, without_password
+from diskcache.engines.redis.engine import RedisEngine
+from diskcache.engines.redis.tolerant import ANSWERS
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,13 @@ def test_address_that_cannot_be_is_refused(url, message):
 )
 def test_password_is_not_shown(url, shown):
     assert without_password(url) == shown
+
+
+def test_engine_has_all_that_the_protocol_asks_for():
+    wanted = {*dir(Engine), *Engine.__annotations__}
+
+    assert [n for n in wanted if not n.startswith("_") and not hasattr(RedisEngine, n)] == []
+    assert [name for name in ANSWERS if name not in wanted] == []
 
 
 def test_path_is_no_address():

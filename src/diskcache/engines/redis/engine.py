@@ -52,6 +52,7 @@ class RedisEngine(Upkeep):
         transactions=False, ordered=True, files=False, durable=True, one_machine=False
     )
     records_reads = False
+    culled_young = 0
 
     # -- One key --
 
@@ -111,6 +112,11 @@ class RedisEngine(Upkeep):
 
     def note_read(self, key: EncodedKey, now: float) -> None:
         """Do nothing: the server notes what is read."""
+
+    def note_promptly(self, key: EncodedKey, now: float) -> bool:
+        """Tell that nothing is left to note."""
+        del key, now
+        return True
 
     def contains(self, key: EncodedKey, now: float) -> bool:
         """Tell whether *key* has a live entry."""

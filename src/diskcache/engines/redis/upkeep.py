@@ -133,6 +133,9 @@ class Upkeep(Queues):
         """Do nothing: the server has one limit for all."""
         del neighbours
 
+    def look_always(self) -> None:
+        """Do nothing: the server has one limit for all."""
+
     # -- Statistics --
 
     def hits_and_misses(self) -> tuple[int, int]:

@@ -141,4 +141,4 @@ class MappingContract(Contract):
 
     @pytest.mark.since6("version 5 has the default repr")
     def test_repr_shows_the_directory(self, cache):
-        assert repr(cache) == f"{type(cache).__name__}({cache.directory!r})"
+        assert repr(cache) == f"Cache({cache.directory!r})"
