@@ -201,9 +201,12 @@ class Foundation:
             compress_level=(compress_level, None),
             authenticate=(authenticate, "pickles"),
         )
-        self._begin(strict)
+        self._strict = strict
         self._clock = clock
         self._now = clock.time
+        self._untrusted = self._corrupt = self._unavailable = 0
+        self._has_warned: set[type[Warning]] = set()
+        self._measured: dict[str, int] = {}
         given, self._disk_options, pragmas = self._split(settings)
         # Another object on this directory, by pickling or copying, needs these again.
         self._options.update({f"disk_{name}": value for name, value in self._disk_options.items()})
@@ -218,13 +221,6 @@ class Foundation:
         self._migrate(trust_legacy_pickles and not readonly)
 
     # -- Construction --
-
-    def _begin(self, strict: bool) -> None:
-        """Set up what an object counts and remembers, wherever its entries are."""
-        self._strict = strict
-        self._untrusted = self._corrupt = self._unavailable = 0
-        self._has_warned: set[type[Warning]] = set()
-        self._measured: dict[str, int] = {}
 
     def _split(self, settings: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         """Sort keywords into settings, arguments of the disk, and pragmas."""

@@ -111,7 +111,10 @@ class RemoteCache(Cache):
             authenticate=(authenticate, "pickles"),
         )
         self._remote: dict[str, Any] = {"namespace": namespace, "shards": shards, "clock": clock}
-        self._begin(strict)
+        self._strict = strict
+        self._untrusted = self._corrupt = self._unavailable = 0
+        self._has_warned: set[type[Warning]] = set()
+        self._measured: dict[str, int] = {}
         given, self._disk_options, _ = self._split(settings)
         self._settings = {**rules.DEFAULT_SETTINGS, **given}
         self._engine: Engine = self._connect(on_error)

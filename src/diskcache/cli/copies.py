@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
 
-from diskcache import Archive, ArchiveError, Cache, FanoutCache
+from diskcache import Archive, ArchiveError, Cache, DiskCacheError, FanoutCache
 from diskcache.cli import CommandError, ExitCode
 from diskcache.cli.commands import (
     DATABASE,
@@ -108,7 +108,7 @@ def _copy(args: Namespace, meter: Meter) -> Result:
                 _opened(args, readonly=True) as cache,
             ):
                 cache.export(pipe, pickles=not args.no_pickles, progress=meter)
-        except Exception as exc:  # noqa: BLE001 - the top of a thread; it is raised by the other
+        except (CommandError, DiskCacheError, OSError, ValueError) as exc:
             failures.append(exc)
 
     sender = threading.Thread(target=send, name="diskcache-copy")

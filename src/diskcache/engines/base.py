@@ -47,7 +47,7 @@ class Capabilities(NamedTuple):
     """Large values are files that can be handed out open."""
     durable: bool
     """Entries survive the end of every process."""
-    one_machine: bool
+    one_machine: bool = True
     """All processes that share entries are on one machine, and see each other live and die."""
 
 

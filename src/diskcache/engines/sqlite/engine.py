@@ -39,7 +39,6 @@ from diskcache.entry import (
     MODE,
     TAG,
     VALUE,
-    VERSION,
     DbValue,
     EncodedKey,
     Listed,
@@ -83,9 +82,7 @@ class SqliteEngine(Rewriting):
     Process-safe: writers queue at a gate. Fork-safe: a child connects anew.
     """
 
-    capabilities: Final = Capabilities(
-        transactions=True, ordered=True, files=True, durable=True, one_machine=True
-    )
+    capabilities: Final = Capabilities(transactions=True, ordered=True, files=True, durable=True)
 
     # -- One key --
 
@@ -311,12 +308,6 @@ class SqliteEngine(Rewriting):
                 self._tend_log(link)
             return True
         return self._remove(wait, writing.delete, key, now)
-
-    def delete_version(self, key: EncodedKey, version: int, now: float, wait: float | None) -> bool:
-        """Remove a live entry if it is of that version."""
-        with self.transaction(wait):
-            row = self.get(key, now)
-            return row is not None and row[VERSION] == version and self.delete(key, now, wait)
 
     def discard(self, key: EncodedKey, ident: int, file: str, wait: float | None) -> bool:
         """Remove an entry whose file is unusable, if it still names that file."""
