@@ -217,8 +217,8 @@ class RemoteCache(Cache):
         """
         del retry
         raise UnsupportedError(
-            "a cache on a server has no transactions: use incr, add, pop, set_many, push and pull,"
-            " each of which is one step, or a Lock"
+            "a cache on a server has no transactions: use update(key, func), or incr, add, pop,"
+            " set_many, push and pull, each of which is one step, or a Lock"
         )
 
     def backup(

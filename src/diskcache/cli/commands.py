@@ -283,6 +283,8 @@ def check(args: Namespace) -> Result:
 
 def _damage(args: Namespace) -> list[dict[str, str]]:
     """Return why the database cannot be opened, if it is damaged; with `--fix`, replace it."""
+    if is_address(args.directory):
+        return []
     require_cache(args.directory)
     try:
         Cache(args.directory, readonly=True).close()
