@@ -11,7 +11,9 @@ import time
 import pytest
 
 from diskcache import (
+    Averager,
     CacheFullError,
+    Deque,
     DiskCacheError,
     Lock,
     ReadOnlyError,
@@ -24,6 +26,7 @@ from diskcache import (
     TooLargeError,
     UntrustedPickleWarning,
     connect,
+    throttle,
 )
 from diskcache.cache import remote as remote_module
 from diskcache.engines.redis.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
@@ -75,7 +78,14 @@ WRITES = [
     lambda cache: cache.clear(),
     lambda cache: cache.pull(),
 ]
-UNANSWERABLE = [lambda cache: cache.incr("a"), lambda cache: cache.push("a")]
+UNANSWERABLE = [
+    lambda cache: cache.incr("a"),
+    lambda cache: cache.push("a"),
+    lambda cache: cache.update("a", str),
+    lambda cache: Averager(cache, "a").add(1),
+    lambda cache: throttle(cache, 1, 1, name="a")(print)(),
+    lambda cache: Lock(cache, "a", expire=1).acquire(blocking=False),
+]
 
 
 @pytest.mark.parametrize("operation", [*READS, *WRITES, *UNANSWERABLE])
@@ -102,6 +112,13 @@ def test_what_cannot_be_made_up_raises_all_the_same(opened, operation):
 
     with pytest.raises(ServerUnavailableError):
         operation(cache)
+
+
+def test_structure_is_refused_where_a_miss_would_be_loss(opened):
+    cache = opened(f"redis://127.0.0.1:{free_port()}/0?namespace=test", on_error="miss")
+
+    with pytest.raises(SettingError, match="on_error='raise'"):
+        Deque.fromcache(cache)
 
 
 def test_server_that_does_not_answer_raises_within_the_timeout(opened):
@@ -193,7 +210,7 @@ def test_readonly_cache_writes_nothing(server, opened):
     cache = opened(server.url(), readonly=True)
 
     assert cache["a"] == 1
-    for operation in [*WRITES[:4], *WRITES[5:8], *UNANSWERABLE]:
+    for operation in [*WRITES[:4], *WRITES[5:8], *UNANSWERABLE[:2]]:
         with pytest.raises(ReadOnlyError):
             operation(cache)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from diskcache import settings as rules
@@ -178,6 +178,27 @@ class RemoteCache(Cache):
         payload = self._pack(value, False, encoded, key)
         self._engine.put(encoded, payload, None, None, self._now(), None)
 
+    def update(
+        self,
+        key: Any,
+        func: Callable[[Any], Any],
+        default: Any = None,
+        *,
+        expire: float | None = None,
+        tag: Tag = None,
+    ) -> Any:
+        """Replace the value of *key* by what *func* makes of it; see `Cache.update`.
+
+        Raises:
+            ServerUnavailableError: The server is away, whatever `on_error` is.
+        """
+        with self._raising():
+            return super().update(key, func, default, expire=expire, tag=tag)
+
+    def _raising(self) -> AbstractContextManager[None]:
+        engine: Any = self._engine
+        return engine.raising() if isinstance(engine, Tolerant) else nullcontext()
+
     def _incr_through_store(
         self,
         key: Any,
@@ -188,6 +209,18 @@ class RemoteCache(Cache):
         wait: float | None,
     ) -> Any:
         """Add to a number that a serializer stores in a form of its own."""
+        with self._raising():
+            return self._add(key, delta, default, expire, tag, wait)
+
+    def _add(
+        self,
+        key: Any,
+        delta: float,
+        default: float | None,
+        expire: float | None,
+        tag: Tag,
+        wait: float | None,
+    ) -> Any:
         encoded = self._encode_key(key)
         while True:
             now = self._now()

@@ -15,6 +15,7 @@ from diskcache.clock import Clock
 from diskcache.codecs import plain
 from diskcache.codecs.base import MODE_DATA
 from diskcache.disk import Disk
+from diskcache.engines.base import Engine
 from diskcache.entry import GUARD, VERSION, Only, Payload, Row, Tag
 from diskcache.errors import KeyInUseError, TooLargeError
 from diskcache.sentinels import ENOVAL
@@ -91,7 +92,7 @@ def replace(
         expire: Seconds until the entry expires, from now on.
         tag: Its tag.
     """
-    engine, encoded = cache._engine, cache._encode_key(key)
+    engine, encoded = _engine_of(cache), cache._encode_key(key)
     while True:
         now = cache._now()
         row = engine.get(encoded, now)
@@ -111,6 +112,15 @@ def replace(
                 f"the entry of {key!r} is larger than size_limit, {cache.size_limit} bytes: raise"
                 " the limit"
             )
+
+
+def _engine_of(cache: Cache) -> Engine:
+    """Return the engine that tells when it could not do something, whatever the cache makes of it.
+
+    What is done again until it succeeds would go on for ever otherwise.
+    """
+    engine: Engine = getattr(cache._engine, "engine", cache._engine)
+    return engine
 
 
 class Cell:
@@ -193,7 +203,7 @@ class Cell:
         self, step: Callable[[Any], tuple[Any, T]], wait: float | None, expire: float | None
     ) -> T:
         """Do as `change` without a transaction: again, if somebody else has written meanwhile."""
-        cache, engine = self._cache, self._cache._engine
+        cache, engine = self._cache, _engine_of(self._cache)
         while True:
             now = cache._now()
             row = engine.get(self._encoded, now)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from diskcache.engines.base import Batch, Volume
-from diskcache.errors import CacheFullError, ServerReadOnlyError, ServerUnavailableError
+from diskcache.errors import (
+    CacheFullError,
+    ServerReadOnlyError,
+    ServerUnavailableError,
+    SettingError,
+)
 
 log: Final = logging.getLogger("diskcache")
 
@@ -54,8 +61,15 @@ ANSWERS: Final[dict[str, Any]] = {
 """What is answered in the server's place. What is not here cannot be made up, and raises."""
 
 
+class _Local(threading.local):
+    is_raising = False
+
+
 class Tolerant:
     """Stands before an engine, and answers for it while its server is away.
+
+    What is done again until it succeeds must not be answered so: it would never end. `raising` is
+    for that. `engine` is the engine itself.
 
     Args:
         engine: The engine.
@@ -63,12 +77,13 @@ class Tolerant:
     """
 
     def __init__(self, engine: Any, monotonic: Callable[[], float]) -> None:
-        self._engine = engine
+        self.engine = engine
+        self._local = _Local()
         self._monotonic = monotonic
         self._report_at = float("-inf")
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._engine, name)
+        found = getattr(self.engine, name)
         if name not in ANSWERS:
             return found
         method = self._tolerating(found, ANSWERS[name])
@@ -81,10 +96,34 @@ class Tolerant:
             try:
                 return method(*args, **keywords)
             except TOLERATED as exc:
+                if self._local.is_raising:
+                    raise
                 self._report(exc)
                 return answer(*args, **keywords) if callable(answer) else answer
 
         return tolerant
+
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Return a context in which this thread is told that the server is away."""
+        before, self._local.is_raising = self._local.is_raising, True
+        try:
+            yield
+        finally:
+            self._local.is_raising = before
+
+    def refuse_eviction(self, what: str, *, one_place: bool = False) -> None:
+        """Refuse structures, for which a miss would be loss of data; and what the engine refuses.
+
+        Raises:
+            SettingError: It is one.
+        """
+        if one_place:
+            raise SettingError(
+                f"{what} cannot be kept where a server that is away counts as a miss: connect with"
+                " on_error='raise'"
+            )
+        self.engine.refuse_eviction(what)
 
     def _report(self, exc: Exception) -> None:
         now = self._monotonic()
