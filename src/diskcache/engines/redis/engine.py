@@ -53,6 +53,7 @@ class RedisEngine(Upkeep):
     )
     records_reads = False
     culled_young = 0
+    book = None
 
     # -- One key --
 

@@ -10,8 +10,6 @@ import apsw
 
 from diskcache.coherence import FULL
 from diskcache.engines.base import Book, Finding, Neighbours, Volume
-from diskcache.engines.sqlite import checking, opening, reading, sharing
-from diskcache.engines.base import Finding, Neighbours, Volume
 from diskcache.engines.sqlite import checking, opening, reading, sharing, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
