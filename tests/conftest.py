@@ -109,7 +109,7 @@ def findings_of(caches: list[Any]) -> list[str]:
     return [
         str(finding.message)
         for where, cache in latest.items()
-        if all(Path(part, "cache.db").exists() for part in parts_of(Path(where)))
+        if "://" in where or all(Path(part, "cache.db").exists() for part in parts_of(Path(where)))
         for finding in cache.check()
     ]
 

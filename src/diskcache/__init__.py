@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from diskcache.cache import Cache, CacheInfo
     from diskcache.cache.exporting import ExportReport
     from diskcache.cache.importing import ImportReport
+    from diskcache.cache.remote import RemoteCache
     from diskcache.codecs.registration import register, unregister
+    from diskcache.connecting import connect
     from diskcache.deque import Deque
     from diskcache.disk import Disk
     from diskcache.engines.base import Copied
@@ -73,6 +75,13 @@ if TYPE_CHECKING:
         ReadOnlyError,
         RecursiveLoaderError,
         RegistrationError,
+        ServerAccessError,
+        ServerError,
+        ServerKeyError,
+        ServerPolicyError,
+        ServerReadOnlyError,
+        ServerTimeoutError,
+        ServerUnavailableError,
         SettingError,
         StatementError,
         StringIterableWarning,
@@ -87,6 +96,7 @@ if TYPE_CHECKING:
         UnknownSettingWarning,
         UnsafePickleWarning,
         UnsafeSQLiteError,
+        UnsupportedError,
         UntrustedPickleError,
         UntrustedPickleWarning,
     )
@@ -134,9 +144,12 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "Copied",
     "ExportReport",
     "ImportReport",
+    "RemoteCache",
     # codecs
     "register",
     "unregister",
+    # connecting
+    "connect",
     # deque
     "Deque",
     # disk
@@ -178,6 +191,13 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "ReadOnlyError",
     "RecursiveLoaderError",
     "RegistrationError",
+    "ServerAccessError",
+    "ServerError",
+    "ServerKeyError",
+    "ServerPolicyError",
+    "ServerReadOnlyError",
+    "ServerTimeoutError",
+    "ServerUnavailableError",
     "SettingError",
     "StatementError",
     "StringIterableWarning",
@@ -192,6 +212,7 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "UnknownSettingWarning",
     "UnsafePickleWarning",
     "UnsafeSQLiteError",
+    "UnsupportedError",
     "UntrustedPickleError",
     "UntrustedPickleWarning",
     # fanout
@@ -243,6 +264,8 @@ _HOME: Final = {
     "Copied": "engines.base",
     "ExportReport": "cache.exporting",
     "ImportReport": "cache.importing",
+    "RemoteCache": "cache.remote",
+    "connect": "connecting",
     "register": "codecs.registration",
     "unregister": "codecs.registration",
     "Deque": "deque",

@@ -139,7 +139,7 @@ class Deque(LosslessCopies, MutableSequence[Any]):
     def maxlen(self, value: float | None) -> None:
         self._maxlen = _checked(value)
         if len(self) > self._maxlen:
-            with self.transact():
+            with self._step():
                 self._trim("front")
 
     def __repr__(self) -> str:
@@ -176,7 +176,7 @@ class Deque(LosslessCopies, MutableSequence[Any]):
         if self._maxlen == UNLIMITED:
             self._line.push(value, side)
             return
-        with self.transact():
+        with self._step():
             self._line.push(value, side)
             if len(self) > self._maxlen:
                 self._line.drop(other)
@@ -274,7 +274,7 @@ class Deque(LosslessCopies, MutableSequence[Any]):
             if self._maxlen == UNLIMITED:
                 self._line.extend(batch, side)
                 continue
-            with self.transact():
+            with self._step():
                 # Of more items than may stay, the others need not be stored.
                 self._line.extend(batch[max(len(batch) - int(self._maxlen), 0) :], side)
                 self._trim(other)
@@ -309,13 +309,13 @@ class Deque(LosslessCopies, MutableSequence[Any]):
     def __imul__(self, count: int) -> Self:  # type: ignore[misc]
         """Repeat the items; once for each *count*."""
         times = operator.index(count)
-        with self.transact():
-            if times <= 0:
-                self.clear()
-            elif times > 1:
-                values = list(self)
-                for _ in range(times - 1):
-                    self.extend(values)
+        if times <= 0:
+            self.clear()
+            return self
+        with self._step():
+            values = list(self)
+            for _ in range(times - 1):
+                self.extend(values)
         return self
 
     def _new(self, parts: list[Iterable[Any]]) -> Deque:
@@ -394,7 +394,7 @@ class Deque(LosslessCopies, MutableSequence[Any]):
             ['a', 'b', 'c']
         """
         place = operator.index(index)
-        with self.transact():
+        with self._step():
             count = len(self)
             if count >= self._maxlen:
                 raise IndexError("deque already at its maximum size")
@@ -413,7 +413,7 @@ class Deque(LosslessCopies, MutableSequence[Any]):
             [3, 4, 0, 1, 2]
         """
         turn = operator.index(steps)
-        with self.transact():
+        with self._step():
             count = len(self)
             if count > 1 and (turn := turn % count):
                 self._line.rotate(turn if turn <= count // 2 else turn - count)
@@ -528,6 +528,10 @@ class Deque(LosslessCopies, MutableSequence[Any]):
             ['b', 'a']
         """
         return self._cache.transact(retry=True)
+
+    def _step(self) -> AbstractContextManager[None]:
+        """Return a context in which several operations are one step, wherever the items are."""
+        return self._line.step()
 
     def __enter__(self) -> Self:
         return self

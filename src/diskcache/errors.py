@@ -234,6 +234,49 @@ class EngineError(DiskCacheError, sqlite3.OperationalError):
     """The database reported an error that has no class of its own."""
 
 
+# -- A server instead of a directory ---------------------------------------------------------
+
+
+class ServerError(EngineError):
+    """The server reported an error that has no class of its own."""
+
+
+class ServerUnavailableError(ServerError, ConnectionError):
+    """The server cannot be reached, or does not serve now; `on_error='miss'` goes on without it.
+
+    Attributes:
+        is_sent: Whether the operation may have happened all the same.
+    """
+
+    def __init__(self, message: str, is_sent: bool = False) -> None:
+        super().__init__(message)
+        self.is_sent = is_sent
+
+
+class ServerTimeoutError(ServerUnavailableError, TimeoutError):
+    """The server did not answer within `timeout` seconds."""
+
+
+class ServerAccessError(ServerError, PermissionError):
+    """The server refused the password, or what this user wants to do."""
+
+
+class ServerReadOnlyError(ServerError, ReadOnlyError):
+    """The server is a replica, which may not be written."""
+
+
+class ServerKeyError(ServerError, TypeError):
+    """A key of the namespace holds something that this library did not write."""
+
+
+class ServerPolicyError(ServerError, ValueError):
+    """The server may evict entries that must not be lost: those of structures and locks."""
+
+
+class UnsupportedError(DiskCacheError, NotImplementedError):
+    """What was asked for cannot be had on a server; the message names the alternative."""
+
+
 # -- Private names of version 5 --------------------------------------------------------------
 
 

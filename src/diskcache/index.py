@@ -208,7 +208,7 @@ class Index(LosslessCopies, MutableMapping[Any, Any]):
         value = self._access.get(key)
         if value is not ENOVAL:
             return value
-        with self.transact():
+        with self._engine.transaction(None):
             value = self._access.get(key)
             if value is ENOVAL:
                 self[key] = value = default

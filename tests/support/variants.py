@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from functools import partial
 from typing import Any
 
@@ -54,3 +56,17 @@ def make_awaited(directory: Any, **keywords: Any) -> Any:
 
 
 AWAITED = Variant(make_awaited, SQLITE.capabilities)
+
+
+def make_remote(directory: Any, shards: int | None = None, **keywords: Any) -> Any:
+    """Make a `RemoteCache` on the server of the tests, in a namespace that the path gives."""
+    from diskcache import connect
+    from tests.support.servers import shared_server
+
+    namespace = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
+    keywords.setdefault("pickle", "signed")
+    return connect(shared_server().url(namespace), shards=shards, **keywords)
+
+
+REMOTE = Variant(make_remote, frozenset({"durable", "ordered"}))
+SPREAD = Variant(partial(make_remote, shards=4), REMOTE.capabilities)

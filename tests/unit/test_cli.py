@@ -499,7 +499,7 @@ def test_commands_are_complete():
     looking = {"info", "ls", "get", "check"}
     changing = {"set", "delete", "evict", "expire", "cull", "clear"}
 
-    copying = {"backup", "export", "import"}
+    copying = {"backup", "copy", "export", "import"}
 
     assert set(COMMANDS) == looking | changing | copying | {"demo", "migrate"}
 

@@ -133,7 +133,7 @@ class CacheStore:
         if cache._engine.in_transaction():
             return None
         place = place_of(cache._files._directory, cache._encode_key(key))
-        return place, not self._is_readonly
+        return place, cache._engine.capabilities.one_machine and not self._is_readonly
 
     def disconnect(self) -> None:
         """Close the connections of this thread."""

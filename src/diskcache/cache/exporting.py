@@ -102,11 +102,16 @@ def _header(cache: BulkMethods, shards: int) -> dict[str, Any]:
     return {
         "id": new_id(),
         "shards": shards,
-        "settings": {name: cache._settings[name] for name in rules.SPECS},
+        "settings": {name: _allowed(name, cache._settings[name]) for name in rules.SPECS},
         "writer": cache._engine.mark("disk") or "",
         "created": float(cache._now()),
         "version": __version__,
     }
+
+
+def _allowed(name: str, value: Any) -> Any:
+    """Return a setting, or the default of one that has no meaning where this cache is."""
+    return value if rules.problem(name, value) is None else rules.DEFAULT_SETTINGS[name]
 
 
 class _Exporter:

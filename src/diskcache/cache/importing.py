@@ -7,6 +7,7 @@ goes on behind the last block that was stored, and stores none of them twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -22,10 +23,10 @@ from diskcache.archive import (
     Block,
 )
 from diskcache.cache.bulk import BulkMethods
-from diskcache.codecs.base import is_encoded, is_native, is_number
+from diskcache.codecs.base import inlined, is_encoded, is_native, is_number
 from diskcache.codecs.sealing import is_signed
 from diskcache.engines.base import Put
-from diskcache.entry import EncodedKey
+from diskcache.entry import EncodedKey, Payload
 from diskcache.errors import (
     ArchiveError,
     CodecError,
@@ -157,10 +158,10 @@ class Importer:
             if self._at[part] >= block.number:
                 self._earlier += 1
                 continue
-            payload = (entry.mode, value, None)
+            payload = _laid_out(part, entry.mode, value)
             puts.setdefault(part, []).append((key, payload, entry.expire_time, entry.tag))
         for part, each in puts.items():
-            with part._engine.transaction(part._timeout):
+            with _one_step(part):
                 stored = part._engine.put_many(each, part._now(), None)
                 part._engine.note(self._name, block.number, None)
             self._stored += stored
@@ -216,6 +217,8 @@ class Importer:
     def _put_file(
         self, block: Block, entry: Entry, chunks: _Chunks, part: Part, key: EncodedKey
     ) -> None:
+        capabilities = part._engine.capabilities
+        data: bytes | None = None
         if is_signed(entry.mode) or part._codec.is_sealing:
             try:
                 data = part._codec.adopt_value(
@@ -224,13 +227,17 @@ class Importer:
             except UntrustedPickleError:
                 self._skipped += 1
                 return
+        if not capabilities.files:
+            self._put_content(block, entry, b"".join(chunks) if data is None else data, part, key)
+            return
+        if data is not None:
             staged = part._on_disk(part._files.stage, data)
         else:
             staged = part._on_disk(part._files.stage_stream, chunks.read)
         payload = (entry.mode, None, staged)
         engine = part._engine
         try:
-            with engine.transaction(part._timeout):
+            with _one_step(part):
                 stored = engine.put(key, payload, entry.expire_time, entry.tag, part._now(), None)
                 engine.note(self._name, block.number, None)
         except BaseException:
@@ -238,6 +245,41 @@ class Importer:
             raise
         self._stored += stored
         self._refused += not stored
+
+    def _put_content(
+        self, block: Block, entry: Entry, content: bytes, part: Part, key: EncodedKey
+    ) -> None:
+        """Store what was in a file where there are none."""
+        try:
+            mode, data = inlined(entry.mode, content)
+        except ValueError as exc:
+            raise ArchiveError(
+                f"block {block.number} of the archive has an entry that makes no sense"
+            ) from exc
+        engine, now = part._engine, part._now()
+        stored = engine.put(key, (mode, data, None), entry.expire_time, entry.tag, now, None)
+        engine.note(self._name, block.number, None)
+        self._stored += stored
+        self._refused += not stored
+
+
+def _one_step(part: Part) -> AbstractContextManager[object]:
+    """Return a context in which entries and the number of their block are stored as one.
+
+    Where there are no transactions the number follows the entries: an import that was interrupted
+    in between stores a block again, with the same entries.
+    """
+    if part._engine.capabilities.transactions:
+        return part._engine.transaction(part._timeout)
+    return nullcontext()
+
+
+def _laid_out(part: Part, mode: int, value: Any) -> Payload:
+    """Return the payload of an encoded value: in a file where this cache would have put it."""
+    is_large = type(value) in (str, bytes) and len(value) >= part._settings["disk_min_file_size"]
+    if is_large and part._engine.capabilities.files and not part._has_own_store:
+        return part._on_disk(part._disk.spill, mode, value, value)
+    return mode, value, None
 
 
 class _Chunks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice, takewhile
 from typing import Any, Final
 
@@ -33,6 +34,10 @@ class Line:
     def __init__(self, cache: Cache) -> None:
         self._access = StrictAccess(cache)
         self._engine = self._access.engine
+
+    def step(self) -> AbstractContextManager[None]:
+        """Return a context in which several operations happen together or not at all."""
+        return self._engine.transaction(None)
 
     # -- Ends --
 

@@ -43,6 +43,7 @@ class StrictAccess:
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
         self.engine: Engine = cache._engine
+        self.engine.refuse_eviction("a Deque or an Index", one_place=True)
         self.now: Callable[[], float] = cache._now
         self.encode_key: Callable[[Any], EncodedKey] = cache._encode_key
         self.pack_early: Callable[[Any, bool], Payload | None] = cache._pack_early

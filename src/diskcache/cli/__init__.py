@@ -23,8 +23,8 @@ class ExitCode(enum.IntEnum):
     BUSY = 4
     """Another process held the write lock longer than `--timeout`."""
     FAILED = 5
-    """The cache or the archive is damaged, the cache is full or read-only, or an entry may not be
-    loaded or stored."""
+    """The cache or the archive is damaged, the cache is full or read-only, an entry may not be
+    loaded or stored, or the server cannot be reached."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it: 128 + SIGINT."""
     BROKEN_PIPE = 141

@@ -17,9 +17,10 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from diskcache import ENOVAL, Cache
+from diskcache import ENOVAL, Cache, connect
 from diskcache.cli import CommandError, ExitCode
 from diskcache.cli.render import described
+from diskcache.connecting import is_address
 from diskcache.engines.sqlite import repair
 from diskcache.errors import CacheCorruptError
 
@@ -93,6 +94,10 @@ def require_room(directory: str) -> None:
 @contextlib.contextmanager
 def opened(args: Namespace, *, readonly: bool, create: bool = False) -> Iterator[Cache]:
     """Return a context with the cache of the command line; it must exist unless *create*."""
+    if is_address(args.directory):
+        with contextlib.closing(connected(args, readonly=readonly)) as cache:
+            yield cache
+        return
     if create:
         require_room(args.directory)
     else:
@@ -103,6 +108,12 @@ def opened(args: Namespace, *, readonly: bool, create: bool = False) -> Iterator
     cache = Cache(args.directory, timeout=args.timeout, readonly=readonly)
     with contextlib.closing(cache):
         yield cache
+
+
+def connected(args: Namespace, *, readonly: bool) -> Cache:
+    """Return the cache on the server of the command line."""
+    cache: Cache = connect(args.directory, timeout=args.timeout, readonly=readonly)
+    return cache
 
 
 # -- Arguments to values -----------------------------------------------------------------------
@@ -220,7 +231,7 @@ def _type_and_size(value: Any) -> tuple[str, int | None]:
     """Return the type of a value, and its length in bytes where it has one."""
     if hasattr(value, "read"):
         with value:
-            return "bytes", os.fstat(value.fileno()).st_size
+            return "bytes", value.seek(0, os.SEEK_END)
     if type(value) is str:
         return "str", len(value.encode("utf-8", "surrogatepass"))
     return type(value).__name__, len(value) if type(value) is bytes else None
@@ -272,6 +283,8 @@ def check(args: Namespace) -> Result:
 
 def _damage(args: Namespace) -> list[dict[str, str]]:
     """Return why the database cannot be opened, if it is damaged; with `--fix`, replace it."""
+    if is_address(args.directory):
+        return []
     require_cache(args.directory)
     try:
         Cache(args.directory, readonly=True).close()

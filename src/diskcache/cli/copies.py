@@ -1,4 +1,4 @@
-"""The commands that copy a cache: `backup`, `export`, `import`.
+"""The commands that copy a cache: `backup`, `export`, `import`, `copy`.
 
 A standard output that is the archive carries nothing else: the report then goes to standard error.
 """
@@ -9,14 +9,23 @@ import contextlib
 import dataclasses
 import os
 import sys
+import threading
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
 
-from diskcache import Archive, Cache, FanoutCache
+from diskcache import Archive, ArchiveError, Cache, DiskCacheError, FanoutCache
 from diskcache.cli import CommandError, ExitCode
-from diskcache.cli.commands import DATABASE, Result, opened_file, require_cache, require_room
+from diskcache.cli.commands import (
+    DATABASE,
+    Result,
+    connected,
+    opened_file,
+    require_cache,
+    require_room,
+)
 from diskcache.cli.render import Meter, Output, human_bytes
+from diskcache.connecting import is_address
 from diskcache.policy import is_policy
 
 KEPT: Final = (
@@ -36,7 +45,8 @@ PIPE: Final = "-"
 
 def run(args: Namespace, output: Output) -> int:
     """Run one of the commands, print what it did, and return an exit code."""
-    function = {"backup": _backup, "export": _export, "import": _import}[args.command]
+    functions = {"backup": _backup, "export": _export, "import": _import, "copy": _copy}
+    function = functions[args.command]
     with output.meter(f"{args.command} {args.directory}") as meter:
         result = function(args, meter)
     to_stdout = args.command != "export" or args.file != PIPE
@@ -83,6 +93,44 @@ def _import(args: Namespace, meter: Meter) -> Result:
     return Result(dataclasses.asdict(report), code)
 
 
+def _copy(args: Namespace, meter: Meter) -> Result:
+    """Send the entries of one cache through a pipe into another."""
+    target = Namespace(**{**vars(args), "directory": args.destination})
+    incoming, outgoing = os.pipe()
+    failures: list[BaseException] = []
+
+    def send() -> None:
+        try:
+            with (
+                # Whoever reads may stop, and says why.
+                contextlib.suppress(BrokenPipeError),
+                open(outgoing, "wb") as pipe,
+                _opened(args, readonly=True) as cache,
+            ):
+                cache.export(pipe, pickles=not args.no_pickles, progress=meter)
+        except (CommandError, DiskCacheError, OSError, ValueError) as exc:
+            failures.append(exc)
+
+    sender = threading.Thread(target=send, name="diskcache-copy")
+    sender.start()
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(incoming, "rb"))
+            archive = stack.enter_context(Archive(file))
+            report = stack.enter_context(_target(target, archive)).import_from(archive)
+    except ArchiveError:
+        sender.join()
+        if not failures:
+            raise
+    finally:
+        sender.join()
+    if failures:
+        # What was not sent is missed by whoever reads, and it is no fault of the archive.
+        raise failures[0]
+    code = ExitCode.FINDINGS if report.skipped or report.refused else ExitCode.OK
+    return Result(dataclasses.asdict(report), code)
+
+
 # -- Opening -----------------------------------------------------------------------------------
 
 
@@ -98,7 +146,9 @@ def _is_fanout(directory: str) -> bool:
 def _opened(args: Namespace, *, readonly: bool) -> Iterator[Cache | FanoutCache]:
     """Return a context with the cache of the command line, whichever of the two it is."""
     cache: Cache | FanoutCache
-    if _is_fanout(args.directory):
+    if is_address(args.directory):
+        cache = connected(args, readonly=readonly)
+    elif _is_fanout(args.directory):
         cache = FanoutCache(args.directory, timeout=args.timeout, readonly=readonly)
     else:
         require_cache(args.directory)
@@ -112,7 +162,7 @@ def _opened(args: Namespace, *, readonly: bool) -> Iterator[Cache | FanoutCache]
 
 def _is_new(directory: str) -> bool:
     """Whether there is no cache, but may be one."""
-    if _is_fanout(directory):
+    if is_address(directory) or _is_fanout(directory):
         return False
     try:
         require_cache(directory)
@@ -171,7 +221,7 @@ def _sentence(args: Namespace, data: dict[str, Any]) -> str:
     if args.command == "export":
         skipped = f"; {data['skipped']:,} left out" if data["skipped"] else ""
         return f"exported {entries}, {human_bytes(data['size'])}{skipped}"
-    parts = [f"imported {entries}"]
+    parts = [f"{'copied' if args.command == 'copy' else 'imported'} {entries}"]
     for name, text in (
         ("earlier", "imported earlier"),
         ("skipped", "left out: pickles that may not be loaded here"),

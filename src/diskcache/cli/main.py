@@ -24,7 +24,7 @@ TYPES: Final = ("str", "int", "float", "bytes", "json", "literal")
 LONG: Final = frozenset({"check", "evict", "expire", "cull", "clear"})
 """Commands that may take minutes on a large cache."""
 
-COPYING: Final = frozenset({"backup", "export", "import"})
+COPYING: Final = frozenset({"backup", "copy", "export", "import"})
 """Commands that show their own progress."""
 
 EPILOG: Final = """\
@@ -35,8 +35,8 @@ exit codes:
   2    the command line makes no sense; nothing was done
   3    the directory is not a cache, or cannot be opened; it was left untouched
   4    the cache was busy for longer than --timeout seconds
-  5    the cache or the archive is damaged, the cache is full or read-only, or an entry may not be
-       loaded or stored
+  5    the cache or the archive is damaged, the cache is full or read-only, an entry may not be
+       loaded or stored, or the server cannot be reached
   130  interrupted by Ctrl-C
   141  the reader of the output went away
 
@@ -51,7 +51,9 @@ def _common(directory: bool = True) -> argparse.ArgumentParser:
     """Return the arguments that every command has."""
     common = argparse.ArgumentParser(add_help=False)
     if directory:
-        common.add_argument("directory", metavar="DIR", help="directory of the cache")
+        common.add_argument(
+            "directory", metavar="DIR", help="directory of the cache, or URL of a server"
+        )
     common.add_argument("--json", action="store_true", help="print one JSON document")
     common.add_argument(
         "--timeout",
@@ -188,6 +190,14 @@ def _copying(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands that copy a whole cache."""
     backup = add("backup", "copy a cache to another directory, as of one moment, while it is used")
     backup.add_argument("destination", metavar="DEST", help="directory that is missing or empty")
+
+    copy = add("copy", "send the live entries of a cache to another one, also to or from a server")
+    copy.add_argument(
+        "destination", metavar="DEST", help="directory, made if it is missing or empty; or URL"
+    )
+    copy.add_argument(
+        "--no-pickles", action="store_true", help="leave out entries that are pickles"
+    )
 
     export = add("export", "write the live entries to an archive")
     export.add_argument("file", metavar="FILE", help="file to write; '-' is standard output")

@@ -84,6 +84,21 @@ def is_encoded(mode: object, value: object, *, in_file: bool) -> bool:
     return kind not in _CONTENTS and type(value) is (str if kind in _TEXTS else bytes)
 
 
+def inlined(mode: int, content: bytes) -> tuple[int, Native]:
+    """Return mode and data of a value whose bytes were in a file, for a place without files.
+
+    Raises:
+        ValueError: They should be text, and are not.
+    """
+    kind = mode & KIND
+    if mode & PACKED or kind not in _CONTENTS | _TEXTS:
+        return mode, content
+    if kind == MODE_BINARY:
+        return MODE_RAW, content
+    text = content.decode("utf-8")
+    return (MODE_RAW if kind == MODE_TEXT else mode), text
+
+
 def is_native(value: object) -> bool:
     """Tell whether a value is stored as it is."""
     return type(value) in (str, bytes) or is_number(value)

@@ -28,6 +28,11 @@ _OTHERS_BUT_GROUP_READ: Final = _OTHERS & ~stat.S_IRGRP
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
+def names_secret(environ: Mapping[str, str]) -> bool:
+    """Tell whether a variable names a secret, or a file with one."""
+    return any(environ.get(name) for name in (*_VARIABLES, *_FILE_VARIABLES))
+
+
 def find_secrets(
     environ: Mapping[str, str] | None,
     directory: str | os.PathLike[str] | None,

@@ -47,6 +47,8 @@ class Capabilities(NamedTuple):
     """Large values are files that can be handed out open."""
     durable: bool
     """Entries survive the end of every process."""
+    one_machine: bool = True
+    """All processes that share entries are on one machine, and see each other live and die."""
 
 
 Put: TypeAlias = tuple[EncodedKey, Payload, float | None, Tag]
@@ -225,6 +227,10 @@ class Engine(Protocol):
 
     def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
         """Remove a live entry; tell whether there was one."""
+        ...
+
+    def delete_version(self, key: EncodedKey, version: int, now: float, wait: float | None) -> bool:
+        """Remove a live entry if it is of that version; tell whether it was."""
         ...
 
     def is_too_large(self, payload: Payload) -> bool:
@@ -516,6 +522,25 @@ class Engine(Protocol):
 
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Make, or drop, what makes removal by tag fast."""
+        ...
+
+    # -- Places for what must not be lost --
+
+    def refuse_eviction(self, what: str, *, one_place: bool = False) -> None:
+        """Refuse to keep *what*, if entries without an expiry may be lost here.
+
+        With *one_place* also if they are spread, so that no step can change several of them.
+
+        Raises:
+            ServerPolicyError: It is so.
+        """
+        ...
+
+    def next_fence(self, key: EncodedKey, above: int) -> int:
+        """Return a number larger than *above*, and than all that were returned for *key* before.
+
+        For engines of more than one machine; elsewhere `recipes` count in a file.
+        """
         ...
 
     # -- Transactions, health and life --

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from diskcache.cache.remote import RemoteCache
+from diskcache.deque import Deque
 from diskcache.entry import Tag
 from diskcache.fanout import FanoutCache, FanoutInfo
+from diskcache.index import Index
 from diskcache.integrations.off_loop import off_loop
 
 if TYPE_CHECKING:
     from diskcache.cache import Cache
-    from diskcache.deque import Deque
     from diskcache.disk import Disk
-    from diskcache.index import Index
 
 
 class Delegating:
     """What needs neither keys nor timeouts of the framework."""
 
-    _cache: FanoutCache
+    _cache: FanoutCache | RemoteCache
 
     @property
     def directory(self) -> str:
@@ -81,11 +82,13 @@ class Delegating:
     def info(self) -> FanoutInfo:
         """Return what there is to know about the cache: entries, volume, refused writes.
 
+        On a server it is what `RemoteCache.info` returns.
+
         Example:
             >>> cache.info().refused
             0
         """
-        return self._cache.info()
+        return cast("FanoutInfo", self._cache.info())
 
     def create_tag_index(self) -> None:
         """Make `evict` fast by an index on tags; see `Cache.create_tag_index`."""
@@ -106,6 +109,8 @@ class Delegating:
             >>> with cache.cache('users').transact():
             ...     cache.cache('users')['ada'] = 1815
         """
+        if isinstance(self._cache, RemoteCache):
+            return self._cache.cache(name)
         return self._cache.cache(name, timeout, disk, **settings)
 
     def deque(self, name: str, maxlen: float | None = None) -> Deque:
@@ -114,6 +119,8 @@ class Delegating:
         Example:
             >>> cache.deque('names').append('ada')
         """
+        if isinstance(self._cache, RemoteCache):
+            return Deque.fromcache(self._cache.cache(f"deque:{name}"), maxlen=maxlen)
         return self._cache.deque(name, maxlen)
 
     def index(self, name: str) -> Index:
@@ -122,6 +129,8 @@ class Delegating:
         Example:
             >>> cache.index('births')['ada'] = 1815
         """
+        if isinstance(self._cache, RemoteCache):
+            return Index.fromcache(self._cache.cache(f"index:{name}"))
         return self._cache.index(name)
 
     # -- Asynchronous counterparts --

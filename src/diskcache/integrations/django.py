@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.computing.terms import Terms
+from diskcache.connecting import is_address, without_password
 from diskcache.entry import Tag
 from diskcache.errors import MissingExtraError, SettingError
 from diskcache.integrations.delegating import Delegating
@@ -34,6 +35,9 @@ except ModuleNotFoundError as exc:
 
 DATABASE_TIMEOUT: Final = 60.0
 """Seconds to wait for a write lock where the settings do not say."""
+
+ANSWER_TIMEOUT: Final = 5.0
+"""Seconds to wait for an answer of a server where the settings do not say."""
 
 _CONTEXT: Final = "diskcache.DjangoCache: signing of pickles"
 """Keeps the secret apart from whatever else is derived from `SECRET_KEY`."""
@@ -63,7 +67,7 @@ class DjangoCache(Delegating, PromptReads, BaseCache):
     process. Pickling keeps everything but a secret in `OPTIONS`.
 
     Args:
-        directory: `LOCATION`: path of the directory.
+        directory: `LOCATION`: path of the directory, or URL of a server; see `diskcache.connect`.
         params: The other entries of `CACHES`: those of Django; `SHARDS`, for as many as the
             directory has, or 8; `DATABASE_TIMEOUT`, 60 seconds by default; and `OPTIONS`:
             keywords of `FanoutCache`, `MAX_ENTRIES`, `CULL_FREQUENCY`, `VALIDATE_KEYS` and
@@ -112,11 +116,16 @@ class DjangoCache(Delegating, PromptReads, BaseCache):
         return Arguments(
             self._directory,
             self._params.get("SHARDS"),
-            DATABASE_TIMEOUT if timeout is None else timeout,
+            self._patience(timeout),
             keywords,
             most,
             frequency or 0,
         )
+
+    def _patience(self, timeout: float | None) -> float:
+        if timeout is not None:
+            return timeout
+        return ANSWER_TIMEOUT if is_address(self._directory) else DATABASE_TIMEOUT
 
     def _open(self) -> None:
         self._shared: Shared = shared(self._arguments)
@@ -138,7 +147,7 @@ class DjangoCache(Delegating, PromptReads, BaseCache):
         return type(self), (self._directory, params)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._directory!r})"
+        return f"{type(self).__name__}({without_password(self._directory)!r})"
 
     # -- Keys and timeouts --
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from diskcache.cache.arguments import expanded
+from diskcache.connecting import connect, is_address
 from diskcache.engines.sqlite.site import GATE
 from diskcache.errors import SettingError
 from diskcache.fanout import FanoutCache
@@ -60,13 +61,14 @@ def shared(arguments: Arguments) -> Shared:
         SettingError: The limit on entries contradicts the eviction policy.
         DiskCacheError: It cannot be opened.
     """
-    path = os.path.realpath(expanded(arguments.directory))
+    directory = arguments.directory
+    path = directory if is_address(directory) else os.path.realpath(expanded(directory))
     found = _open.get(path)
     if found is not None and found.is_for(arguments):
         return found
     made = _opened(path, arguments)
     for other in list(_open.values()):
-        if other is found or not os.path.isdir(other.path):
+        if other is found or not (is_address(other.path) or os.path.isdir(other.path)):
             _open.pop(other.path, None)
     # Several threads may get here at once: the first one to be entered counts.
     kept = _open.setdefault(path, made)
@@ -78,6 +80,14 @@ def shared(arguments: Arguments) -> Shared:
 
 def _opened(path: str, arguments: Arguments) -> Shared:
     directory, shards, timeout, options, most, frequency = arguments
+    if is_address(directory):
+        if most is not None:
+            raise SettingError(
+                f"a limit on the number of entries cannot be had on a server: got {most!r}; its"
+                " maxmemory and maxmemory-policy decide"
+            )
+        remote: Any = connect(directory, shards=shards, timeout=timeout, **options)
+        return Shared(path, arguments, None, remote, None)
     cache = FanoutCache(directory, shards, timeout, **options)
     limit = None
     if most is not None:

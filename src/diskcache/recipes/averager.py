@@ -6,7 +6,7 @@ from typing import Any
 
 from diskcache.entry import Tag
 from diskcache.errors import KeyInUseError
-from diskcache.recipes.rows import CacheLike, Restorable, home
+from diskcache.recipes.rows import CacheLike, Restorable, home, replace
 from diskcache.sentinels import ENOVAL
 
 
@@ -52,10 +52,12 @@ class Averager(Restorable):
         Raises:
             KeyInUseError: The entry is not that of an averager.
         """
-        with self._entries.transact(retry=True):
-            total, count = self._sums(self._entries.get(self._key, ENOVAL))
-            sums = (total + value, count + 1)
-            self._entries.set(self._key, sums, expire=self._expire, tag=self._tag, retry=True)
+
+        def added(old: Any) -> Any:
+            total, count = self._sums(old)
+            return total + value, count + 1
+
+        replace(self._entries, self._key, added, self._expire, self._tag)
 
     def get(self) -> float | None:
         """Return the average; None if no number was added.
@@ -75,10 +77,11 @@ class Averager(Restorable):
         Raises:
             KeyInUseError: The entry is not that of an averager; it is kept.
         """
-        with self._entries.transact(retry=True):
-            average = self.get()
-            self._entries.delete(self._key, retry=True)
-            return average
+        return self._average(replace(self._entries, self._key, self._taken))
+
+    def _taken(self, old: Any) -> Any:
+        self._sums(old)
+        return ENOVAL
 
     def _average(self, value: Any) -> float | None:
         total, count = self._sums(value)

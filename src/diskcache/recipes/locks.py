@@ -7,12 +7,13 @@ its process, of the object or thread in it, its fencing number, and the end of i
 about who holds what is remembered elsewhere, so that a rollback, a lease that ran out or a cleared
 cache is seen by the holder too.
 
-*Holders die.* A holder counts no more once its process is gone (see `liveness`) or its lease is
+*Holders die.* A holder counts no more once its process is gone (see `parties`) or its lease is
 over. Only somebody who finds the lock taken looks, and drops it in the transaction in which it
 takes its place.
 
 *Leases* are measured in uptime, which all processes share, and within one boot, because setting
-the clock must neither end nor prolong them. After a boot all holders are dead anyway.
+the clock must neither end nor prolong them. After a boot all holders are dead anyway. On a server
+its clock measures them, and they are all that ends a hold: see `parties`.
 
 *Waiting* is looking, without the write lock, after naps that grow to `LONGEST_NAP`; the write lock
 is only asked for when the lock seems to be free.
@@ -28,11 +29,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from diskcache import host
-from diskcache.clock import uptime
 from diskcache.entry import Tag
 from diskcache.errors import GateError, LockReleaseError, Timeout
 from diskcache.recipes import liveness
+from diskcache.recipes.parties import Owner, parties_of
 from diskcache.recipes.rows import CacheLike, Cell, Restorable
 from diskcache.sentinels import ENOVAL
 
@@ -126,7 +126,8 @@ class _Shared(Restorable):
         self._permits = 1
         self._cell = Cell(cache, key, tag)
         self._number = next(_objects)
-        self._owner: liveness.Owner | None = None
+        self._parties = parties_of(self._cell, expire)
+        self._owner: Owner | None = None
 
     # -- The interface of threading --
 
@@ -234,12 +235,12 @@ class _Shared(Restorable):
         is_full = len(holders) >= self._permits
         if is_full and not record.extra:
             return value, 0
-        owner = self._owner = liveness.owner_of(self._cell.directory)
+        owner = self._owner = self._parties.owner()
         above = max((holder.fence for holder in record.holders), default=0)
-        fence = owner.next_fence(above)
+        fence = self._parties.next_fence(owner, above)
         if is_full:
             return Record(holders, record.extra - 1).as_value(), fence
-        liveness.keep(owner)
+        self._parties.keep(owner)
         holder = Holder(owner.token, self._number, _thread.number, 1, fence, *self._lease())
         return record._replace(holders=(*holders, holder)).as_value(), fence
 
@@ -248,8 +249,7 @@ class _Shared(Restorable):
         return None
 
     def _lease(self) -> tuple[int, float | None]:
-        until = None if self._expire is None else float(uptime(self._cell.clock) + self._expire)
-        return host.boot_id(), until
+        return self._parties.lease(self._expire)
 
     # -- Looking --
 
@@ -264,13 +264,7 @@ class _Shared(Restorable):
         )
 
     def _is_alive(self, holder: Holder) -> bool:
-        if (
-            holder.until is not None
-            and holder.boot == host.boot_id()
-            and uptime(self._cell.clock) >= holder.until
-        ):
-            return False
-        return not liveness.is_dead(self._cell.directory, holder.token)
+        return not self._parties.is_over(holder.token, holder.boot, holder.until)
 
     def _parsed(self, value: Any) -> Record:
         if value is ENOVAL or _is_of_version_5(value):
@@ -293,7 +287,7 @@ class _Shared(Restorable):
     def _give_back(self, count: int) -> None:
         dropped = self._cell.change(lambda value: self._given_back(value, count))
         if self._owner is not None:
-            liveness.let_go(self._owner, dropped)
+            self._parties.let_go(self._owner, dropped)
 
     def _given_back(self, value: Any, count: int) -> tuple[Any, int]:
         """Return the value without *count* of our holds, and how many holders are gone."""
@@ -365,7 +359,7 @@ class RLock(_Shared):
     """
 
     def _is_mine(self, holder: Holder) -> bool:
-        owner = liveness.known_owner(self._cell.directory)
+        owner = self._parties.known_owner()
         return owner is not None and holder.token == owner.token and holder.thread == _thread.number
 
     def _may_enter(self, record: Record) -> bool:
@@ -384,7 +378,7 @@ class RLock(_Shared):
             if holder.depth > 1:
                 once_less = holder._replace(depth=holder.depth - 1)
                 return record._replace(holders=(once_less,)).as_value(), 0
-            self._owner = liveness.known_owner(self._cell.directory)
+            self._owner = self._parties.known_owner()
             return ENOVAL, 1
         return self._given_more(record, count).as_value(), 0
 

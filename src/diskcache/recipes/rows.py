@@ -15,7 +15,8 @@ from diskcache.clock import Clock
 from diskcache.codecs import plain
 from diskcache.codecs.base import MODE_DATA
 from diskcache.disk import Disk
-from diskcache.entry import GUARD, VERSION, Only, Row, Tag
+from diskcache.engines.base import Engine
+from diskcache.entry import GUARD, VERSION, Only, Payload, Row, Tag
 from diskcache.errors import KeyInUseError, TooLargeError
 from diskcache.sentinels import ENOVAL
 
@@ -72,6 +73,56 @@ def home(cache: CacheLike, key: Any) -> Cache:
     raise TypeError(f"cache must be a Cache or a FanoutCache: got {cache!r}")
 
 
+def replace(
+    cache: Cache,
+    key: Any,
+    step: Callable[[Any], Any],
+    expire: float | None = None,
+    tag: Tag = None,
+) -> Any:
+    """Replace the value of an entry by what *step* makes of it; return the old one.
+
+    Nobody gets between: *step* is called again where somebody else has written meanwhile. It is
+    given `ENOVAL` where there is no value, and returns it to have none.
+
+    Args:
+        cache: Where the entry is.
+        key: Its key.
+        step: Makes the new value; if it raises, nothing is changed.
+        expire: Seconds until the entry expires, from now on.
+        tag: Its tag.
+    """
+    engine, encoded = _engine_of(cache), cache._encode_key(key)
+    while True:
+        now = cache._now()
+        row = engine.get(encoded, now)
+        old = ENOVAL if row is None else cache._load(encoded, row)
+        new = step(old)
+        if new is ENOVAL:
+            if row is None or engine.delete_version(encoded, row[VERSION], now, None):
+                return old
+            continue
+        payload = cache._pack(new, False, encoded, key)
+        only = Only.ABSENT if row is None else row[VERSION]
+        at = None if expire is None else now + expire
+        if engine.put(encoded, payload, at, tag, now, None, only):
+            return old
+        if engine.is_too_large(payload):
+            raise TooLargeError(
+                f"the entry of {key!r} is larger than size_limit, {cache.size_limit} bytes: raise"
+                " the limit"
+            )
+
+
+def _engine_of(cache: Cache) -> Engine:
+    """Return the engine that tells when it could not do something, whatever the cache makes of it.
+
+    What is done again until it succeeds would go on for ever otherwise.
+    """
+    engine: Engine = getattr(cache._engine, "engine", cache._engine)
+    return engine
+
+
 class Cell:
     """The entry of one recipe. Threads may share it; a forked child may go on with it.
 
@@ -126,6 +177,8 @@ class Cell:
             expire: Seconds until the entry expires, if it is written.
         """
         cache, engine = self._cache, self._cache._engine
+        if not engine.capabilities.transactions:
+            return self._change_unless_changed(step, wait, expire)
         with engine.transaction(wait):
             now = cache._now()
             row = engine.get(self._encoded, now)
@@ -137,17 +190,61 @@ class Cell:
             if new is ENOVAL and old is not ENOVAL:
                 engine.delete(self._encoded, now, None)
             elif new is not old:
-                data = plain.dumps(new)
-                mode, value = cache._codec.protected(MODE_DATA, data, self._encoded)
-                payload = (mode | GUARD, value, None)
                 at = None if expire is None else now + expire
                 only = _condition(row, old)
-                if not engine.put(self._encoded, payload, at, self._tag, now, None, only):
+                if not engine.put(self._encoded, self._packed(new), at, self._tag, now, None, only):
                     raise TooLargeError(
                         f"the entry of {self._key!r} is larger than size_limit,"
                         f" {cache.size_limit} bytes: raise the limit"
                     )
             return result
+
+    def _change_unless_changed(
+        self, step: Callable[[Any], tuple[Any, T]], wait: float | None, expire: float | None
+    ) -> T:
+        """Do as `change` without a transaction: again, if somebody else has written meanwhile."""
+        cache, engine = self._cache, _engine_of(self._cache)
+        while True:
+            now = cache._now()
+            row = engine.get(self._encoded, now)
+            old = ENOVAL if row is None else cache._load(self._encoded, row)
+            new, result = step(old)
+            if new is old:
+                return result
+            if new is ENOVAL:
+                version = 0 if row is None else row[VERSION]
+                is_done = engine.delete_version(self._encoded, version, now, wait)
+            else:
+                at = None if expire is None else now + expire
+                only = Only.ABSENT if row is None else row[VERSION]
+                is_done = engine.put(
+                    self._encoded, self._packed(new), at, self._tag, now, wait, only
+                )
+            if is_done:
+                return result
+
+    def _packed(self, value: Any) -> Payload:
+        mode, data = self._cache._codec.protected(MODE_DATA, plain.dumps(value), self._encoded)
+        return mode | GUARD, data, None
+
+    # -- Where it is --
+
+    @property
+    def is_on_one_machine(self) -> bool:
+        """Whether all processes that share the entry are on this machine."""
+        return self._cache._engine.capabilities.one_machine
+
+    def refuse_eviction(self, what: str) -> None:
+        """Refuse a server that may evict the entry.
+
+        Raises:
+            ServerPolicyError: It may.
+        """
+        self._cache._engine.refuse_eviction(what)
+
+    def next_fence(self, above: int) -> int:
+        """Return a number larger than *above*, and than all before it."""
+        return self._cache._engine.next_fence(self._encoded, above)
 
     def refuse(self, value: Any, kind: str) -> KeyInUseError:
         """Return the error for a value that is not the recipe's."""

@@ -10,7 +10,7 @@ import apsw
 
 from diskcache.coherence import FULL
 from diskcache.engines.base import Book, Finding, Neighbours, Volume
-from diskcache.engines.sqlite import checking, opening, reading, sharing
+from diskcache.engines.sqlite import checking, opening, reading, sharing, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import HITS, MISSES
@@ -146,6 +146,18 @@ class Upkeep(Session):
     def has_tag_index(self) -> bool:
         """Tell whether there is an index on tags."""
         return self._query(_has_tag_index)
+
+    def delete_version(self, key: EncodedKey, version: int, now: float, wait: float | None) -> bool:
+        """Remove a live entry if it is of that version."""
+        return self._write(wait, writing.delete_version, key, version, now)
+
+    def refuse_eviction(self, what: str, *, one_place: bool = False) -> None:
+        """Refuse nothing: here the settings of the cache decide."""
+
+    def next_fence(self, key: EncodedKey, above: int) -> int:
+        """Return the number after *above*: who counts here does so in a file."""
+        del key
+        return above + 1
 
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Make or drop the index on tags."""

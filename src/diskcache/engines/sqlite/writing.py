@@ -371,6 +371,12 @@ def delete(link: Link, key: EncodedKey, now: float) -> bool:
     return not (type(expire_time) is float and expire_time <= now)
 
 
+def delete_version(link: Link, key: EncodedKey, version: int, now: float) -> bool:
+    """Remove a live entry if it is of that version."""
+    found = link.execute(sql.FIND_VERSION, (*key, now)).get
+    return found == version and delete(link, key, now)
+
+
 def delete_stale(link: Link, key: EncodedKey) -> None:
     """Remove an entry that is kept after its expiry."""
     _deleted(link, key, link.execute(sql.DELETE_STALE, key).get)

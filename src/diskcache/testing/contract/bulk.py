@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from diskcache.testing.contract import Contract
+from diskcache.testing.contract import Contract, asks_for
 
 UNPICKLABLE = (TypeError, AttributeError, pickle.PicklingError)
 
@@ -96,6 +96,7 @@ class BulkContract(Contract):
     def test_delete_many_of_nothing_returns_zero(self, cache):
         assert cache.delete_many([]) == 0
 
+    @asks_for("transactions")
     def test_bulk_writes_take_part_in_a_transaction(self, cache):
         cache["a"] = 1
         with pytest.raises(ZeroDivisionError), cache.transact():

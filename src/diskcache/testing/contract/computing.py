@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from diskcache import ENOVAL, RecursiveLoaderError
-from diskcache.testing.contract import Contract
+from diskcache.testing.contract import Contract, asks_for
 from diskcache.testing.contract.together import in_threads, until_expected, until_true
 
 
@@ -129,6 +129,7 @@ class ComputingContract(Contract):
 
         assert cache.get_or_set("k", lambda: thing) is thing
 
+    @asks_for("culling")
     def test_get_or_set_of_what_is_too_large_returns_it(self, make_cache):
         cache = make_cache(size_limit=50_000)
 
@@ -148,12 +149,14 @@ class ComputingContract(Contract):
         assert cache.get_or_set("a", lambda: cache.get_or_set("b", lambda: 1) + 1) == 2
         assert cache["b"] == 1
 
+    @asks_for("transactions")
     def test_get_or_set_in_a_transaction_computes_at_once(self, cache, counted):
         with cache.transact():
             assert [cache.get_or_set("k", counted), cache.get_or_set("k", counted)] == [1, 1]
 
         assert cache["k"] == 1
 
+    @asks_for("transactions")
     def test_get_or_set_in_a_transaction_that_is_rolled_back_stores_nothing(self, cache, counted):
         with pytest.raises(KeyError), cache.transact():
             cache.get_or_set("k", counted)

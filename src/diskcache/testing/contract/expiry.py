@@ -184,9 +184,8 @@ class ExpireContract(Contract):
 
     def test_expire_many_entries_removes_all(self, make_cache, clock):
         cache = make_cache(cull_limit=0)
-        with cache.transact():
-            for number in range(250):
-                cache.set(number, 0, expire=10 + number / 1000)
+        for number in range(250):
+            cache.set(number, 0, expire=10 + number / 1000)
         clock.advance(100)
 
         assert cache.expire() == 250
@@ -195,9 +194,7 @@ class ExpireContract(Contract):
     @pytest.mark.since6("version 5 stops after 100 entries of one expire_time")
     def test_expire_many_entries_of_one_moment_removes_all(self, make_cache, clock):
         cache = make_cache(cull_limit=0)
-        with cache.transact():
-            for number in range(250):
-                cache.set(number, 0, expire=10)
+        cache.set_many(dict.fromkeys(range(250), 0), expire=10)
         clock.advance(11)
 
         assert cache.expire() == 250

@@ -40,9 +40,7 @@ class IterationContract(Contract):
         assert isinstance(cache.iterkeys(), types.GeneratorType)
 
     def test_iter_of_many_entries_gives_each_once(self, cache):
-        with cache.transact():
-            for number in range(350):
-                cache[number] = number
+        cache.set_many({number: number for number in range(350)})
 
         assert list(cache) == list(range(350))
         assert list(reversed(cache)) == list(range(349, -1, -1))
@@ -56,9 +54,7 @@ class IterationContract(Contract):
         assert list(keys) == ["a", "b"]
 
     def test_iter_does_not_see_keys_removed_ahead_of_it(self, cache):
-        with cache.transact():
-            for number in range(300):
-                cache[number] = 0
+        cache.set_many(dict.fromkeys(range(300), 0))
         keys = iter(cache)
         first = next(keys)
         del cache[250]
@@ -114,9 +110,7 @@ class IterkeysContract(Contract):
         assert set(keys[2:]) == {("t",), None}
 
     def test_iterkeys_of_many_entries_gives_each_once(self, cache):
-        with cache.transact():
-            for number in range(350, 0, -1):
-                cache[number] = 0
+        cache.set_many(dict.fromkeys(range(350, 0, -1), 0))
 
         assert list(cache.iterkeys()) == list(range(1, 351))
         assert list(cache.iterkeys(reverse=True)) == list(range(350, 0, -1))
@@ -129,9 +123,7 @@ class IterkeysContract(Contract):
         assert list(keys) == ["a", "b"]
 
     def test_iterkeys_sees_keys_added_ahead_of_it(self, cache):
-        with cache.transact():
-            for number in range(250):
-                cache[number] = 0
+        cache.set_many(dict.fromkeys(range(250), 0))
         keys = cache.iterkeys()
         next(keys)
         cache[1000] = 0
@@ -159,9 +151,7 @@ class KeysValuesItemsContract(Contract):
         assert list(cache.items()) == [("b", 1), ("a", [3])]
 
     def test_keys_values_and_items_of_many_entries_give_each_once(self, cache):
-        with cache.transact():
-            for number in range(350):
-                cache[number] = -number
+        cache.set_many({number: -number for number in range(350)})
 
         assert list(cache.keys()) == list(range(350))
         assert list(cache.values()) == [-number for number in range(350)]

@@ -181,6 +181,7 @@ class LifecycleContract(Contract):
 
         assert open_below(directory) == []
 
+    @asks_for("files")
     def test_directory_removed_and_made_anew_works_at_once(self, cache, make_cache, directory):
         cache["a"] = 1
         cache.close()
@@ -194,6 +195,7 @@ class LifecycleContract(Contract):
         assert list(again) == ["b"]
         assert again.check() == []
 
+    @asks_for("files")
     def test_directory_removed_under_an_open_cache_and_made_anew_works_at_once(
         self, cache, make_cache, directory
     ):

@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 
 from diskcache import LoaderError, LoaderTimeoutError
-from diskcache.testing.contract import Contract
+from diskcache.testing.contract import Contract, asks_for
 from diskcache.testing.contract.together import in_threads, until_alone, until_landed
 
 
@@ -292,6 +292,7 @@ class StalenessContract(Contract):
             cache.get_or_set("other", source, hard_timeout=20, lock=lock)
         until_landed()
 
+    @asks_for("transactions")
     def test_hard_timeout_in_a_transaction_is_none(self, cache, source):
         with cache.transact():
             assert cache.get_or_set("k", source, hard_timeout=0) == 1

@@ -60,9 +60,7 @@ class EvictContract(Contract):
         assert len(cache) == 1
 
     def test_evict_many_entries_removes_all(self, cache):
-        with cache.transact():
-            for number in range(350):
-                cache.set(number, 0, tag="t")
+        cache.set_many(dict.fromkeys(range(350), 0), tag="t")
         cache["other"] = 1
 
         assert cache.evict("t") == 350

@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from diskcache import TooLargeError, UntrustedPickleWarning
-from diskcache.testing.contract import Contract
+from diskcache.testing.contract import Contract, asks_for
 from diskcache.testing.contract.together import in_threads
 
 
@@ -69,6 +69,7 @@ class VersionsContract(Contract):
 
         assert cache.set("k", 2, if_version=version) is False
 
+    @asks_for("transactions")
     def test_set_under_a_version_in_a_transaction(self, cache):
         with cache.transact():
             cache["k"] = 1
@@ -112,6 +113,7 @@ class VersionsContract(Contract):
         assert cache.update("k", func, 0) == 11
         assert calls == [0, 10]
 
+    @asks_for("culling")
     def test_update_of_what_is_too_large_raises_and_changes_nothing(self, make_cache):
         cache = make_cache(size_limit=100_000)
         cache["k"] = 1
@@ -128,6 +130,7 @@ class VersionsContract(Contract):
             assert other.update("k", lambda value: value + 1, 0) == 1
         assert one["k"] == 1
 
+    @asks_for("transactions")
     def test_update_in_a_transaction(self, cache):
         with cache.transact():
             cache["k"] = 1

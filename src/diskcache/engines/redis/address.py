@@ -1,0 +1,192 @@
+"""Addresses of servers: what a URL says, and a client made of it.
+
+    redis://[user:password@]host[:port][/db]?namespace=app      one server; rediss:// with TLS
+    valkey:// and valkeys://                                    the same
+    unix://[user:password@]/path/to/socket?db=0&namespace=app
+    redis+cluster://host:port[,host:port...]?namespace=app      rediss+cluster:// with TLS
+    redis+sentinel://host:port[,host:port...]/name[/db]?namespace=app
+
+The query may also hold `shards`, and what redis-py takes there, such as `ssl_ca_certs`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from diskcache.errors import SettingError
+
+SCHEME: Final = re.compile(r"(redis|valkey)(s?)(\+cluster|\+sentinel)?|unix")
+NAMESPACE: Final = re.compile(r"[^{}\s\x00-\x1f*?\[\]\\]{1,200}")
+"""What a namespace may be: no braces, which mark the slot, and nothing that patterns use."""
+
+CLUSTER_SHARDS: Final = 16
+"""Shards on a cluster, unless told otherwise."""
+MOST_SHARDS: Final = 1024
+PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+
+
+class Address(NamedTuple):
+    """A server, or several, and the cache on it."""
+
+    url: str
+    """As given."""
+    kind: str
+    """`server`, `cluster` or `sentinel`."""
+    hosts: tuple[tuple[str, int], ...]
+    options: dict[str, Any]
+    """For the connections of redis-py."""
+    namespace: str
+    shards: int | None
+    """None to take what is there, or the default."""
+    service: str = ""
+    """Name of the master, for sentinels."""
+
+    @property
+    def safe(self) -> str:
+        """The URL without a password."""
+        return without_password(self.url)
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether keys are spread over several servers."""
+        return self.kind == "cluster"
+
+
+def is_address(target: object) -> bool:
+    """Tell whether a string is the URL of a server, and not a path."""
+    if not isinstance(target, str):
+        return False
+    scheme, separator, _ = target.partition("://")
+    return bool(separator) and SCHEME.fullmatch(scheme) is not None
+
+
+def without_password(url: str) -> str:
+    """Return a URL that may be shown.
+
+    Example:
+        >>> without_password('redis://me:secret@host/0?namespace=app')
+        'redis://me:***@host/0?namespace=app'
+    """
+    return re.sub(r"(://[^/@]*?:)[^@/]*@", r"\1***@", re.sub(r"(password=)[^&]*", r"\1***", url))
+
+
+def parse(url: str, namespace: str | None = None, shards: int | None = None) -> Address:
+    """Return what a URL says.
+
+    Raises:
+        SettingError: It is no URL of a server, or lacks a namespace.
+    """
+    if not is_address(url):
+        raise SettingError(
+            f"{without_password(url)!r} is not the address of a server: redis://, rediss://,"
+            " valkey://, redis+cluster:// and redis+sentinel:// are"
+        )
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    given = query.pop("namespace", None)
+    name = checked_namespace(namespace if namespace is not None else given, url)
+    count = _checked_shards(query.pop("shards", None) if shards is None else shards)
+    kind = parts.scheme.partition("+")[2] or "server"
+    if parts.scheme == "unix":
+        plain = f"unix://{parts.netloc}{parts.path}?{urlencode(query)}"
+        return Address(url, kind, (), {"url": plain}, name, count)
+    options = _credentials(parts.netloc)
+    is_tls = parts.scheme.partition("+")[0].endswith("ss") or parts.scheme.startswith("valkeys")
+    if is_tls:
+        options["ssl"] = True
+    path = [unquote(part) for part in parts.path.split("/") if part]
+    service = ""
+    if kind == "sentinel":
+        if not path:
+            raise SettingError(
+                f"{without_password(url)!r} names no master: write"
+                " redis+sentinel://host:port/NAME?namespace=app"
+            )
+        service = path.pop(0)
+    options |= _database(path, query, kind, url)
+    default = SENTINEL_PORT if kind == "sentinel" else PORT
+    hosts = _hosts(parts.netloc.rpartition("@")[2], default, url)
+    return Address(url, kind, hosts, {**options, **_typed(query, url)}, name, count, service)
+
+
+def checked_namespace(name: str | None, url: str) -> str:
+    """Return a namespace that can be used.
+
+    Raises:
+        SettingError: There is none, or it holds characters that it must not.
+    """
+    if not name:
+        raise SettingError(
+            f"{without_password(url)!r} names no namespace: add ?namespace=NAME; all keys of the"
+            " cache start with it, and nothing else is touched"
+        )
+    if not NAMESPACE.fullmatch(name):
+        raise SettingError(
+            f"namespace must be 1 to 200 characters, without spaces and {{}}*?[]\\: got {name!r}"
+        )
+    return name
+
+
+def _checked_shards(given: Any) -> int | None:
+    if given is None:
+        return None
+    try:
+        count = int(given)
+    except ValueError:
+        count = 0
+    if not 1 <= count <= MOST_SHARDS:
+        raise SettingError(f"shards must be a number from 1 to {MOST_SHARDS}: got {given!r}")
+    return count
+
+
+def _credentials(netloc: str) -> dict[str, Any]:
+    user, separator, password = netloc.rpartition("@")[0].partition(":")
+    found = {"username": unquote(user)} if user else {}
+    return {**found, "password": unquote(password)} if separator and password else found
+
+
+def _database(path: list[str], query: dict[str, str], kind: str, url: str) -> dict[str, Any]:
+    given = query.pop("db", path.pop(0) if path else "0")
+    if not given.isdigit() or path:
+        raise SettingError(f"{without_password(url)!r} names no database: /0 to /15 usually are")
+    if kind == "cluster":
+        if given != "0":
+            raise SettingError("a cluster has one database: leave it out of the URL")
+        return {}
+    return {"db": int(given)}
+
+
+def _hosts(netloc: str, default: int, url: str) -> tuple[tuple[str, int], ...]:
+    found: list[tuple[str, int]] = []
+    for each in netloc.split(","):
+        match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\[\]]*)(?::(\d+))?", each)
+        if match is None:
+            raise SettingError(f"{without_password(url)!r} names no host and port: {each!r}")
+        host = match[1].strip("[]") or "localhost"
+        found.append((unquote(host), int(match[2]) if match[2] else default))
+    return tuple(found)
+
+
+_TYPES: Final[dict[str, Any]] = {
+    "ssl_ca_certs": str,
+    "ssl_ca_path": str,
+    "ssl_certfile": str,
+    "ssl_keyfile": str,
+    "ssl_cert_reqs": str,
+    "ssl_check_hostname": lambda text: text.lower() in ("1", "true", "yes"),
+    "client_name": str,
+    "health_check_interval": int,
+}
+
+
+def _typed(query: dict[str, str], url: str) -> dict[str, Any]:
+    unknown = sorted(set(query) - set(_TYPES))
+    if unknown:
+        raise SettingError(
+            f"{without_password(url)!r} has unknown parts in its query: {', '.join(unknown)};"
+            f" namespace, shards, db, {', '.join(_TYPES)} are known"
+        )
+    return {name: _TYPES[name](value) for name, value in query.items()}

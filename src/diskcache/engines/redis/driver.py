@@ -1,0 +1,316 @@
+"""The synchronous driver: connections, time limits, scripts that the server may not know yet."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import redis
+from redis import exceptions as theirs
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.retry import Retry
+
+from diskcache.clock import Clock
+from diskcache.engines.redis.breaker import Breaker
+from diskcache.engines.redis.commands import Call, Command, refusal_of
+from diskcache.engines.redis.errors import is_moving, translating
+from diskcache.errors import (
+    ServerError,
+    ServerUnavailableError,
+    Timeout,
+    TransactionError,
+)
+
+if TYPE_CHECKING:
+    from diskcache.engines.redis.address import Address
+
+T = TypeVar("T")
+
+POOL: Final = 50
+"""Connections of one cache object in one process at most."""
+FIRST_NAP: Final = 0.001
+LONGEST_NAP: Final = 0.05
+"""Seconds between two attempts while a transaction of others holds a shard."""
+FAILOVER: Final = 10.0
+"""Seconds for which a read is tried again while a cluster puts a replica in a master's place."""
+PIECE: Final = 500
+"""Commands sent at once."""
+
+
+class _Held:
+    """A client, and how many threads are using it; the last one closes it once it is doomed."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.users = 0
+        self.is_doomed = False
+
+    def disconnect(self) -> None:
+        """Close its connections."""
+        with suppress(theirs.RedisError, OSError):
+            self.client.close()
+        pool = getattr(self.client, "connection_pool", None)
+        if pool is not None:
+            with suppress(theirs.RedisError, OSError):
+                pool.disconnect()
+
+
+class Driver:
+    """Sends commands and scripts. Thread-safe; a forked child connects anew.
+
+    Args:
+        address: Where the server is.
+        timeout: Seconds to wait for a connection, and for each answer.
+        clock: Where time comes from, for waiting.
+        connections: Most connections at a time; who needs one more waits.
+    """
+
+    def __init__(
+        self, address: Address, timeout: float, clock: Clock, connections: int = POOL
+    ) -> None:
+        self.address = address
+        self.where = address.safe
+        self.clock = clock
+        self.breaker = Breaker(clock.monotonic)
+        self._timeout = timeout
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._held: _Held | None = None
+        self._pid = os.getpid()
+
+    # -- Connections --
+
+    @contextmanager
+    def _using(self) -> Iterator[Any]:
+        """Yield the client of redis-py; it is not closed meanwhile."""
+        if self._pid != os.getpid():
+            # The lock, and the clients, may be in use by threads that are not here.
+            self._pid, self._lock, self._held = os.getpid(), threading.Lock(), None
+        with self._lock:
+            if self._held is None:
+                self._held = _Held(self._connect())
+            held = self._held
+            held.users += 1
+        try:
+            yield held.client
+        finally:
+            with self._lock:
+                held.users -= 1
+                is_last = held.is_doomed and not held.users
+            if is_last:
+                held.disconnect()
+
+    def _connect(self) -> Any:
+        """Return a client of redis-py, whose annotations are not complete."""
+        library: Any = redis
+        shared: dict[str, Any] = {
+            "socket_timeout": self._timeout,
+            "socket_connect_timeout": self._timeout,
+            # Nobody but this driver knows what may be sent twice.
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+        }
+        kind, hosts, options = self.address.kind, self.address.hosts, self.address.options
+        if kind == "cluster":
+            nodes = [library.cluster.ClusterNode(host, port) for host, port in hosts]
+            return library.RedisCluster(
+                startup_nodes=nodes, max_connections=self._connections, **options, **shared
+            )
+        if kind == "sentinel":
+            password = {k: v for k, v in options.items() if k.startswith("ssl")}
+            sentinel = library.Sentinel(
+                list(hosts), sentinel_kwargs={**password, **shared}, **shared
+            )
+            return sentinel.master_for(
+                self.address.service, max_connections=self._connections, **options
+            )
+        pooled = {"max_connections": self._connections, "timeout": self._timeout, **shared}
+        if "url" in options:
+            return library.Redis(
+                connection_pool=library.BlockingConnectionPool.from_url(options["url"], **pooled)
+            )
+        ((host, port), *_) = hosts
+        plain = dict(options)
+        if plain.pop("ssl", False):
+            pooled["connection_class"] = library.SSLConnection
+        return library.Redis(
+            connection_pool=library.BlockingConnectionPool(host=host, port=port, **plain, **pooled)
+        )
+
+    def close(self) -> None:
+        """Close all connections but those in use; the next operation connects again."""
+        with self._lock:
+            held, self._held = self._held, None
+            if held is None:
+                return
+            held.is_doomed = True
+            is_last = not held.users
+        if is_last:
+            held.disconnect()
+
+    # -- Sending --
+
+    def command(self, *command: Any) -> Any:
+        """Send a command that reads, or may be sent twice, and return the answer."""
+        return self._guarded(lambda client: client.execute_command(*command), safe=True)
+
+    def call(self, call: Call, wait: float | None = None) -> Any:
+        """Run a script and return its answer.
+
+        Args:
+            call: The script.
+            wait: Seconds to wait while a transaction of others holds the shard; None for no limit.
+
+        Raises:
+            Timeout: It was held all the time.
+            TransactionError: The transaction that the call belongs to has lost the shard.
+        """
+        nap, deadline = FIRST_NAP, None
+        while True:
+            answer = self._guarded(lambda client: _evaluate(client, call), safe=call.is_idempotent)  # noqa: B023
+            refusal = refusal_of(answer)
+            if refusal is None:
+                return answer
+            if refusal.word == b"tag":
+                call = call.with_tag(refusal.tag)
+                continue
+            if refusal.word == b"lost":
+                raise transaction_lost(self.where)
+            now = self.clock.monotonic()
+            if deadline is None and wait is not None:
+                deadline = now + wait
+            if deadline is not None and now >= deadline:
+                raise Timeout
+            self.clock.sleep(nap * random.uniform(0.5, 1))
+            nap = min(nap * 1.5, LONGEST_NAP)
+
+    def commands(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that read, many at a time, and return their answers."""
+        answers: list[Any] = []
+        for start in range(0, len(commands), PIECE):
+            piece = commands[start : start + PIECE]
+            if len(piece) == 1:
+                answers.append(self.command(*piece[0]))
+            else:
+                answers += self._guarded(lambda client: _pipelined(client, piece), safe=True)  # noqa: B023
+        return answers
+
+    # -- What a server tells of itself --
+
+    def time(self) -> tuple[int, int]:
+        """Return the time of the server, in seconds and microseconds."""
+        answer = self._guarded(lambda client: client.time(**self._anywhere()), safe=True)
+        seconds, micros = _of_one_node(answer)
+        return int(seconds), int(micros)
+
+    def hash(self, key: bytes) -> dict[bytes, bytes]:
+        """Return a whole hash."""
+        found: dict[bytes, bytes] = self._guarded(lambda client: client.hgetall(key), safe=True)
+        return found
+
+    def policy(self) -> str:
+        """Return the maxmemory-policy, if it has an effect; empty where it is not told."""
+        with suppress(ServerError):
+            found = self._info("memory")
+            if int(found.get("maxmemory", 0)):
+                return str(found.get("maxmemory_policy", ""))
+        return ""
+
+    def server(self) -> str:
+        """Return name and version of the server."""
+        found = self._info("server")
+        if "valkey_version" in found:
+            return f"Valkey {found['valkey_version']}"
+        return f"Redis {found.get('redis_version', '')}"
+
+    def _info(self, section: str) -> dict[str, Any]:
+        answer = self._guarded(lambda client: client.info(section, **self._anywhere()), safe=True)
+        found: dict[str, Any] = _of_one_node(answer)
+        return found
+
+    def _anywhere(self) -> dict[str, Any]:
+        return {"target_nodes": RedisCluster.RANDOM} if self.address.is_cluster else {}
+
+    def scan(self, start: bytes, count: int) -> Iterator[list[bytes]]:
+        """Yield the keys that begin with *start*, many at a time."""
+        # A prefix of keys of this library; only the end of it may hold what a pattern means.
+        pattern = start.replace(b"\\", b"\\\\") + b"*"
+        with translating(self.where), self._using() as client:
+            piece: list[bytes] = []
+            for key in client.scan_iter(match=pattern, count=count):
+                piece.append(key)
+                if len(piece) >= count:
+                    yield piece
+                    piece = []
+            if piece:
+                yield piece
+
+    def _guarded(self, send: Callable[[Any], T], *, safe: bool) -> T:
+        """Send something, with errors of this library.
+
+        What is *safe* is sent again where a connection broke, and on a cluster until a replica
+        has taken the place of its master.
+        """
+        self.breaker.enter()
+        deadline = None
+        while True:
+            try:
+                with translating(self.where), self._using() as client:
+                    result = send(client)
+            except ServerUnavailableError as exc:
+                now = self.clock.monotonic()
+                if deadline is None:
+                    is_cluster = self.address.kind != "server"
+                    deadline = now + (min(self._timeout, FAILOVER) if is_cluster else 0)
+                    if safe and not isinstance(exc, TimeoutError):
+                        continue
+                if (safe or not exc.is_sent) and now < deadline:
+                    self.clock.sleep(LONGEST_NAP)
+                    continue
+                if not is_moving(exc.__cause__):
+                    self.breaker.fail(exc)
+                raise
+            except ServerError:
+                self.breaker.succeed()
+                raise
+            self.breaker.succeed()
+            return result
+
+
+def _of_one_node(answer: Any) -> Any:
+    """Return what one node answered, where a cluster tells which one it was."""
+    if isinstance(answer, dict) and len(answer) == 1:
+        (only,) = answer.values()
+        if isinstance(only, (dict, tuple)):
+            return only
+    return answer
+
+
+def _evaluate(client: Any, call: Call) -> Any:
+    """Run a script by its name, or by its text where the server does not know it."""
+    keys, args = call.all_keys(), call.all_args()
+    try:
+        return client.execute_command("EVALSHA", call.script.digest, len(keys), *keys, *args)
+    except theirs.NoScriptError:
+        return client.execute_command("EVAL", call.script.text, len(keys), *keys, *args)
+
+
+def _pipelined(client: Any, commands: Sequence[Command]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = pipeline.execute()
+    return answers
+
+
+def transaction_lost(where: str) -> TransactionError:
+    """Return the error of a transaction whose time ran out."""
+    return TransactionError(
+        f"the change took too long, and others may write to {where} again: nothing of it was"
+        " stored; try again with fewer entries"
+    )

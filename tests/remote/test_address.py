@@ -1,0 +1,92 @@
+"""What URLs of servers mean, and which are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from diskcache import Cache, FanoutCache, SettingError, connect
+from diskcache.engines.base import Engine
+from diskcache.engines.redis.address import is_address, parse, without_password
+from diskcache.engines.redis.engine import RedisEngine
+from diskcache.engines.redis.tolerant import ANSWERS
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "hosts", "options"),
+    [
+        ("redis://h?namespace=n", "server", (("h", 6379),), {"db": 0}),
+        ("valkey://h:1/2?namespace=n", "server", (("h", 1),), {"db": 2}),
+        ("redis://?namespace=n", "server", (("localhost", 6379),), {"db": 0}),
+        ("redis://[::1]:7?namespace=n", "server", (("::1", 7),), {"db": 0}),
+        (
+            "rediss://u:p%40@h/1?namespace=n&ssl_cert_reqs=none",
+            "server",
+            (("h", 6379),),
+            {"username": "u", "password": "p@", "ssl": True, "db": 1, "ssl_cert_reqs": "none"},
+        ),
+        ("redis+cluster://a:1,b:2?namespace=n", "cluster", (("a", 1), ("b", 2)), {}),
+        ("rediss+cluster://a?namespace=n", "cluster", (("a", 6379),), {"ssl": True}),
+        ("redis+sentinel://a,b:5/m/3?namespace=n", "sentinel", (("a", 26379), ("b", 5)), {"db": 3}),
+    ],
+)
+def test_address_says_where_and_how(url, kind, hosts, options):
+    address = parse(url)
+
+    assert (address.kind, address.hosts, address.options) == (kind, hosts, options)
+    assert address.namespace == "n"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://h?namespace=n", "is not the address of a server"),
+        ("redis://h", "namespace=NAME"),
+        ("redis://h?namespace=a{b}", "namespace must be"),
+        ("redis://h?namespace=n&shards=0", "shards must be"),
+        ("redis://h?namespace=n&shards=many", "shards must be"),
+        ("redis://h/x?namespace=n", "names no database"),
+        ("redis+cluster://h/1?namespace=n", "a cluster has one database"),
+        ("redis+sentinel://h?namespace=n", "names no master"),
+        ("redis://h?namespace=n&colour=red", "unknown parts in its query: colour"),
+        ("redis://h:port?namespace=n", "names no host and port"),
+    ],
+)
+def test_address_that_cannot_be_is_refused(url, message):
+    with pytest.raises(SettingError, match=message):
+        parse(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://u:secret@h", "redis://u:***@h"),
+        ("redis://:secret@h", "redis://:***@h"),
+        ("redis://h?password=secret&x=1", "redis://h?password=***&x=1"),
+        ("redis://h", "redis://h"),
+    ],
+)
+def test_password_is_not_shown(url, shown):
+    assert without_password(url) == shown
+
+
+def test_engine_has_all_that_the_protocol_asks_for():
+    wanted = {*dir(Engine), *Engine.__annotations__}
+
+    assert [n for n in wanted if not n.startswith("_") and not hasattr(RedisEngine, n)] == []
+    assert [name for name in ANSWERS if name not in wanted] == []
+
+
+def test_path_is_no_address():
+    assert not any(map(is_address, ["/a/b", "redis", "C:\\a", "", None]))
+
+
+def test_connect_to_a_path_gives_a_cache_or_shards(tmp_path):
+    with connect(tmp_path / "one", timeout=1) as cache, connect(tmp_path / "many", shards=2) as fan:
+        assert type(cache) is Cache
+        assert type(fan) is FanoutCache
+        assert cache.timeout == 1
+
+
+def test_connect_to_an_unknown_scheme_is_refused():
+    with pytest.raises(SettingError, match="redis\\+cluster"):
+        connect("http://host/path")

@@ -1,0 +1,367 @@
+"""What goes wrong with a server is an error that says so, within its time, or a miss if asked."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+import threading
+import time
+
+import pytest
+
+from diskcache import (
+    Averager,
+    CacheFullError,
+    Deque,
+    DiskCacheError,
+    Lock,
+    ReadOnlyError,
+    ServerAccessError,
+    ServerKeyError,
+    ServerReadOnlyError,
+    ServerTimeoutError,
+    ServerUnavailableError,
+    SettingError,
+    TooLargeError,
+    UntrustedPickleWarning,
+    connect,
+    throttle,
+)
+from diskcache.cache import remote as remote_module
+from diskcache.engines.redis.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
+from diskcache.testing import ManualClock
+from tests.support.servers import Server, free_port, need_server
+
+
+@pytest.fixture
+def server():
+    """A server of this test alone, which may be stopped."""
+    need_server()
+    made = Server()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def opened():
+    """Open caches, and close them at the end."""
+    made = []
+
+    def open_one(url, **settings):
+        made.append(connect(url, **settings))
+        return made[-1]
+
+    yield open_one
+    for cache in made:
+        cache.close()
+
+
+READS = [
+    lambda cache: cache.get("a"),
+    lambda cache: "a" in cache,
+    lambda cache: cache.get_many("ab"),
+    lambda cache: len(cache),
+    lambda cache: list(cache),
+    lambda cache: cache.peek(),
+    lambda cache: cache.volume(),
+    lambda cache: cache.stats(),
+]
+WRITES = [
+    lambda cache: cache.set("a", 1),
+    lambda cache: cache.add("a", 1),
+    lambda cache: cache.delete("a"),
+    lambda cache: cache.touch("a", 1),
+    lambda cache: cache.pop("a"),
+    lambda cache: cache.set_many({"a": 1}),
+    lambda cache: cache.evict("t"),
+    lambda cache: cache.clear(),
+    lambda cache: cache.pull(),
+]
+UNANSWERABLE = [
+    lambda cache: cache.incr("a"),
+    lambda cache: cache.push("a"),
+    lambda cache: cache.update("a", str),
+    lambda cache: Averager(cache, "a").add(1),
+    lambda cache: throttle(cache, 1, 1, name="a")(print)(),
+    lambda cache: Lock(cache, "a", expire=1).acquire(blocking=False),
+]
+
+
+@pytest.mark.parametrize("operation", [*READS, *WRITES, *UNANSWERABLE])
+def test_server_that_is_away_raises_at_once(opened, operation):
+    with pytest.raises(ConnectionError, match="cannot be reached") as info:
+        operation(opened(f"redis://127.0.0.1:{free_port()}/0?namespace=test", timeout=1))
+
+    assert isinstance(info.value, DiskCacheError)
+
+
+@pytest.mark.parametrize("operation", [*READS, *WRITES])
+def test_server_that_is_away_is_a_miss_if_asked(opened, operation, caplog):
+    cache = opened(f"redis://127.0.0.1:{free_port()}/0?namespace=test", on_error="miss")
+    with caplog.at_level(logging.WARNING, "diskcache"):
+        operation(cache)
+        cache["a"] = 1
+
+    assert cache.get("a", "default") == "default"
+
+
+@pytest.mark.parametrize("operation", UNANSWERABLE)
+def test_what_cannot_be_made_up_raises_all_the_same(opened, operation):
+    cache = opened(f"redis://127.0.0.1:{free_port()}/0?namespace=test", on_error="miss")
+
+    with pytest.raises(ServerUnavailableError):
+        operation(cache)
+
+
+def test_structure_is_refused_where_a_miss_would_be_loss(opened):
+    cache = opened(f"redis://127.0.0.1:{free_port()}/0?namespace=test", on_error="miss")
+
+    with pytest.raises(SettingError, match="on_error='raise'"):
+        Deque.fromcache(cache)
+
+
+def test_server_that_does_not_answer_raises_within_the_timeout(opened):
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        before = time.monotonic()
+
+        with pytest.raises(TimeoutError) as info:
+            opened(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0?namespace=test", timeout=0.2)
+
+    assert time.monotonic() - before < 5
+    assert isinstance(info.value, ServerTimeoutError)
+
+
+def test_server_that_stops_answering_is_left_alone(server, opened):
+    cache = opened(server.url(), timeout=0.2)
+    cache["a"] = 1
+    server.process.send_signal(19)
+    waits = []
+    for _ in range(FAILURES + 2):
+        before = time.monotonic()
+        with pytest.raises(ServerUnavailableError):
+            cache.get("a")
+        waits.append(time.monotonic() - before)
+    server.process.send_signal(18)
+
+    assert min(waits[:FAILURES]) >= 0.2
+    assert max(waits[FAILURES:]) < 0.1
+
+
+def test_write_that_may_have_happened_says_so_and_is_not_sent_again(server, opened):
+    cache = opened(server.url(), timeout=0.2)
+    cache["a"] = 1
+    server.process.send_signal(19)
+    with pytest.raises(ServerUnavailableError) as info:
+        cache.incr("a")
+    server.process.send_signal(18)
+    time.sleep(0.05)
+
+    assert info.value.is_sent
+    assert cache["a"] in (1, 2)
+
+
+def test_cache_goes_on_after_the_server_was_restarted(server, opened):
+    cache = opened(server.url())
+    cache.set("a", 1, tag="t")
+    server.stop()
+    server.start()
+
+    assert cache.get("a") is None
+    assert cache.set("a", 2, tag="t")
+    assert cache.incr("a") == 3
+    assert len(cache) == 1
+    assert cache.evict("t") == 1
+
+
+def test_scripts_that_were_flushed_are_sent_again(server, opened):
+    cache = opened(server.url())
+    cache.set("a", 1)
+    server.client().script_flush()
+
+    assert cache.incr("a") == 2
+    assert cache.push("b")
+
+
+def test_replica_may_be_read_and_refuses_writes(server, opened):
+    cache = opened(server.url())
+    cache.set("a", [1], tag="t")
+    cache.push("b")
+    replica = Server("--replicaof", f"127.0.0.1 {server.port}", "--repl-diskless-sync-delay", "0")
+    deadline = time.monotonic() + 15
+    while replica.client().dbsize() < server.client().dbsize() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    other = opened(replica.url())
+
+    assert other["a"] == [1]
+    assert list(other.keys(tag="t")) == ["a"]
+    assert other.peek()[1] == "b"
+    with pytest.raises(ServerReadOnlyError, match="replica") as info:
+        other.set("a", 2)
+    assert isinstance(info.value, ReadOnlyError)
+    assert opened(replica.url(), on_error="miss").set("a", 2) is False
+    replica.remove()
+
+
+def test_readonly_cache_writes_nothing(server, opened):
+    opened(server.url())["a"] = 1
+    cache = opened(server.url(), readonly=True)
+
+    assert cache["a"] == 1
+    for operation in [*WRITES[:4], *WRITES[5:8], *UNANSWERABLE[:2]]:
+        with pytest.raises(ReadOnlyError):
+            operation(cache)
+
+
+def test_full_server_raises_cache_full_and_keeps_what_it_has(opened):
+    need_server()
+    server = Server("--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
+    cache = opened(server.url())
+
+    def fill():
+        for number in range(1000):
+            cache[number] = b"x" * 50_000
+
+    with pytest.raises(CacheFullError, match="maxmemory") as info:
+        fill()
+    assert info.value.errno == 28
+    assert cache[0] == b"x" * 50_000
+    assert opened(server.url(), on_error="miss").set("more", b"x" * 50_000) is False
+    server.remove()
+
+
+def test_wrong_password_is_refused_and_not_shown(opened):
+    need_server()
+    server = Server("--requirepass", "secret-word")
+    right = server.url().replace("redis://", "redis://:secret-word@")
+    cache = opened(right)
+    cache["a"] = 1
+
+    for url in (server.url(), server.url().replace("redis://", "redis://:other-word@")):
+        with pytest.raises(PermissionError) as info:
+            opened(url, on_error="miss")
+        assert isinstance(info.value, ServerAccessError)
+        assert "other-word" not in str(info.value)
+    assert "secret-word" not in repr(cache) + cache.directory + str(cache.info())
+    assert pickle.loads(pickle.dumps(cache))["a"] == 1
+    server.remove()
+
+
+def test_foreign_thing_under_a_key_is_an_error_or_a_miss(server, opened):
+    cache = opened(server.url())
+    cache["a"] = 1
+    shard = cache._engine.parts[0]
+    client = server.client()
+    client.set(shard.entry + b"2foreign", b"not an entry")
+    client.delete(shard.entry + b"2a")
+    client.rpush(shard.entry + b"2a", "x")
+
+    assert cache.get("foreign") is None
+    assert cache.get("a") is None
+    with pytest.raises(ServerKeyError, match="something else"):
+        cache.set("a", 1)
+
+
+def test_namespace_of_a_newer_format_is_refused(server, opened):
+    server.client().hset("{test}:m", "format", 2)
+
+    with pytest.raises(DiskCacheError, match="upgrade diskcache"):
+        opened(server.url())
+
+
+def test_number_of_shards_is_what_the_first_one_said(server, opened):
+    opened(server.url(shards=3))["a"] = 1
+
+    assert opened(server.url())["a"] == 1
+    with pytest.raises(SettingError, match="has 3 shards"):
+        opened(server.url(), shards=2)
+
+
+def test_clear_touches_nothing_but_its_namespace(server, opened):
+    client = server.client()
+    client.set("foreign", 1)
+    for namespace in ("a", "a:0", "b"):
+        opened(server.url(namespace)).set_many({number: number for number in range(1200)}, tag="t")
+
+    assert opened(server.url("a")).clear() == 1200
+    assert len(opened(server.url("b"))) == len(opened(server.url("a:0"))) == 1200
+    assert client.get("foreign") == b"1"
+    assert [key for key in client.keys("{a:0}:*") if b":e:" in key] == []
+
+
+def test_value_that_is_too_large_is_refused(server, opened, monkeypatch):
+    monkeypatch.setattr(remote_module, "LARGEST", 1000)
+    cache = opened(server.url())
+
+    with pytest.raises(TooLargeError, match="in parts"):
+        cache.set("a", b"x" * 1001)
+    assert "a" not in cache
+
+
+def test_object_is_refused_unless_a_secret_is_given(server, opened, monkeypatch):
+    cache = opened(server.url())
+    with pytest.raises(TypeError, match="pickle"):
+        cache["a"] = ManualClock
+    signing = opened(server.url(), secret=b"s" * 32)
+    signing["a"] = Lock.acquire
+
+    with pytest.warns(UntrustedPickleWarning):
+        assert cache.get("a") is None
+    assert opened(server.url(), secret=b"s" * 32)["a"] is Lock.acquire
+    monkeypatch.setenv("DISKCACHE_SECRET", "73" * 32)
+    assert opened(server.url())["a"] is Lock.acquire
+
+
+def test_connections_are_bounded_and_shared(server, opened):
+    cache = opened(server.url())
+    cache._engine.driver._connections = 3
+    cache.close()
+
+    def work():
+        for number in range(20):
+            cache[number] = number
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert len(cache) == 20
+    assert server.client().info("clients")["connected_clients"] <= 3 + 1
+
+
+def test_breaker_refuses_until_a_pause_is_over_and_doubles_it():
+    clock = ManualClock()
+    breaker = Breaker(clock.monotonic)
+    away = ServerUnavailableError("away")
+    for _ in range(FAILURES):
+        breaker.enter()
+        breaker.fail(away)
+
+    with pytest.raises(ServerUnavailableError, match="not tried again"):
+        breaker.enter()
+    clock.advance(FIRST_PAUSE)
+    breaker.enter()
+    breaker.fail(away)
+    clock.advance(FIRST_PAUSE * 1.5)
+    with pytest.raises(ServerUnavailableError):
+        breaker.enter()
+    clock.advance(LONGEST_PAUSE)
+    breaker.enter()
+    breaker.succeed()
+    breaker.enter()
+    assert not breaker.is_open
+
+
+def test_redis_py_that_is_missing_is_named(monkeypatch):
+    import sys
+
+    for name in [name for name in sys.modules if name.startswith("diskcache.engines.redis.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    with pytest.raises(ImportError, match=r'pip install "diskcache\[redis\]"'):
+        connect("redis://localhost/0?namespace=test")

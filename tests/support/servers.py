@@ -1,0 +1,114 @@
+"""Private servers of the tests: started on a free loopback port, stopped when the run ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import redis
+
+BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
+MEMORY = "90mb"
+DEADLINE = 20
+"""Seconds for a server to start."""
+
+
+def need_server() -> None:
+    """Skip a test where no server is installed; fail where everything must be there."""
+    if BINARY is None:
+        reason = "neither redis-server nor valkey-server is installed"
+        if os.environ.get("DISKCACHE_CI"):
+            pytest.fail(f"{reason} (and DISKCACHE_CI is set)")
+        pytest.skip(reason)
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+class Server:
+    """A server process with a folder of its own.
+
+    Args:
+        *options: More words of its command line.
+        port: Where it listens; None for a free port.
+    """
+
+    def __init__(self, *options: str, port: int | None = None) -> None:
+        self.options = options
+        self.port = free_port() if port is None else port
+        self.folder = Path(tempfile.mkdtemp(prefix="diskcache-server-"))
+        self.process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.remove)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        need_server()
+        memory = () if "--maxmemory" in self.options else ("--maxmemory", MEMORY)
+        words = [
+            str(BINARY), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+            "--appendonly", "no", "--dir", str(self.folder), *memory, *self.options,
+        ]  # fmt: skip
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        self.await_answer()
+
+    def await_answer(self) -> None:
+        """Wait until it answers, with a password or without."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            try:
+                self.client().ping()
+            except redis.AuthenticationError:
+                return
+            except redis.RedisError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def client(self) -> redis.Redis:
+        """Return a client of redis-py."""
+        return redis.Redis(port=self.port)
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def remove(self) -> None:
+        """Kill it, and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, namespace: str = "test", **query: object) -> str:
+        """Return the address of a cache on it."""
+        rest = "".join(f"&{name}={value}" for name, value in query.items())
+        return f"redis://127.0.0.1:{self.port}/0?namespace={namespace}{rest}"
+
+
+_shared: list[Server] = []
+
+
+def shared_server() -> Server:
+    """Return the server that most tests of a process share."""
+    need_server()
+    if not _shared:
+        _shared.append(Server())
+    return _shared[0]
