@@ -23,8 +23,9 @@ Command: TypeAlias = tuple[Any, ...]
 
 TIDIED: Final = 10
 """Expired entries that a write removes in passing."""
-LOOKS: Final = 2
-"""Idents that a write looks at, where the server may evict any key."""
+LOOKS: Final = 4
+"""Idents that a write looks at, where the server may evict any key: two in each list, which keeps
+it within about twice of what it should be."""
 READS: Final = "*"
 """Token of what only reads."""
 LONGEST_LIFE: Final = 2**53
