@@ -119,11 +119,18 @@ def summary(document: Document) -> list[tuple[str, ...]]:
     return lines
 
 
+def short(name: str) -> str:
+    """Return the name of a contender for the head of a column: initials of the long ones."""
+    *before, policy = name.split()
+    words = policy.split("-")
+    return " ".join((*before, "".join(word[0].upper() for word in words) if words[2:] else policy))
+
+
 def ratios(document: Document, count: int) -> list[tuple[str, ...]]:
     """Return the part of requests that each contender missed, place by place."""
     found = misses(document)
     names = [name for name, processes in participants(document) if processes == count]
-    lines = [("trace, size", "entries", *names)]
+    lines = [("trace, size", "entries", *map(short, names))]
     for spot in dict.fromkeys(spot_of(row) for row in document["rows"]):
         missed = [found.get((spot, name, count)) for name in names]
         asked = document["requests"][spot.trace]

@@ -335,6 +335,7 @@ class TestReport:
         text = load("eviction_report").text(document, as_markdown=True)
 
         assert "| s3-fifo | +15.0 | +12.5 | +15.0 |  |  |" in text
+        assert "| trace, size | entries | LRS | s3-fifo |" in text
         assert "| t 40 % | 200 | 0.4000 | 0.3400 |" in text
 
     def test_failures_are_told(self, load):
