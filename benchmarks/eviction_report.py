@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ LARGE = 100
 """Entries in a cache whose figures are not those of small numbers."""
 MEAN_LARGE, MEAN_ALL, WORST, APART = 14.0, 11.0, -2.0, 1.0
 """What `s3-fifo` is to reach, in percent fewer misses than FIFO."""
+LOWEST = -25
+"""Where the plot ends: what does worse is outside."""
 MANY = 4
 """Processes that share a cache, in what is to be reached."""
 
@@ -207,7 +209,7 @@ def judged(claim: str, reached: float | None, holds: Callable[[float], bool]) ->
 
 
 def plot(document: Document, path: Path) -> bool:
-    """Draw misses over size of cache, a panel for each trace; False without matplotlib."""
+    """Draw scores over size of cache, a panel for each trace; False without matplotlib."""
     plt = report.canvas()
     if plt is None:
         return False
@@ -215,36 +217,43 @@ def plot(document: Document, path: Path) -> bool:
     names = [name for name, count in participants(document) if count == 1]
     traces = list(document["requests"])
     figure, panels = plt.subplots(
-        1, len(traces), figsize=(3 * len(traces), 4), squeeze=False, layout="constrained"
-    )
+        1, len(traces), figsize=(3 * len(traces), 4.5), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    labelled = {}
     for axes, trace in zip(panels[0], traces, strict=True):
-        for name in names:
-            line = sorted(
-                (spot.share * 100, missed / document["requests"][trace])
-                for (spot, who, count), missed in found.items()
-                if (spot.trace, who, count) == (trace, name, 1)
-            )
+        for place, name in enumerate(names):
+            line = [
+                (spot.share * 100, value)
+                for sized in (False, True)
+                for spot, value in scores(found, name, 1, is_sized=sized).items()
+                if spot.trace == trace
+            ]
             if line:
-                axes.plot(*zip(*line, strict=True), label=name, **style(name, names))
+                (labelled[name],) = axes.plot(
+                    *zip(*sorted(line), strict=True), **style(name, place)
+                )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda number, _: f"{number:g} %")
         axes.set_title(trace, fontsize="medium")
         axes.set_xlabel("size of cache")
         axes.grid(alpha=0.3)
-    panels[0][0].set_ylabel("part of requests that missed")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small")
+    panels[0][0].set_ylim(bottom=LOWEST)
+    panels[0][0].set_ylabel("percent fewer misses than first in, first out")
+    figure.legend(
+        labelled.values(), labelled, loc="outside lower center", ncols=5, fontsize="small"
+    )
     report.save(figure, path)
     plt.close(figure)
     return True
 
 
-def style(name: str, names: Sequence[str]) -> dict[str, Any]:
+def style(name: str, place: int) -> dict[str, Any]:
     """Return how the line of a contender is drawn: what this page is about stands out."""
     if name == BEST:
         return {"color": "black", "marker": "o", "markersize": 4, "zorder": 3}
     if name == OPTIMUM:
         return {"color": "grey", "linestyle": "--"}
     marks = "s ^ v D P X < > * h d".split()
-    return {"marker": marks[names.index(name) % len(marks)], "markersize": 4, "alpha": 0.8,
-            "linewidth": 1}  # fmt: skip
+    return {"color": f"C{place}", "marker": marks[place % len(marks)], "markersize": 4,
+            "alpha": 0.8, "linewidth": 1}  # fmt: skip
