@@ -32,7 +32,7 @@ OLD = tuple(OLD_MARK + policy for policy in POLICIES[:2])
 IN_MEMORY = ("theine", "cachebox LRU", "cachebox LFU")
 CONTENDERS = (*POLICIES, *OLD, *IN_MEMORY, OPTIMUM)
 MODELS = tuple(MODEL + policy for policy in POLICIES)
-BRIEF = 50_000
+BRIEF = 20_000
 """Requests of each trace, unless all are wanted: some ten minutes on two cores."""
 PROCESSES = (1, 4)
 FAILED, MISUSED = 1, 2
