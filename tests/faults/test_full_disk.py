@@ -17,6 +17,7 @@ import pytest
 
 from diskcache import Cache, CacheFullError, Deque, FanoutCache, Index
 from tests.faults.disks import CALLS, Ballast, failing_disk, small_disk
+from tests.support.crew import in_processes
 from tests.support.leaks import assert_tidy
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs Linux")
@@ -370,3 +371,36 @@ def test_a_transaction_on_a_full_disk_is_undone_as_a_whole(place):
             cache["kept"] = 3
         assert cache["kept"] == 3
         assert cache.check() == []
+
+
+def crowd(directory, name):
+    """Store until long after the disk is full; return how many removals it was too full for."""
+    failed = refused = 0
+    with Cache(directory, size_limit=2**30) as cache:
+        numbers = itertools.count()
+        while refused < 200:
+            number = next(numbers)
+            key = f"{name}-{number}"
+            try:
+                cache.set(key, f"{key}:" * (2, 50, 5000)[number % 3])
+            except CacheFullError:
+                refused += 1
+            if number % 20 == 19:
+                try:
+                    cache.delete(f"{name}-{number - 10}")
+                except CacheFullError:
+                    failed += 1
+    return failed
+
+
+def test_processes_that_fill_a_disk_together_can_remove_and_open(place):
+    """What one gives up for a removal is not taken by another that stores."""
+    directory = place / "cache"
+    for number in range(3):
+        failed = in_processes(crowd, [(directory, f"{number}-{name}") for name in range(3)])
+        assert failed == [0, 0, 0]
+        with Cache(directory) as cache:
+            assert cache.delete(next(iter(cache)))
+            assert cache.check() == []
+            cache.clear()
+            cache["after"] = LARGE

@@ -9,6 +9,7 @@ import pytest
 
 from diskcache import CacheFullError
 from diskcache.engines.sqlite import room
+from diskcache.engines.sqlite.control import SPENT
 
 
 def size_of_reserve(directory):
@@ -94,3 +95,64 @@ def test_reserve_that_is_spent_comes_back_with_the_next_long_log(cache, director
     for number in range(300):
         cache[number] = "x" * 1000
     assert size_of_reserve(directory) >= room.RESERVE
+
+
+def test_keep_beside_another_that_makes_the_reserve_leaves_it(directory, monkeypatch):
+    path = directory / "reserve"
+    stat = os.stat
+
+    def late(name, *args, **kwargs):
+        """The reserve is made right after it was looked for, and the disk is full then."""
+        if name == str(path) and not path.is_file():
+            path.write_bytes(bytes(room.RESERVE))
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return stat(name, *args, **kwargs)
+
+    directory.mkdir()
+    monkeypatch.setattr(os, "stat", late)
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "posix_fallocate", no_room)
+        assert room.keep(str(directory), 0o700) is False
+
+    assert size_of_reserve(directory) == room.RESERVE
+
+
+def test_keep_beside_another_that_spends_the_reserve_tells_so(directory, monkeypatch):
+    directory.mkdir()
+
+    def spent(*args):
+        room.spend(str(directory))
+        no_room()
+
+    monkeypatch.setattr(os, "posix_fallocate", spent)
+
+    assert room.keep(str(directory), 0o700) is False
+    assert not os.listdir(directory)
+
+
+def test_nothing_is_stored_while_the_reserve_is_spent(cache, directory, full):
+    cache["before"] = 1
+    room.note_spent(cache._engine._link())
+    room.spend(str(directory))
+
+    for store in (
+        lambda: cache.set("key", 1),
+        lambda: cache.set("key", b"x" * 100_000),
+        lambda: cache.push(1),
+        lambda: cache.set_many({"key": 1, "other": 2}),
+    ):
+        with pytest.raises(CacheFullError):
+            store()
+    assert cache.delete("before")
+    assert len(cache) == 0
+
+    full["is_full"] = False
+    cache["key"] = 1
+    assert cache["key"] == 1
+    assert size_of_reserve(directory) == room.RESERVE
+    assert cache._engine._link().site.control.words[SPENT] == 0
+
+
+def no_room(*args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -27,6 +27,7 @@ from diskcache.engines.sqlite.control import (
     FILES,
     MASK,
     NEXT_EXPIRY,
+    SPENT,
     STATE,
     WRITTEN,
     slot_of,
@@ -60,7 +61,7 @@ def _duties(link: Link) -> memoryview[int] | None:
     if link.is_closed or control is None or monotonic() >= site.look_at:
         return None
     words = control.words
-    if words[BEGIN] != words[END] or words[FILES]:
+    if words[BEGIN] != words[END] or words[FILES] or words[SPENT]:
         return None
     tally = site.tally
     if tally.hits or tally.misses:

@@ -23,7 +23,8 @@ It is an array of 64-bit unsigned words in the byte order of the machine:
     15    files         not 0 while value files are being published or removed, so that it is
                         found not 0 if the writer was killed: then stray files may exist in the
                         folders from this number, less one, on (four hexadecimal digits)
-    16-63               zero
+    16    spent         not 0 while the reserve for a full disk is spent: nothing is added then
+    17-63               zero
     64-   generations   one word per slot of keys; odd while a write to one of its keys commits
 
 The slot of a key is `HEADER` plus the lowest twelve bits: for text of the CRC-32 of its UTF-8, for
@@ -82,6 +83,7 @@ NEXT_EXPIRY: Final = 12
 WRITTEN: Final = 13
 STATE: Final = 14
 FILES: Final = 15
+SPENT: Final = 16
 
 LEASE: Final = 0.05
 """Seconds for which a writer believes that its mapping is the file at the path."""

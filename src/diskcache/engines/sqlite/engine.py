@@ -520,8 +520,7 @@ class SqliteEngine(Rewriting):
             batch = self._write(wait, removal.remove, *args)
         except CacheFullError:
             self._make_room()
-            batch = self._write(wait, removal.remove_frugally, *args)
-            self._restore_room()
+            batch = self._remove_on_full_disk(wait, removal.remove_frugally, *args)
         link = self._link()
         if link.depth:
             return batch

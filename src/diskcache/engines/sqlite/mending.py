@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import apsw
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from diskcache.engines.sqlite.quarantine import SetAside
 
 T = TypeVar("T")
+
+PAUSES: Final = (0.001, 0.01, 0.05)
+"""Seconds between the attempts of a removal on a full disk."""
 
 
 class Mending(ABC):
@@ -63,16 +66,29 @@ class Mending(ABC):
             return self._write(wait, step, *args)
         except CacheFullError:
             self._make_room()
-        result = self._write(wait, step, *args)
+        return self._remove_on_full_disk(wait, step, *args)
+
+    def _remove_on_full_disk(self, wait: float | None, step: Callable[..., T], *args: Any) -> T:
+        """Run a step that removes entries in the room that was made for it."""
+        for pause in PAUSES:
+            try:
+                result = self._write(wait, step, *args)
+                break
+            except CacheFullError:
+                self._make_room(at_any_price=True)
+            # A value file that is about to be refused takes the place for a moment.
+            self._place.clock.sleep(pause)
+        else:
+            result = self._write(wait, step, *args)
         self._restore_room()
         return result
 
-    def _make_room(self) -> None:
+    def _make_room(self, *, at_any_price: bool = False) -> None:
         """Make room for a removal; raise the error at hand again inside a transaction."""
         link = self._local.link
         if link is None or link.depth or link.is_closed:
             raise  # noqa: PLE0704 - called where one is handled
-        room.make(link)
+        room.make(link, at_any_price=at_any_price)
 
     def _restore_room(self) -> None:
         link = self._local.link

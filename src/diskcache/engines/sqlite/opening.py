@@ -120,7 +120,9 @@ def _enter_frugally(place: Place, create: bool) -> Link:
         error = translate(exc, place.directory) if isinstance(exc, apsw.Error) else exc
         if not isinstance(error, CacheFullError) or not room.spend(place.directory):
             raise
-    return _enter(place, create)
+    link = _enter(place, create)
+    room.note_spent(link)
+    return link
 
 
 def _enter(place: Place, create: bool) -> Link:

@@ -1,6 +1,6 @@
 """A full disk: what is kept free for that day, and how removals get along without more.
 
-Three things make sure that a cache on a full disk can be opened, read and emptied.
+Four things make sure that a cache on a full disk can be opened, read and emptied.
 
 *The file `reserve`* has `RESERVE` allocated bytes. It is removed when opening, or removing entries,
 meets a full disk: the index of the log and a few removals fit in its place. It is made again when
@@ -11,6 +11,9 @@ grow. So whenever the log has grown by `STEP`, the reserve is made larger by wha
 lacks. In its place the log can always be copied; it then starts over in the file that it has, and
 takes removals without a byte more. (To extend the file of the database itself would not do: SQLite
 extends it by writing bytes, perhaps over a page that another process is just copying there.)
+
+*While it is spent* nothing is added, by any process: others who write would take its place before
+the removal that it is for. The control file tells them.
 
 *Where the reserve cannot grow* the connection may add no more pages to the database, or the next
 writes would spend what removals need. It may again as soon as the reserve can.
@@ -25,6 +28,8 @@ from typing import TYPE_CHECKING, Final
 import apsw
 
 from diskcache import host
+from diskcache.engines.sqlite.control import SPENT
+from diskcache.engines.sqlite.errors import full
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.errors import Timeout
 
@@ -42,8 +47,10 @@ WAIT: Final = 0.5
 """Seconds that the emptying of the log waits for writers, and for readers."""
 
 
-def keep(directory: str, mode: int, more: int = 0) -> bool:
+def keep(directory: str, mode: int, more: int = 0) -> bool | None:
     """Make the reserve, or make it larger; tell whether it is as large now as it must be.
+
+    None: another process is at it, and the next look will show.
 
     Args:
         directory: Where it is.
@@ -62,18 +69,29 @@ def keep(directory: str, mode: int, more: int = 0) -> bool:
     except OSError:
         return False
     try:
-        try:
-            host.allocate(descriptor, RESERVE + more + (AHEAD if more else 0))
-        except OSError:
-            host.allocate(descriptor, RESERVE + more)
-    except OSError:
-        # A part of it is worth nothing: it would not be there when it is needed, nor be missed.
-        if not size:
-            os.unlink(path)
-        return False
+        return _grow(descriptor, path, RESERVE + more, AHEAD if more else 0)
     finally:
         os.close(descriptor)
-    return True
+
+
+def _grow(descriptor: int, path: str, wanted: int, ahead: int) -> bool | None:
+    """Allocate what is wanted, and more if there is room; tell whether it is there."""
+    if not host.lock(descriptor):
+        return None
+    size = os.fstat(descriptor).st_size
+    for length in (wanted + ahead, wanted):
+        with suppress(OSError):
+            host.allocate(descriptor, length)
+            return True
+    # A part of it is worth nothing: it would not be there when it is needed, nor be missed. But
+    # what another process made since the first look, or put in its place, is not a part.
+    with suppress(OSError):
+        if size >= RESERVE:
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
+        elif os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            os.unlink(path)
+    return False
 
 
 def _opened(path: str, mode: int) -> int:
@@ -99,6 +117,29 @@ def spend(directory: str) -> bool:
     return True
 
 
+def refuse_to_spend(link: Link) -> None:
+    """Refuse to add anything while the reserve is spent: a removal may be using its place.
+
+    Call it in a write transaction.
+
+    Raises:
+        CacheFullError: It is, and there is no room for another one.
+    """
+    control = link.site.control
+    if control is None or not control.words[SPENT]:
+        return
+    if keep(link.site.directory, link.site.mode) is not True:
+        raise full(link.site.directory)
+    control.words[SPENT] = 0
+
+
+def note_spent(link: Link) -> None:
+    """Have all processes know that the reserve is spent, or is about to be."""
+    control = link.site.control
+    if control is not None:
+        control.words[SPENT] = 1
+
+
 def provide(link: Link, more: int = 0) -> None:
     """See to it that the log can be copied to the database, whatever else happens to the disk.
 
@@ -115,17 +156,32 @@ def provide(link: Link, more: int = 0) -> None:
     except OSError:
         return
     can_grow = keep(here.directory, here.mode, max(lacking, 0) + more)
-    if can_grow == link.is_limited:
+    if can_grow is not None and can_grow == link.is_limited:
         link.is_limited = not can_grow
         most = MOST_PAGES if can_grow else pages
         link.con.execute(f"PRAGMA max_page_count = {most}").fetchall()
 
 
-def make(link: Link) -> None:
-    """Have the log start over, and spend the reserve if that takes room. Call it without gate."""
-    if not _start_over(link, apsw.SQLITE_CHECKPOINT_RESTART):
-        spend(link.site.directory)
+def make(link: Link, *, at_any_price: bool = False) -> None:
+    """Have the log start over, and spend the reserve if that takes room. Call it without gate.
+
+    With *at_any_price* it is spent in any case: a short log has too little room of its own.
+    """
+    if at_any_price or not _start_over(link, apsw.SQLITE_CHECKPOINT_RESTART):
+        _spend_for_all(link)
         _start_over(link, apsw.SQLITE_CHECKPOINT_RESTART)
+
+
+def _spend_for_all(link: Link) -> None:
+    """Spend the reserve while nobody writes: a writer that still sees it would add more."""
+    gate = link.site.gate
+    try:
+        with suppress(GateClosed, Timeout):
+            gate.acquire(WAIT, link)
+        note_spent(link)
+        spend(link.site.directory)
+    finally:
+        gate.release(link)
 
 
 def restore(link: Link) -> None:

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, TypeVar
 
-from diskcache.engines.sqlite import reading
+from diskcache.engines.sqlite import reading, room
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import (
@@ -59,6 +59,7 @@ def put(
     now: float,
 ) -> bool:
     """Store an entry whatever was there; then cull."""
+    room.refuse_to_spend(link)
     mode, value, staged = payload
     culler.load(link)
     if link.queues is not None:
@@ -146,6 +147,7 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
     Rows are counted by the largest row number: nothing is removed while they are stored, and a
     new row gets the next number.
     """
+    room.refuse_to_spend(link)
     culler.load(link)
     if link.queues is not None:
         _put_each(link, culler, rows, now)
