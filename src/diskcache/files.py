@@ -400,9 +400,13 @@ class ValueFiles:
         removed = 0
         with suppress(OSError), self._folder([TEMPORARY]) as folder:
             where = folder.base if folder.fd is None else folder.fd
-            for name in os.listdir(where):
+            for name in filter(_is_temporary, os.listdir(where)):
                 removed += _sweep_one(folder, name, older_than)
         return removed
+
+
+def _is_temporary(name: str) -> bool:
+    return TEMPORARY_NAME.fullmatch(f"{TEMPORARY}/{name}") is not None
 
 
 def _sweep_one(folder: Folder, name: str, older_than: float) -> int:

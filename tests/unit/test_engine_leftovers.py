@@ -59,3 +59,16 @@ def test_link_in_place_of_the_folder_is_not_followed(directory, leftover, tmp_pa
     Cache(directory).close()
 
     assert thesis.read_bytes() == b"mine"
+
+
+def test_old_file_of_a_user_in_the_folder_of_temporary_ones_stays(directory):
+    Cache(directory).close()
+    mine = directory / "tmp" / "mine.txt"
+    mine.write_text("mine")
+    os.utime(mine, (1, 1))
+
+    with Cache(directory) as cache:
+        cache.check(fix=True)
+
+    assert mine.read_text() == "mine"
+    mine.unlink()
