@@ -156,3 +156,14 @@ def test_nothing_is_stored_while_the_reserve_is_spent(cache, directory, full):
 
 def no_room(*args):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_clear_gives_the_file_of_the_database_back_at_once(cache, directory):
+    for number in range(4000):
+        cache[number] = "x" * 1000
+    assert cache.disk_usage() > 4_000_000
+
+    cache.clear()
+
+    assert (directory / "cache.db").stat().st_size < 400_000
+    assert cache.disk_usage() < 600_000

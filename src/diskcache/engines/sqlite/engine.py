@@ -527,10 +527,7 @@ class SqliteEngine(Rewriting):
         if batch.cursor is not None:
             link.site.gate.leave_open()
             return batch
-        patience = removal.PATIENCE if wait is None else min(wait, removal.PATIENCE)
-        with suppress(DiskCacheError):
-            while self._write(patience, removal.give_back):
-                link.site.gate.leave_open()
+        self._give_back(link, wait)
         return batch
 
     def trim(self, limit: int, spared: EncodedKey, now: float, wait: float | None) -> int:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import apsw
 
-from diskcache.engines.sqlite import room, site
+from diskcache.engines.sqlite import removal, room, site
 from diskcache.engines.sqlite.connection import ThreadState
 from diskcache.engines.sqlite.control import inode_of
 from diskcache.engines.sqlite.errors import DAMAGE, damaged, translate
 from diskcache.errors import CacheFullError, DiskCacheError
 
 if TYPE_CHECKING:
+    from diskcache.engines.sqlite.connection import Link
     from diskcache.engines.sqlite.opening import Place
     from diskcache.engines.sqlite.quarantine import SetAside
 
@@ -94,6 +96,14 @@ class Mending(ABC):
         link = self._local.link
         if link is not None and not link.depth and not link.is_closed:
             room.restore(link)
+
+    def _give_back(self, link: Link, wait: float | None) -> None:
+        """Give free pages back to the file system: after a removal, and not in a transaction."""
+        patience = removal.PATIENCE if wait is None else min(wait, removal.PATIENCE)
+        with suppress(DiskCacheError):
+            while self._write(patience, removal.give_back):
+                link.site.gate.leave_open()
+            room.hand_back(link, patience)
 
     # -- Damage --
 

@@ -193,11 +193,26 @@ def restore(link: Link) -> None:
     keep(directory, mode)
 
 
-def _start_over(link: Link, mode: int) -> bool:
+def hand_back(link: Link, wait: float) -> None:
+    """Shorten the file of the database to its pages, and the log, if that is worth it.
+
+    Pages that were given back leave the file only as the log is copied.
+    """
+    pages: int = link.con.execute("PRAGMA page_count").get
+    try:
+        surplus = os.stat(link.site.database_path).st_size - pages * link.page_size
+    except OSError:
+        return
+    if surplus >= STEP:
+        _start_over(link, apsw.SQLITE_CHECKPOINT_TRUNCATE, wait)
+        shrink(link.site.directory)
+
+
+def _start_over(link: Link, mode: int, wait: float = WAIT) -> bool:
     gate = link.site.gate
     try:
-        gate.acquire(WAIT, link)
-        link.con.set_busy_timeout(int(WAIT * 1000))
+        gate.acquire(wait, link)
+        link.con.set_busy_timeout(int(wait * 1000))
         link.con.wal_checkpoint(mode=mode)
     except (GateClosed, Timeout, apsw.BusyError):
         return True  # Not for want of room.
