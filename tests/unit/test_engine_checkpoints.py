@@ -7,10 +7,17 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from diskcache.engines.sqlite import checkpoints
+from diskcache.engines.sqlite import checkpoints, room
 from diskcache.engines.sqlite.checkpoints import HARD, STEP, Checkpointer
 
 PAGE = 2048
+
+
+@pytest.fixture(autouse=True)
+def no_reserve(monkeypatch):
+    """There is no directory, hence nothing to keep in it."""
+    monkeypatch.setattr(room, "provide", lambda *_: None)
+    monkeypatch.setattr(room, "shrink", lambda *_: None)
 
 
 class Log:
@@ -22,7 +29,7 @@ class Log:
         self.log_mark = 0
         self.clock = clock
         self.con = self
-        self.site = SimpleNamespace(gate=self)
+        self.site = SimpleNamespace(gate=self, directory="nowhere")
         self.copied = 0
         self.attempts = 0
 
