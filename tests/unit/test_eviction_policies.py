@@ -11,8 +11,11 @@ import pytest
 from diskcache import (
     EVICTION_POLICY,
     Cache,
+    Deque,
     FanoutCache,
+    Index,
     SettingError,
+    TooLargeError,
     UnknownPolicyError,
     register_policy,
     unregister_policy,
@@ -507,6 +510,30 @@ def test_early_victims_of_a_transaction_that_was_undone_are_not_told(make_cache)
     assert cache.info().culled_young == 0
 
 
+class Pickled:
+    """Something that can only be pickled, so that its encoding depends on its key."""
+
+    def __init__(self):
+        self.content = "x" * 500
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 101, b"x" * 5000, Pickled()], ids=["text", "file", "pickle"]
+)
+def test_value_over_the_limit_is_not_pushed_anywhere(make_cache, value):
+    cache = make_cache(eviction_policy="none", value_limit=100, disk_min_file_size=2000)
+    deque, index = Deque.fromcache(cache), Index.fromcache(cache)
+    bounded = Deque.fromcache(cache, maxlen=1)
+    pushes = [cache.push, index.push, deque.append, deque.appendleft, bounded.append]
+    for push in pushes:
+        deque.append("kept")
+        with pytest.raises(TooLargeError, match="larger than value_limit, 100 bytes"):
+            push(value)
+        assert list(deque) == ["kept"]
+        deque.clear()
+    assert cache.check() == []
+
+
 # -- All shards together ------------------------------------------------------------------------
 
 
@@ -533,8 +560,6 @@ def test_count_limit_is_that_of_all_shards(tmp_path, clock, shards, limit, polic
 
 
 def test_deque_and_index_keep_all_whatever_the_count_limit(tmp_path):
-    from diskcache import Deque, Index
-
     deque = Deque.fromcache(Cache(tmp_path / "d", eviction_policy="none", count_limit=2), "abcde")
     index = Index.fromcache(Cache(tmp_path / "i", eviction_policy="none", count_limit=2))
     index.update(dict.fromkeys("abcde"))
