@@ -14,6 +14,7 @@ from diskcache import (
     Deque,
     FanoutCache,
     Index,
+    Lock,
     SettingError,
     TooLargeError,
     UnknownPolicyError,
@@ -282,6 +283,28 @@ def test_policy_needs_a_function():
 def test_policy_that_was_not_registered_cannot_be_forgotten():
     with pytest.raises(UnknownPolicyError):
         unregister_policy("never")
+
+
+def test_policy_of_templates_that_names_locks_first_still_finds_victims(make_cache, monkeypatch):
+    template = {
+        "init": None,
+        "get": None,
+        "cull": "SELECT {fields} FROM Cache ORDER BY store_time LIMIT ?",
+    }
+    monkeypatch.setitem(EVICTION_POLICY, "stored-first", template)
+    cache = make_cache(eviction_policy="stored-first", count_limit=150)
+    locks = [Lock(cache, f"lock {number}") for number in range(120)]
+    for lock in locks:
+        lock.acquire()
+    for number in range(40):
+        cache[number] = number
+        assert len(cache) <= 150
+    cache.reset("count_limit", 130)
+
+    assert cache.cull() == 20
+    assert list(cache.keys())[-10:] == list(range(30, 40))
+    for lock in locks:
+        lock.release()
 
 
 def test_policy_that_is_not_registered_here_is_replaced(make_cache, own_policy, caplog):
