@@ -582,6 +582,18 @@ def test_count_limit_is_that_of_all_shards(tmp_path, clock, shards, limit, polic
         assert cache.info().count_limit == limit
 
 
+@pytest.mark.parametrize("shards", [1, 3, 8])
+def test_early_victims_of_every_shard_are_counted(tmp_path, clock, shards):
+    with FanoutCache(tmp_path / "fanout", shards, count_limit=3, clock=clock) as cache:
+        for number in range(60):
+            cache[f"k{number}"] = number
+        assert cache.info().culled_young == 57
+        cache.reset("cull_limit", 0)
+        cache["k60"] = 60
+        assert cache.cull() == 1
+        assert cache.info().culled_young == 57
+
+
 def test_deque_and_index_keep_all_whatever_the_count_limit(tmp_path):
     deque = Deque.fromcache(Cache(tmp_path / "d", eviction_policy="none", count_limit=2), "abcde")
     index = Index.fromcache(Cache(tmp_path / "i", eviction_policy="none", count_limit=2))
