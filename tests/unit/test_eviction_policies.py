@@ -21,6 +21,7 @@ from diskcache import (
     register_policy,
     unregister_policy,
 )
+from diskcache.clock import SYSTEM_CLOCK
 from diskcache.engines.sqlite import s3fifo
 
 BUILT_IN = sorted(EVICTION_POLICY)
@@ -96,6 +97,26 @@ def test_s3_fifo_keeps_reads_and_place_of_what_is_stored_again(make_cache):
     cache["d"] = 1
 
     assert list(cache) == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("memory_limit", [0, 2**20])
+def test_hits_count_once_more_after_an_entry_was_removed(make_cache, memory_limit):
+    # By the clock of the system: with another one there is no short way that stops noting.
+    cache = make_cache(
+        eviction_policy="s3-fifo", count_limit=3, memory_limit=memory_limit, clock=SYSTEM_CLOCK
+    )
+    for _ in range(2):
+        cache.delete("a")
+        cache["a"] = 1
+        for _ in range(6):
+            cache.get("a")
+    # Spared three times, and then the oldest once more: four rounds of three entries.
+    for number in range(11):
+        cache[number] = 1
+        assert "a" in cache
+    cache["last"] = 1
+
+    assert "a" not in cache
 
 
 def test_reads_of_a_parent_are_not_those_of_its_child(make_cache):

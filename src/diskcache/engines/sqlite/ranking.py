@@ -87,6 +87,11 @@ class Ranking:
 
     # -- Reads --
 
+    def forget_reads(self, key: EncodedKey) -> None:
+        """Forget what was read of an entry that is replaced, so that reads count once more."""
+        if self.reads.pop(key, None) is not None and self.quiet:
+            self.quiet.clear()
+
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
         noted, self.reads = self.reads, {}

@@ -66,7 +66,7 @@ def put(
     if staged is not None:
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     if culler.reads and not culler.keeps_reads:
-        culler.reads.pop(key, None)
+        culler.forget_reads(key)
     con = link.con
     con.set_last_insert_rowid(0)
     if expire_time is None and tag is None and culler.is_simple:
@@ -79,7 +79,7 @@ def put(
     rowid = con.last_insert_rowid()
     if rowid:
         link.rows += 1
-        culler.reads.pop(key, None)
+        culler.forget_reads(key)
     elif not con.changes():
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     link.touched(key[0])
@@ -126,7 +126,7 @@ def _insert_queued(
     if not link.con.changes():
         return 0
     if culler.reads:
-        culler.reads.pop(key, None)
+        culler.forget_reads(key)
     queues.stored_new(rank, size)
     link.rows += 1
     link.touched(key[0])
@@ -152,7 +152,7 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
         return
     if culler.reads:
         for row in rows:
-            culler.reads.pop(row[:2], None)
+            culler.forget_reads(row[:2])
     execute = link.execute
     before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
     in_use = pages_in_use(link) if len(rows) >= SEVERAL else None
@@ -318,7 +318,7 @@ def _placed(
     mode, value, staged = payload
     size = 0 if staged is None else staged.size
     if found is None or not culler.keeps_reads:
-        culler.reads.pop(key, None)
+        culler.forget_reads(key)
     hits = found[6] if found is not None and culler.keeps_reads else 0
     if mode & GUARD:
         return None, hits
