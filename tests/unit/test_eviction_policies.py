@@ -119,6 +119,25 @@ def test_hits_count_once_more_after_an_entry_was_removed(make_cache, memory_limi
     assert "a" not in cache
 
 
+@pytest.mark.parametrize("policy", ["s3-fifo", "least-recently-used", "least-frequently-used"])
+def test_reads_written_down_in_a_transaction_that_was_undone_still_count(make_cache, clock, policy):
+    cache = make_cache(eviction_policy=policy, count_limit=3)
+    for key in "abc":
+        cache[key] = 1
+        clock.advance(1)
+    cache.get("a")
+    with pytest.raises(KeyError), cache.transact():
+        cache.get("a")
+        cache["undone"] = 1
+        assert cache.delete("undone")
+        raise KeyError
+    clock.advance(1)
+    cache["d"] = 1
+
+    assert list(cache) == ["a", "c", "d"]
+    assert cache.check() == []
+
+
 def test_reads_of_a_parent_are_not_those_of_its_child(make_cache):
     cache = make_cache(eviction_policy="s3-fifo", count_limit=3)
     for key in "abc":
