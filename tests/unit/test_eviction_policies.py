@@ -622,6 +622,16 @@ def test_count_limit_is_that_of_all_shards(tmp_path, clock, shards, limit, polic
         assert cache.info().count_limit == limit
 
 
+@pytest.mark.parametrize("shards", [3, 8])
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_last_of_many_that_are_stored_at_once_stays(tmp_path, clock, shards, limit):
+    with FanoutCache(tmp_path / "fanout", shards, count_limit=limit, clock=clock) as cache:
+        for number in range(30):
+            cache.set_many({f"a{number}": 1, f"b{number}": 2})
+            assert f"b{number}" in cache
+            assert len(cache) <= limit
+
+
 @pytest.mark.parametrize("shards", [1, 3, 8])
 def test_early_victims_of_every_shard_are_counted(tmp_path, clock, shards):
     with FanoutCache(tmp_path / "fanout", shards, count_limit=3, clock=clock) as cache:
