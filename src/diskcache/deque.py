@@ -159,6 +159,9 @@ class Deque(LosslessCopies, MutableSequence[Any]):
 
         Cost: one write transaction.
 
+        Raises:
+            TooLargeError: It is larger than `value_limit` or `size_limit` of the cache.
+
         Example:
             >>> deque = Deque()
             >>> deque.append('a')

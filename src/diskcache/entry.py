@@ -106,6 +106,8 @@ class RemovalCause(enum.Enum):
     EXPIRED = "expired"
     EVICTED = "evicted"
     CULLED = "culled"
+    CROWDED = "crowded"
+    """As a victim, because a write to another shard needed room."""
     CLEARED = "cleared"
     CORRUPT = "corrupt"
 

@@ -11,12 +11,17 @@ import pytest
 from diskcache import (
     EVICTION_POLICY,
     Cache,
+    Deque,
     FanoutCache,
+    Index,
+    Lock,
     SettingError,
+    TooLargeError,
     UnknownPolicyError,
     register_policy,
     unregister_policy,
 )
+from diskcache.clock import SYSTEM_CLOCK
 from diskcache.engines.sqlite import s3fifo
 
 BUILT_IN = sorted(EVICTION_POLICY)
@@ -92,6 +97,45 @@ def test_s3_fifo_keeps_reads_and_place_of_what_is_stored_again(make_cache):
     cache["d"] = 1
 
     assert list(cache) == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("memory_limit", [0, 2**20])
+def test_hits_count_once_more_after_an_entry_was_removed(make_cache, memory_limit):
+    # By the clock of the system: with another one there is no short way that stops noting.
+    cache = make_cache(
+        eviction_policy="s3-fifo", count_limit=3, memory_limit=memory_limit, clock=SYSTEM_CLOCK
+    )
+    for _ in range(2):
+        cache.delete("a")
+        cache["a"] = 1
+        for _ in range(6):
+            cache.get("a")
+    # Spared three times, and then the oldest once more: four rounds of three entries.
+    for number in range(11):
+        cache[number] = 1
+        assert "a" in cache
+    cache["last"] = 1
+
+    assert "a" not in cache
+
+
+@pytest.mark.parametrize("policy", ["s3-fifo", "least-recently-used", "least-frequently-used"])
+def test_reads_written_down_in_a_transaction_that_was_undone_still_count(make_cache, clock, policy):
+    cache = make_cache(eviction_policy=policy, count_limit=3)
+    for key in "abc":
+        cache[key] = 1
+        clock.advance(1)
+    cache.get("a")
+    with pytest.raises(KeyError), cache.transact():
+        cache.get("a")
+        cache["undone"] = 1
+        assert cache.delete("undone")
+        raise KeyError
+    clock.advance(1)
+    cache["d"] = 1
+
+    assert list(cache) == ["a", "c", "d"]
+    assert cache.check() == []
 
 
 def test_reads_of_a_parent_are_not_those_of_its_child(make_cache):
@@ -279,6 +323,28 @@ def test_policy_needs_a_function():
 def test_policy_that_was_not_registered_cannot_be_forgotten():
     with pytest.raises(UnknownPolicyError):
         unregister_policy("never")
+
+
+def test_policy_of_templates_that_names_locks_first_still_finds_victims(make_cache, monkeypatch):
+    template = {
+        "init": None,
+        "get": None,
+        "cull": "SELECT {fields} FROM Cache ORDER BY store_time LIMIT ?",
+    }
+    monkeypatch.setitem(EVICTION_POLICY, "stored-first", template)
+    cache = make_cache(eviction_policy="stored-first", count_limit=150)
+    locks = [Lock(cache, f"lock {number}") for number in range(120)]
+    for lock in locks:
+        lock.acquire()
+    for number in range(40):
+        cache[number] = number
+        assert len(cache) <= 150
+    cache.reset("count_limit", 130)
+
+    assert cache.cull() == 20
+    assert list(cache.keys())[-10:] == list(range(30, 40))
+    for lock in locks:
+        lock.release()
 
 
 def test_policy_that_is_not_registered_here_is_replaced(make_cache, own_policy, caplog):
@@ -507,6 +573,30 @@ def test_early_victims_of_a_transaction_that_was_undone_are_not_told(make_cache)
     assert cache.info().culled_young == 0
 
 
+class Pickled:
+    """Something that can only be pickled, so that its encoding depends on its key."""
+
+    def __init__(self):
+        self.content = "x" * 500
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 101, b"x" * 5000, Pickled()], ids=["text", "file", "pickle"]
+)
+def test_value_over_the_limit_is_not_pushed_anywhere(make_cache, value):
+    cache = make_cache(eviction_policy="none", value_limit=100, disk_min_file_size=2000)
+    deque, index = Deque.fromcache(cache), Index.fromcache(cache)
+    bounded = Deque.fromcache(cache, maxlen=1)
+    pushes = [cache.push, index.push, deque.append, deque.appendleft, bounded.append]
+    for push in pushes:
+        deque.append("kept")
+        with pytest.raises(TooLargeError, match="larger than value_limit, 100 bytes"):
+            push(value)
+        assert list(deque) == ["kept"]
+        deque.clear()
+    assert cache.check() == []
+
+
 # -- All shards together ------------------------------------------------------------------------
 
 
@@ -532,9 +622,29 @@ def test_count_limit_is_that_of_all_shards(tmp_path, clock, shards, limit, polic
         assert cache.info().count_limit == limit
 
 
-def test_deque_and_index_keep_all_whatever_the_count_limit(tmp_path):
-    from diskcache import Deque, Index
+@pytest.mark.parametrize("shards", [3, 8])
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_last_of_many_that_are_stored_at_once_stays(tmp_path, clock, shards, limit):
+    with FanoutCache(tmp_path / "fanout", shards, count_limit=limit, clock=clock) as cache:
+        for number in range(30):
+            cache.set_many({f"a{number}": 1, f"b{number}": 2})
+            assert f"b{number}" in cache
+            assert len(cache) <= limit
 
+
+@pytest.mark.parametrize("shards", [1, 3, 8])
+def test_early_victims_of_every_shard_are_counted(tmp_path, clock, shards):
+    with FanoutCache(tmp_path / "fanout", shards, count_limit=3, clock=clock) as cache:
+        for number in range(60):
+            cache[f"k{number}"] = number
+        assert cache.info().culled_young == 57
+        cache.reset("cull_limit", 0)
+        cache["k60"] = 60
+        assert cache.cull() == 1
+        assert cache.info().culled_young == 57
+
+
+def test_deque_and_index_keep_all_whatever_the_count_limit(tmp_path):
     deque = Deque.fromcache(Cache(tmp_path / "d", eviction_policy="none", count_limit=2), "abcde")
     index = Index.fromcache(Cache(tmp_path / "i", eviction_policy="none", count_limit=2))
     index.update(dict.fromkeys("abcde"))

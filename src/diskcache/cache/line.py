@@ -42,12 +42,20 @@ class Line:
     # -- Ends --
 
     def push(self, value: Any, side: str) -> None:
-        """Store a value beyond an end."""
+        """Store a value beyond an end.
+
+        Raises:
+            TooLargeError: It is larger than the size limit of the cache.
+        """
         access = self._access
         packed = access.pack_early(value, False)
+        if packed is not None:
+            access.check_size(packed)
 
         def pack(key: EncodedKey) -> Payload:
-            return access.pack(value, key)
+            payload = access.pack(value, key)
+            access.check_size(payload)
+            return payload
 
         try:
             self._engine.push(None, side, packed or pack, None, None, access.now(), None)

@@ -62,15 +62,13 @@ class QueueMethods(EntryMethods):
         now = self._now()
         expire_time = None if expire is None else now + expire
         packed = self._pack_early(value, read)
-        if packed is not None and self._engine.is_too_large(packed):
-            self._discard(packed)
-            raise TooLargeError(
-                f"the value is larger than {self._largest()}, and was not pushed: raise the limit,"
-                " or push it in parts"
-            )
+        if packed is not None:
+            self._check_pushed(packed)
 
         def pack(key: EncodedKey) -> Payload:
-            return self._pack(value, read, key)
+            payload = self._pack(value, read, key)
+            self._check_pushed(payload)
+            return payload
 
         try:
             return self._engine.push(
@@ -79,6 +77,19 @@ class QueueMethods(EntryMethods):
         except BaseException:
             self._discard(packed)
             raise
+
+    def _check_pushed(self, payload: Payload) -> None:
+        """Refuse an encoded value that is too large, and remove its file.
+
+        Raises:
+            TooLargeError: It is larger than `value_limit` or `size_limit`.
+        """
+        if self._engine.is_too_large(payload):
+            self._discard(payload)
+            raise TooLargeError(
+                f"the value is larger than {self._largest()}, and was not pushed: raise the limit,"
+                " or push it in parts"
+            )
 
     def _pack_early(self, value: Any, read: bool) -> Payload | None:
         """Encode a value before its key is known; None if the key is needed, to sign it."""

@@ -155,6 +155,16 @@ class StrictAccess:
         found = self.engine.pop(encoded, self.now(), None, load)
         return ENOVAL if found is None else found[0]
 
+    def check_size(self, payload: Payload) -> None:
+        """Refuse an encoded value that is too large, and remove its file.
+
+        Raises:
+            TooLargeError: It is larger than the size limit of the cache.
+        """
+        if self.engine.is_too_large(payload):
+            self.discard(payload)
+            raise self._too_large()
+
     def _too_large(self) -> TooLargeError:
         return TooLargeError(
             f"a value is larger than {self.cache._largest()}, and was not stored: raise the"

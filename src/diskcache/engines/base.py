@@ -357,7 +357,8 @@ class Engine(Protocol):
 
         *cause* selects them: `EXPIRED` those whose expire_time is earlier than *now*; `EVICTED`
         those whose tag equals *tag* (None: those without a tag); `CULLED` victims in policy order
-        while the volume is over the limit; `CLEARED` all.
+        while the volume is over the limit, and `CROWDED` the same for a write to another shard, so
+        that young ones are counted; `CLEARED` all.
         """
         ...
 

@@ -57,15 +57,16 @@ class FanoutBulk(FanoutEntries):
             >>> cache.set_many({'a': 1, 'b': 2}, expire=60)
             2
         """
-        pairs = mapping.items() if isinstance(mapping, Mapping) else mapping
+        pairs = list(mapping.items() if isinstance(mapping, Mapping) else mapping)
         groups = self._grouped(pairs)
+        last = self._shards[self._index(pairs[-1][0])] if pairs else None
         try:
             with ExitStack() as stack:
                 self._begin(stack, [shard for shard, _ in groups], retry)
                 stored = sum(shard.set_many(some, expire, tag, retry) for shard, some in groups)
         except Timeout as exc:
             return self._refuse(exc, 0)
-        self._limit.settle()
+        self._limit.settle(last)
         return stored
 
     def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:

@@ -84,8 +84,14 @@ class SharedLimit:
             if sum(volumes.values()) >= first.size_limit:
                 max(volumes, key=volumes.__getitem__).make_room()
 
-    def settle(self) -> None:
-        """Make room, if that was asked for, or if several shards have stored much together."""
+    def settle(self, last: Shard | None = None) -> None:
+        """Make room, if that was asked for, or if several shards have stored much together.
+
+        Args:
+            last: The shard of what was stored last, if that is known.
+        """
+        if last is not None:
+            self.asker = last
         first = self._shards[0]
         if self.is_asked or (
             first.count_limit and first.culls and self.count_beside(None) > first.count_limit

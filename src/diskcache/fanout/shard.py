@@ -113,7 +113,7 @@ class Shard(Cache):
 
     def make_room(self) -> int:
         """Cull one batch, without waiting for the write lock; return how many went."""
-        return self._engine.remove(RemovalCause.CULLED, None, self._now(), 0).removed
+        return self._engine.remove(RemovalCause.CROWDED, None, self._now(), 0).removed
 
     def rough_count(self) -> int:
         """Return how many entries were stored when the directory was last looked at."""

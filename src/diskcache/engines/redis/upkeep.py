@@ -48,7 +48,7 @@ class Upkeep(Queues):
         tag: Tag = None,
     ) -> Batch:
         """Remove one bounded batch; what was cleared or evicted counts no more from the first."""
-        if cause is RemovalCause.CULLED:
+        if cause in (RemovalCause.CULLED, RemovalCause.CROWDED):
             return Batch(0, None)
         if self.local.transaction is not None:
             raise self.local.transaction.refuse("the removal of many entries")

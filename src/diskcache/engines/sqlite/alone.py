@@ -184,7 +184,7 @@ def _put(
     if con.last_insert_rowid():
         words[COUNT] = (words[COUNT] + 1) & MASK
         if culler.reads:
-            culler.reads.pop(key, None)
+            culler.forget_reads(key)
     else:
         stored = bool(con.changes())
     words[WRITTEN] = written & MASK
@@ -216,7 +216,7 @@ def _put_queued(
     if _commit(link, words, key[0], sql.INSERT_QUEUED, values) is FAILED:
         return False
     if culler.reads:
-        culler.reads.pop(key, None)
+        culler.forget_reads(key)
     queues.stored_new(rank, size)
     culler.keep_known(words[BEGIN], queues)
     words[COUNT] = (words[COUNT] + 1) & MASK

@@ -34,7 +34,7 @@ from diskcache.engines.sqlite.control import (
 )
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.hardening import persist_log, remove_log
-from diskcache.entry import DbValue
+from diskcache.entry import DbValue, EncodedKey
 from diskcache.errors import (
     Timeout,
 )
@@ -86,6 +86,7 @@ class Link:
         "log_mark",
         "log_pages",
         "look_up",
+        "noted",
         "page_size",
         "pid",
         "published",
@@ -166,6 +167,8 @@ class Link:
         """Earliest expiry of all, where it was looked up."""
         self.has_changes = False
         self.is_uncertain = False
+        self.noted: list[tuple[str, list[tuple[EncodedKey, float]]]] = []
+        """Reads that were written down in this transaction, and by which policy."""
         self.queues: Queues | None = None
         """The queues of s3-fifo, where entries are in them: every change of a row is counted."""
         if self.published or self.doomed:

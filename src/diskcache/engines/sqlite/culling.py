@@ -446,18 +446,22 @@ class Culler(Ranking):
             for entry in queues.victims(link, limit, spared, is_done):
                 yield Victim(entry.rowid, entry.file, entry.size, entry.key, None, entry.store_time)
             return
+        # One more, in case the policy is somebody's own and names the one that is spared.
+        most = min(limit, VICTIMS) + 1
         while not is_done():
             found = False
-            # One more, in case the policy is somebody's own and names the one that is spared.
-            for row in self._ranked(link, now, min(limit, VICTIMS) + 1, spared):
+            rows = self._ranked(link, now, most, spared)
+            for row in rows:
                 rowid, file, size, key, _, mode, rank, store_time = row
                 if rowid != spared and not (type(mode) is int and mode & GUARD):
                     found = True
                     yield Victim(rowid, file, size, key, rank, store_time)
                     if is_done():
                         return
-            if not found:
+            if not found and len(rows) < most:
                 return
+            # It may name many that never go, such as locks: then victims come behind them.
+            most *= 1 if found else 2
 
     def _ranked(self, link: Link, now: float, limit: int, spared: int) -> Any:
         """Return the first rows in the order of the policy."""

@@ -87,6 +87,11 @@ class Ranking:
 
     # -- Reads --
 
+    def forget_reads(self, key: EncodedKey) -> None:
+        """Forget what was read of an entry that is replaced, so that reads count once more."""
+        if self.reads.pop(key, None) is not None and self.quiet:
+            self.quiet.clear()
+
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
         noted, self.reads = self.reads, {}
@@ -96,6 +101,7 @@ class Ranking:
         # Another thread may be in the middle of noting one more.
         reads = list(noted.items())
         policy = self.policy
+        link.noted.append((policy.name, reads))
         link.has_changes = True
         if policy.rank is Rank.QUEUES:
             link.con.executemany(sql.READ_HITS, [(count, *key) for key, count in reads])
@@ -112,6 +118,16 @@ class Ranking:
             statement = f"UPDATE Cache SET {change} WHERE key = ? AND raw = ?"
             for key, count in reads:
                 link.con.executemany(statement, [key] * int(count))
+
+    def take_back(self, noted: list[tuple[str, list[tuple[EncodedKey, float]]]]) -> None:
+        """Note once more what was written down in a transaction that was undone."""
+        name = self.policy.name
+        for key, read in (pair for by, reads in noted if by == name for pair in reads):
+            before = self.reads.get(key, 0)
+            if self.notes_times:
+                self.reads[key] = max(before, read)
+            else:
+                self.reads[key] = min(before + read, self.most_reads)
 
     def _flush_own(self, link: Link, reads: list[tuple[EncodedKey, float]]) -> None:
         by = self.by

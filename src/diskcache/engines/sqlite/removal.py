@@ -19,6 +19,8 @@ BATCH: Final = 500
 
 CULL_BATCH: Final = 100
 
+CULLS: Final = (RemovalCause.CULLED, RemovalCause.CROWDED)
+
 FRUGAL: Final = 20
 """Entries removed in one transaction while the disk is full."""
 
@@ -45,13 +47,8 @@ def remove(
     limit = limit or BATCH
     if cause is RemovalCause.EXPIRED:
         return _expire(link, now, limit)
-    if cause is RemovalCause.CULLED:
-        # What it believes may be of a transaction that was rolled back.
-        culler.load(link)
-        floors = culler.share, culler.share_of_entries
-        most = min(limit, CULL_BATCH)
-        removed = culler.remove_victims(link, now, most, -1, floors=floors)
-        return Batch(removed, True if removed else None)
+    if cause in CULLS:
+        return _cull(link, culler, cause, now, min(limit, CULL_BATCH))
     after = -(2**63) if cursor is None else cursor
     if cause is RemovalCause.CLEARED:
         rows = reading.fetch(link.execute, sql.ALL, (after, limit))
@@ -68,11 +65,22 @@ def remove(
     return Batch(len(rows), None)
 
 
+def _cull(link: Link, culler: Culler, cause: RemovalCause, now: float, limit: int) -> Batch:
+    """Remove victims while the cache is over its limits."""
+    # What it believes may be of a transaction that was rolled back.
+    culler.load(link)
+    floors = culler.share, culler.share_of_entries
+    young: list[float] | None = [] if cause is RemovalCause.CROWDED else None
+    removed = culler.remove_victims(link, now, limit, -1, floors=floors, young=young)
+    link.young += len(young or ())
+    return Batch(removed, True if removed else None)
+
+
 def remove_frugally(
     link: Link, culler: Culler, cause: RemovalCause, cursor: Any, now: float, tag: Tag
 ) -> Batch:
     """Remove one small batch, or everything at once, which needs less room than any batch."""
-    if cause is RemovalCause.CULLED:
+    if cause in CULLS:
         return _cull_frugally(link, culler)
     if cause is not RemovalCause.CLEARED:
         return remove(link, culler, cause, cursor, now, tag, FRUGAL)

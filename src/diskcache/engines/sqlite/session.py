@@ -418,7 +418,9 @@ class Session(Mending):
                 return
             if failed:
                 if link.depth:
+                    undone = link.noted
                     link.rollback()
+                    self._culler.take_back(undone)
                 return
             if not link.depth or link.is_broken:
                 raise transaction_lost(self.directory)

@@ -67,7 +67,7 @@ def put(
     if staged is not None:
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     if culler.reads and not culler.keeps_reads:
-        culler.reads.pop(key, None)
+        culler.forget_reads(key)
     con = link.con
     con.set_last_insert_rowid(0)
     if expire_time is None and tag is None and culler.is_simple:
@@ -80,7 +80,7 @@ def put(
     rowid = con.last_insert_rowid()
     if rowid:
         link.rows += 1
-        culler.reads.pop(key, None)
+        culler.forget_reads(key)
     elif not con.changes():
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     link.touched(key[0])
@@ -127,7 +127,7 @@ def _insert_queued(
     if not link.con.changes():
         return 0
     if culler.reads:
-        culler.reads.pop(key, None)
+        culler.forget_reads(key)
     queues.stored_new(rank, size)
     link.rows += 1
     link.touched(key[0])
@@ -154,7 +154,7 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
         return
     if culler.reads:
         for row in rows:
-            culler.reads.pop(row[:2], None)
+            culler.forget_reads(row[:2])
     execute = link.execute
     before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
     in_use = pages_in_use(link) if len(rows) >= SEVERAL else None
@@ -320,7 +320,7 @@ def _placed(
     mode, value, staged = payload
     size = 0 if staged is None else staged.size
     if found is None or not culler.keeps_reads:
-        culler.reads.pop(key, None)
+        culler.forget_reads(key)
     hits = found[6] if found is not None and culler.keeps_reads else 0
     if mode & GUARD:
         return None, hits
