@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -49,10 +50,15 @@ class _Here(threading.local):
 
     depth = 0
     """Operations and transactions that it is in."""
-    is_telling = False
 
     def __init__(self) -> None:
         self.waiting: list[tuple[object, Event]] = []
+
+
+_telling: Final[ContextVar[frozenset[Listeners]]] = ContextVar(
+    "diskcache_telling", default=frozenset()
+)
+"""Whose listeners the caller is one of."""
 
 
 class Listeners:
@@ -88,8 +94,8 @@ class Listeners:
             self._functions.pop(name, None)
 
     def wants(self, name: str) -> bool:
-        """Tell whether an event would be told: not if a listener of this thread caused it."""
-        return name in self._functions and not self._here.is_telling
+        """Tell whether an event would be told: not if a listener caused it."""
+        return name in self._functions and self not in _telling.get()
 
     @property
     def depth(self) -> int:
@@ -128,8 +134,8 @@ class Listeners:
             self._tell(event)
 
     def _tell(self, event: Event) -> None:
-        here = self._here
-        here.is_telling = True
+        # Threads that work for the listener, of an event loop for example, know of it too.
+        token = _telling.set(_telling.get() | {self})
         try:
             for function in self._functions.get(event.name, ()):
                 try:
@@ -142,4 +148,4 @@ class Listeners:
                         function,
                     )
         finally:
-            here.is_telling = False
+            _telling.reset(token)

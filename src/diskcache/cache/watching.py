@@ -46,6 +46,7 @@ class Watching:
     _listeners: Listeners | None = None
     _switch: Switch | None = None
     """Who bypasses the object, while anybody does."""
+    close: Callable[[], None]
     _shown: Tier | None = None
     """The memory tier, while another is in its place."""
 
@@ -153,7 +154,12 @@ class Watching:
 
     def _obey_environment(self) -> None:
         """Bypass this object for good if the environment says so."""
-        if is_disabled():
+        try:
+            disabled = is_disabled()
+        except SettingError:
+            self.close()
+            raise
+        if disabled:
             with _wiring.lock:
                 self._switch = Switch()
                 self._switch.is_always_on = True
