@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ContextDecorator
+from contextlib import AbstractContextManager, ContextDecorator, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -81,9 +81,10 @@ class TellingEngine:
         gone: list[EncodedKey] = []
 
         def remove() -> int:
-            with self.bare.transaction(wait):
+            is_one_step = self.bare.capabilities.transactions
+            with self.bare.transaction(wait) if is_one_step else nullcontext():
                 gone.extend(key for key in keys if self.bare.contains(key, now))
-                removed: int = self.bare.delete_many(gone, now, None)
+                removed: int = self.bare.delete_many(gone, now, wait)
                 return removed
 
         def events(result: int) -> Iterator[Told]:
