@@ -140,7 +140,10 @@ class Listeners:
             for function in self._functions.get(event.name, ()):
                 try:
                     function(event)
-                except Exception:
+                except BaseException as exc:
+                    # The caller must not pay for a listener, but may be interrupted.
+                    if not isinstance(exc, Exception):
+                        raise
                     log.exception(
                         "cache %s: a listener of event %s failed: %r",
                         self._label,
