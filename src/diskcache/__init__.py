@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         UntrustedPickleError,
         UntrustedPickleWarning,
     )
+    from diskcache.events import Event
     from diskcache.fanout import FanoutCache, FanoutInfo
     from diskcache.index import Index
     from diskcache.integrations.django import DjangoCache
@@ -215,6 +216,8 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "UnsupportedError",
     "UntrustedPickleError",
     "UntrustedPickleWarning",
+    # events
+    "Event",
     # fanout
     "FanoutCache",
     "FanoutInfo",
@@ -262,6 +265,7 @@ _HOME: Final = {
     "CacheInfo": "cache",
     "Archive": "archive",
     "Copied": "engines.base",
+    "Event": "events",
     "ExportReport": "cache.exporting",
     "ImportReport": "cache.importing",
     "RemoteCache": "cache.remote",

@@ -451,3 +451,8 @@ def _read_all(descriptor: int, size: int) -> bytes:
         data = os.read(descriptor, BLOCK)
         chunks.append(data)
     return b"".join(chunks)
+
+
+def is_lost(exc: OSError) -> bool:
+    """Tell whether an error means that a file is gone or damaged, not that it is out of reach."""
+    return exc.errno in (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)

@@ -134,7 +134,8 @@ def test_counterparts_take_what_the_methods_take(kind):
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.__name__)
 def test_what_may_wait_is_awaited(kind):
     at_once = {
-        "cache", "deque", "index", "memoize", "sync", "transact", "fromcache", "__getitem__",
+        "cache", "deque", "index", "memoize", "sync", "transact", "fromcache", "__getitem__", "on",
+        "bypass",
     }  # fmt: skip
     found = {
         name

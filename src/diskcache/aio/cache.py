@@ -213,6 +213,8 @@ class AsyncCache(AsyncEntries[Cache]):
     export = reading(Cache.export)
     import_from = writing(Cache.import_from)
     memoize = same(Cache.memoize)
+    on = same(Cache.on)
+    bypass = same(Cache.bypass)
 
     def transact(self, retry: bool = False) -> AbstractAsyncContextManager[None]:
         """Return a block in which what the task does happens together or not at all.
@@ -338,6 +340,8 @@ class AsyncFanoutCache(AsyncEntries[FanoutCache]):
     export = reading(FanoutCache.export)
     import_from = writing(FanoutCache.import_from)
     memoize = same(FanoutCache.memoize)
+    on = same(FanoutCache.on)
+    bypass = same(FanoutCache.bypass)
 
     def transact(self, retry: bool = True) -> AbstractAsyncContextManager[None]:
         """Return a block in which what the task does happens together or not at all.

@@ -48,8 +48,8 @@ class BulkMethods(QueueMethods):
         encoded = [self._encode_key(key) for key in wanted]
         result: dict[Any, Any] = {}
         for key, value in zip(wanted, self._values_of_one_moment(encoded), strict=True):
-            if self._settings["statistics"]:
-                self._count_read(value)
+            if self._counts:
+                self._count_read(key, value)
             if value is ENOVAL:
                 value = default
             if value is not ENOVAL:

@@ -128,9 +128,9 @@ class CacheStore:
         return dropped
 
     def place(self, key: Any) -> tuple[Place, bool] | None:
-        """Return the place of a key, unless this thread is inside a transaction."""
+        """Return the place of a key, unless this thread is inside a transaction, or a bypass."""
         cache = self._home(key)
-        if cache._engine.in_transaction():
+        if cache._engine.in_transaction() or (cache._switch is not None and cache._switch.is_on()):
             return None
         place = place_of(cache._files._directory, cache._encode_key(key))
         return place, cache._engine.capabilities.one_machine and not self._is_readonly

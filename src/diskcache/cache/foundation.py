@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import warnings
@@ -22,6 +21,7 @@ from diskcache.cache.arguments import (
     serializer_for,
     unusual,
 )
+from diskcache.cache.watching import Watching
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.codecs.base import MODE_DATA
 from diskcache.codecs.compression import DEFAULT_MINIMUM, Method, Packer
@@ -51,7 +51,7 @@ from diskcache.errors import (
     UntrustedPickleError,
     UntrustedPickleWarning,
 )
-from diskcache.files import ValueFiles
+from diskcache.files import ValueFiles, is_lost
 from diskcache.host import network_filesystem
 from diskcache.memory.tier import MEMORY_LIMIT, Tier, tier_of
 from diskcache.policy import find_policy
@@ -125,9 +125,11 @@ class Measured:
         cache._measured[self._name] = value  # noqa: SLF001
 
 
-class Foundation:
+class Foundation(Watching):
     """Construction, settings and the meeting of codec and engine; see `Cache`."""
 
+    _counts = False
+    """Whether every read has to be counted, or told."""
     _report_at = float("-inf")
     """When an altered entry is logged again; those before are counted."""
     _unreported = 0
@@ -218,7 +220,7 @@ class Foundation:
         self._check_writer(disk)
         self._attach_disk(disk, self._make_codec(pickle, secret, packer), files)
         self._attach_memory(disk, self._disk_options, secret)
-        self._migrate(trust_legacy_pickles and not readonly)
+        self._finish(trust_legacy_pickles and not readonly)
 
     # -- Construction --
 
@@ -294,12 +296,13 @@ class Foundation:
 
         upgrade_cache(disk, self._directory, self._clock, self._settings)
 
-    def _migrate(self, trust: bool) -> None:
-        """Load what version 5 pickled, and store it as this version does."""
+    def _finish(self, trust: bool) -> None:
+        """Store what version 5 pickled as this version does; bypass the cache if told to."""
         if trust:
             from diskcache.cache.migration import migrate_if_needed
 
             migrate_if_needed(self)
+        self._obey_environment()
 
     def _warn(self, message: str, category: type[Warning]) -> None:
         """Warn whoever is constructing the cache."""
@@ -591,8 +594,3 @@ class Foundation:
 
     def _wait(self, retry: bool) -> float | None:
         return None if retry else self._timeout
-
-
-def is_lost(exc: OSError) -> bool:
-    """Tell whether an error means that a file is gone or damaged, not that it is out of reach."""
-    return exc.errno in (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)

@@ -23,6 +23,7 @@ from diskcache.archive import (
     Block,
 )
 from diskcache.cache.bulk import BulkMethods
+from diskcache.cache.watching import bare_engine
 from diskcache.codecs.base import inlined, is_encoded, is_native, is_number
 from diskcache.codecs.sealing import is_signed
 from diskcache.engines.base import Put
@@ -162,7 +163,7 @@ class Importer:
             puts.setdefault(part, []).append((key, payload, entry.expire_time, entry.tag))
         for part, each in puts.items():
             with _one_step(part):
-                stored = part._engine.put_many(each, part._now(), None)
+                stored = bare_engine(part).put_many(each, part._now(), None)
                 part._engine.note(self._name, block.number, None)
             self._stored += stored
             self._refused += len(each) - stored
@@ -235,7 +236,7 @@ class Importer:
         else:
             staged = part._on_disk(part._files.stage_stream, chunks.read)
         payload = (entry.mode, None, staged)
-        engine = part._engine
+        engine = bare_engine(part)
         try:
             with _one_step(part):
                 stored = engine.put(key, payload, entry.expire_time, entry.tag, part._now(), None)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from diskcache.cache.foundation import Foundation
 from diskcache.cache.front import Front
 from diskcache.cache.noting import quick_noter
+from diskcache.cache.telling import telling_methods
 from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
 from diskcache.codecs.plain import loads
 from diskcache.coherence import FULL, Seen
@@ -94,8 +95,8 @@ class ReadingMethods(Front, Foundation):
         encoded, now = self._encode_key(key), self._now()
         row = self._engine.get(encoded, now)
         value = ENOVAL if row is None else self._load(encoded, row, read)
-        if self._settings["statistics"]:
-            self._count_read(value)
+        if self._counts:
+            self._count_read(key, value)
         if value is ENOVAL and stale:
             found = self._engine.find_stale(encoded, now)
             if found is not None and found[1] != HOLD_FAILED:
@@ -135,16 +136,19 @@ class ReadingMethods(Front, Foundation):
             found = self._read_through(self._encode_key(key), now, read, load)
         else:
             found = self._recall(key, now, load)
-        if self._settings["statistics"]:
-            self._count_read(found[0])
+        if self._counts:
+            self._count_read(key, found[0])
         return found
 
-    def _count_read(self, value: Any) -> None:
+    def _count_read(self, key: Any, value: Any) -> None:
+        """Count a read; called only where reads are counted, or told."""
+        del key
         self._engine.record(0 if value is ENOVAL else 1, 1 if value is ENOVAL else 0)
 
     def _choose_noter(self) -> None:
         """Settle what notes a hit of the fast way, whenever a setting has changed."""
-        self._notes = set() if self._settings["statistics"] or self._engine.records_reads else None
+        self._counts = bool(self._settings["statistics"] or self._listeners)
+        self._notes = set() if self._counts or self._engine.records_reads else None
         self.__dict__.pop("_note_hit", None)
         note = quick_noter(self._engine, self._settings, self._clock)
         book = self._engine.book
@@ -152,6 +156,9 @@ class ReadingMethods(Front, Foundation):
             self._notes = book.quiet
         if note is not None:
             self.__dict__["_note_hit"] = note
+        if self._listeners:
+            self._notes = set()
+            self.__dict__.update(telling_methods(self, self._listeners))
 
     def _note_hit(self, key: Any, held: Held) -> None:
         """Note a hit of the fast way, whatever there is to note."""

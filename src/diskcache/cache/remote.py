@@ -125,6 +125,7 @@ class RemoteCache(Cache):
             Disk, self._make_codec(pickle, secret, packer), ValueFiles(self._directory)
         )
         self._attach_memory(Disk, {}, secret)
+        self._obey_environment()
 
     def _connect(self, on_error: str) -> Any:
         """Return the engine, connected if the server is there.

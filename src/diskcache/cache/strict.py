@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from diskcache.cache import Cache
-from diskcache.cache.foundation import LOOKS, is_lost
+from diskcache.cache.foundation import LOOKS
+from diskcache.cache.watching import bare_engine
 from diskcache.codecs.base import MODE_RAW
 from diskcache.codecs.sealing import is_signed
 from diskcache.disk import Disk
@@ -24,6 +25,7 @@ from diskcache.entry import (
     Row,
 )
 from diskcache.errors import CodecError, TooLargeError, UnavailableError, UntrustedPickleError
+from diskcache.files import is_lost
 from diskcache.sentinels import ENOVAL
 
 PAGE: Final = 100
@@ -42,7 +44,7 @@ class StrictAccess:
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
-        self.engine: Engine = cache._engine
+        self.engine: Engine = bare_engine(cache)
         self.engine.refuse_eviction("a Deque or an Index", one_place=True)
         self.now: Callable[[], float] = cache._now
         self.encode_key: Callable[[Any], EncodedKey] = cache._encode_key
@@ -130,6 +132,11 @@ class StrictAccess:
 
     def get(self, key: Any) -> Any:
         """Return the value of a key, or `ENOVAL`."""
+        if self.cache._switch is not None:
+            # The cache may be bypassed; what is in here would be lost by that.
+            encoded = self.encode_key(key)
+            row = self.engine.get(encoded, self.now())
+            return ENOVAL if row is None else self.load(encoded, row)
         return self.cache._fetch(key, load=self.load)[0]
 
     def pack(self, value: Any, key: EncodedKey) -> Payload:

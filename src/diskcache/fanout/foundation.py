@@ -19,6 +19,7 @@ from diskcache.cache.arguments import (
 )
 from diskcache.cache.foundation import PATIENCE
 from diskcache.cache.private import missing
+from diskcache.cache.watching import Watching
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.codecs.compression import DEFAULT_MINIMUM, Method
 from diskcache.disk import Disk
@@ -79,7 +80,7 @@ class ShardSetting(Generic[T]):
         cache._settings_changed()  # noqa: SLF001 - a part of that class
 
 
-class FanoutFoundation:
+class FanoutFoundation(Watching):
     """Construction of shards, and the way to them; see `FanoutCache`."""
 
     size_limit = ShardSetting[float]("size_limit")
@@ -181,6 +182,7 @@ class FanoutFoundation:
         self._trusts_legacy = trust_legacy_pickles
         if not readonly:
             self._take_over(first, trust_legacy_pickles)
+        self._obey_environment()
         for category, message in notices.items():
             warnings.warn(message, category, stacklevel=2)
 
@@ -252,6 +254,12 @@ class FanoutFoundation:
 
     def _settings_changed(self) -> None:
         self._notes: set[Any] | None = set() if self._shards[0].has_to_note else None
+
+    def _members(self) -> Sequence[Shard]:
+        return self._shards
+
+    def _wired(self) -> None:
+        self._settings_changed()
 
     def _upgrade(self, wanted: int | None, disk: Disk, first: Shard) -> None:
         """Upgrade every shard of a directory of version 5."""

@@ -41,6 +41,9 @@ class Shard(Cache):
         else:
             self.notices.setdefault(category, message)
 
+    def _obey_environment(self) -> None:
+        """Leave that to the whole."""
+
     # -- Reads that the memory of the whole could not answer --
 
     def get_slowly(self, key: Any, default: Any, read: bool, expire_time: bool, tag: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
 from diskcache.cache.remote import RemoteCache
@@ -97,6 +98,31 @@ class Delegating:
     def drop_tag_index(self) -> None:
         """Drop the index on tags."""
         self._cache.drop_tag_index()
+
+    def on(self, name: str, func: Any = None) -> Any:
+        """Call *func* whenever this process does something of a kind; see `FanoutCache.on`.
+
+        Keys of events are those that Django makes.
+
+        Example:
+            >>> off = cache.on('set', lambda event: print(event.key))
+            >>> cache.set('key', 'value')
+            :1:key
+            True
+            >>> off()
+        """
+        return self._cache.on(name, func)
+
+    def bypass(self) -> AbstractContextManager[None]:
+        """Return a block in which reads miss and nothing is stored; see `FanoutCache.bypass`.
+
+        Example:
+            >>> with cache.bypass():
+            ...     cache.set('key', 'value')
+            True
+            >>> cache.get('key')
+        """
+        return self._cache.bypass()
 
     # -- Parts --
 

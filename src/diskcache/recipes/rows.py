@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar, cast
 
 from diskcache.cache import Cache
+from diskcache.cache.watching import bare_engine
 from diskcache.clock import Clock
 from diskcache.codecs import plain
 from diskcache.codecs.base import MODE_DATA
@@ -157,7 +158,7 @@ class Cell:
 
     def read(self) -> Any:
         """Return the value, or `ENOVAL`; it is not counted in the statistics."""
-        row = self._cache._engine.get(self._encoded, self._cache._now())
+        row = bare_engine(self._cache).get(self._encoded, self._cache._now())
         return ENOVAL if row is None else self._cache._load(self._encoded, row)
 
     def change(
@@ -176,7 +177,7 @@ class Cell:
             wait: Seconds to wait for the write lock of the cache; None for no limit.
             expire: Seconds until the entry expires, if it is written.
         """
-        cache, engine = self._cache, self._cache._engine
+        cache, engine = self._cache, bare_engine(self._cache)
         if not engine.capabilities.transactions:
             return self._change_unless_changed(step, wait, expire)
         with engine.transaction(wait):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -226,6 +226,10 @@ class Upkeep(Queues):
     def run_pragma(self, name: str, value: Any) -> None:
         """Do nothing: there is no SQLite here."""
         del name, value
+
+    def watch(self, told: Callable[[int, int], None] | None) -> None:
+        """Do nothing: what the server removes by itself, it does not tell."""
+        del told
 
     @property
     def off(self) -> dict[str, str]:

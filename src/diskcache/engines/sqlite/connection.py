@@ -60,6 +60,15 @@ class Found(NamedTuple):
     has_tag_index: bool
 
 
+class Gone(NamedTuple):
+    """How many entries a transaction removed to make room."""
+
+    expired: int
+    culled: int
+    young: int
+    """Those of the culled ones that had been stored just before."""
+
+
 class Link:
     """A connection and its transaction. Used by one thread; closed by any."""
 
@@ -75,6 +84,7 @@ class Link:
         "expiry_low",
         "files",
         "found",
+        "gone",
         "has_changes",
         "hidden",
         "is_broken",
@@ -101,7 +111,6 @@ class Link:
         "suspected_at",
         "sweep_from",
         "written",
-        "young",
     )
 
     def __init__(
@@ -129,11 +138,10 @@ class Link:
         self.files = files
         self.clock = clock
         self.pid = os.getpid()
-        self.depth = self.serial = self.young = 0
-        """How deep the transaction is; its number; entries that it culled soon after they were
-        stored."""
-        self.is_broken = self.is_closed = False
-        self.is_limited = False
+        self.depth = self.serial = 0
+        self.gone: Gone | None = None
+        """How deep the transaction is; its number; what it removed to make room."""
+        self.is_broken = self.is_closed = self.is_limited = False
         """Whether no page may be added to the database; see `room`."""
         self.log_pages, self.log_mark = 0, 0.0
         """Length of the write-ahead log after this connection's last write; and that from which
@@ -236,10 +244,15 @@ class Link:
                     self._meet_control()
             self.serial += 1
             self.depth = 1
-            self.young = 0
+            self.gone = None
         except BaseException:
             self.rollback()
             raise
+
+    def note_gone(self, expired: int, culled: int = 0, young: int = 0) -> None:
+        """Add to what the transaction removed to make room."""
+        before = self.gone or Gone(0, 0, 0)
+        self.gone = Gone(before.expired + expired, before.culled + culled, before.young + young)
 
     def _begin_patiently(self, wait: float | None) -> None:
         """Wait for a program that holds the database without knowing of the gate."""
@@ -394,7 +407,7 @@ class Link:
             self.site.gate.release(self)
 
     def _undo(self) -> None:
-        self.young = 0
+        self.gone = None
         with suppress(apsw.Error):
             if self.con.in_transaction:
                 self.execute("ROLLBACK")

@@ -213,14 +213,14 @@ class Culler(Ranking):
         if control is not None:
             words = control.words
             if words[NEXT_EXPIRY] < now * 1e6 or link.expiry_low < now * 1e6:
-                budget -= self.remove_expired(link, now, budget)
+                budget -= self._remove_expired(link, now, budget)
             if (
                 words[WRITTEN] + link.written < self.look_from
                 and words[COUNT] + link.rows <= self.count_from
             ):
                 return
         else:
-            budget -= self.remove_expired(link, now, budget)
+            budget -= self._remove_expired(link, now, budget)
         if budget > 0 and self.policy.rank is not Rank.NONE and self._is_full(link):
             if not rowid and key is not None:
                 found = reading.first(link.execute, sql.FIND, key)
@@ -235,14 +235,15 @@ class Culler(Ranking):
     def _make_room(self, link: Link, now: float, budget: int, spared: int) -> None:
         floors = self.share / 2, self.share_of_entries / 2
         young: list[float] = []
-        self.remove_victims(link, now, budget, spared, over=-1, floors=floors, young=young)
-        link.young += len(young)
+        culled = self.remove_victims(link, now, budget, spared, over=-1, floors=floors, young=young)
+        if culled:
+            link.note_gone(0, culled, len(young))
         if self.neighbours is not None and self.neighbours.shards > 1:
             entries = self._settings["count_limit"]
             if entries and count(link) + self.neighbours.count() > entries:
                 self.neighbours.ask_for_room()
 
-    def remove_expired(self, link: Link, now: float, limit: int) -> int:
+    def _remove_expired(self, link: Link, now: float, limit: int) -> int:
         """Remove up to *limit* expired entries, the longest expired first."""
         rows = reading.fetch(link.execute, sql.EXPIRED, (now, min(limit, MOST_EXPIRED)))
         for rowid, file, size, key, _ in rows:
@@ -250,6 +251,8 @@ class Culler(Ranking):
         first = link.execute(sql.FIRST_EXPIRY).get
         link.expiry_exact = NEVER if first is None else as_microseconds(first)
         link.expiry_low = NEVER
+        if rows:
+            link.note_gone(len(rows))
         return len(rows)
 
     def settings_changed(self) -> None:

@@ -94,6 +94,7 @@ class Session(Mending):
         self._doubtful: float = float("inf")
         """Length from which a text may have too many bytes."""
         self.culled_young = 0
+        self._told: Callable[[int, int], None] | None = None
         """How many entries writes of this object culled soon after they were stored."""
         self._report_at = float("-inf")
         self._puts = 1
@@ -436,17 +437,27 @@ class Session(Mending):
         """Do what follows from a commit, without the gate."""
         if link.left is not None:
             self._culler.keep_queues(link)
-        if link.young:
-            self._tell_young(link)
+        if link.gone is not None:
+            self._tell_gone(link)
         if link.log_pages > link.log_mark:
             self._tend_log(link)
 
-    def _tell_young(self, link: Link) -> None:
-        """Count entries that were culled soon after they were stored, and say so once a minute.
+    def watch(self, told: Callable[[int, int], None] | None) -> None:
+        """Have a function told what writes of this object remove to make room."""
+        self._told = told
 
-        Called after the commit of the write that culled them, without the gate.
-        """
-        culled, link.young = link.young, 0
+    def _tell_gone(self, link: Link) -> None:
+        """Tell what a write removed to make room, after its commit, without the gate."""
+        gone, link.gone = link.gone, None
+        if gone is None:
+            return
+        if gone.young:
+            self._tell_young(link, gone.young)
+        if self._told is not None:
+            self._told(gone.expired, gone.culled)
+
+    def _tell_young(self, link: Link, culled: int) -> None:
+        """Count entries that were culled soon after they were stored, and say so once a minute."""
         self.culled_young += culled
         now = link.clock.monotonic()
         if now < self._report_at:
