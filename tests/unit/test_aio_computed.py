@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from diskcache import AsyncCache, AsyncFanoutCache, FanoutCache, RecursiveLoaderError
+from diskcache import AsyncCache, AsyncFanoutCache, FanoutCache, RecursiveLoaderError, flight
+from diskcache.testing.clock import ManualClock
 from tests.support.loops import LOOPS, runner_of
 
 
@@ -175,6 +176,29 @@ def test_cache_of_shards(go, directory):
             return found
 
         assert go(use()) == [1] * 20
+
+
+def test_refresh_that_is_cancelled_before_it_begins_gives_way(go, make_cache):
+    clock = ManualClock()
+    ordinary = make_cache(clock=clock)
+    calls = []
+
+    @ordinary.memoize("f", expire=10, refresh=0.5)
+    async def function():
+        calls.append(1)
+        return len(calls)
+
+    async def use():
+        await function()
+        clock.advance(9)
+        assert await function() == 1
+        (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+        task.cancel()
+        await asyncio.wait([task])
+        assert calls == [1]
+        assert not flight._flights
+
+    go(use())
 
 
 def test_function_that_asks_for_its_own_key_gets_an_error(go, cache):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from threading import TIMEOUT_MAX
 from types import CoroutineType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -48,16 +49,24 @@ class Store(Protocol):
         """Return the live value of a key that was just looked for; it is not counted again."""
         ...
 
-    def find_until(self, key: Any) -> tuple[Any, float | None]:
-        """Return the live value, and when it expires."""
+    def find_until(self, key: Any) -> tuple[Any, float | None, int | None]:
+        """Return the live value, when it expires, and its version."""
         ...
 
     def find_stale(self, key: Any) -> Stale | None:
         """Return what is kept of a key beyond its expiry."""
         ...
 
-    def save(self, key: Any, value: Any, expire: float | None, tag: Tag, grace: float) -> bool:
-        """Keep a value; tell whether that was possible."""
+    def save(
+        self,
+        key: Any,
+        value: Any,
+        expire: float | None,
+        tag: Tag,
+        grace: float,
+        version: int | None = None,
+    ) -> bool:
+        """Keep a value, in place of a version if one is given; tell whether that was possible."""
         ...
 
     def save_failure(self, key: Any, failure: Failure, seconds: float, tag: Tag) -> None:
@@ -104,9 +113,20 @@ class Way(flight.Waiting, Protocol):
         ...
 
     def start(
-        self, steps: Callable[[], Coroutine[Any, Any, None]], name: str, wait: float | None
+        self,
+        steps: Callable[[], Coroutine[Any, Any, None]],
+        name: str,
+        wait: float | None,
+        at_end: Callable[[], None],
     ) -> bool:
-        """Make steps behind the back of the caller, if there is room; tell whether."""
+        """Make steps behind the back of the caller, if there is room; tell whether.
+
+        Args:
+            steps: What to do; it may be that not even its first step is made.
+            name: Name of the thread or task.
+            wait: Seconds to wait for room; None for no limit.
+            at_end: Called when nothing more will be done.
+        """
         ...
 
 
@@ -124,7 +144,7 @@ class Blocking:
 
     async def future(self, future: Future[Any], seconds: float | None) -> bool:
         """Block until there is a result."""
-        return bool(wait_for([future], seconds).done)
+        return bool(wait_for([future], None if seconds is None else min(seconds, TIMEOUT_MAX)).done)
 
     async def nap(self, seconds: float) -> None:
         """Sleep, by the clock of the cache."""
@@ -154,7 +174,11 @@ class Blocking:
         return lambda: func([key]).get(key, ENOVAL)
 
     def start(
-        self, steps: Callable[[], Coroutine[Any, Any, None]], name: str, wait: float | None
+        self,
+        steps: Callable[[], Coroutine[Any, Any, None]],
+        name: str,
+        wait: float | None,
+        at_end: Callable[[], None],
     ) -> bool:
         """Make steps in a thread."""
         store = self._store
@@ -163,6 +187,7 @@ class Blocking:
             try:
                 run(steps())
             finally:
+                at_end()
                 store.disconnect()
 
         return background.start(work, _always, name, wait)
