@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,7 +10,7 @@ from diskcache.codecs import plain
 from diskcache.codecs.base import MODE_DATA
 from diskcache.computing.steps import Computer
 from diskcache.computing.terms import Expire, Seconds, Terms
-from diskcache.computing.ways import Blocking, Stale, run
+from diskcache.computing.ways import Blocking, Stale, holds, run
 from diskcache.entry import (
     EXPIRE_TIME,
     FAILURE_SPAN,
@@ -140,12 +141,19 @@ class CacheStore:
         return dropped
 
     def place(self, key: Any) -> tuple[Place, bool] | None:
-        """Return the place of a key, unless this thread is inside a transaction."""
+        """Return the place of a key, unless this thread or task is inside a transaction."""
         cache = self._home(key)
-        if cache._engine.in_transaction():
+        if cache._engine.in_transaction() or self.hold() is not None:
             return None
         place = place_of(cache._files._directory, cache._encode_key(key))
         return place, cache._engine.capabilities.one_machine and not self._is_readonly
+
+    def hold(self) -> Any:
+        """Return the open transaction of an event loop that the task is in; None for none."""
+        for hold in holds.get():
+            if hold.is_open and hold.place == os.path.realpath(self._cache.directory):
+                return hold
+        return None
 
     def disconnect(self) -> None:
         """Close the connections of this thread."""

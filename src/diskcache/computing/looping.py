@@ -71,8 +71,10 @@ class Looping:
         await pause(self._store.clock, seconds)
 
     async def do(self, step: Callable[..., T], *args: Any) -> T:
-        """Do it in a thread."""
-        result: T = await self._hop(step, *args)
+        """Do it in a thread: that of the transaction that the task is in, if it is in one."""
+        hold = self._store.hold()
+        done = None if hold is None else hold.call(step, *args)
+        result: T = await (self._hop(step, *args) if done is None else done)
         return result
 
     async def call(self, func: Callable[[], Any]) -> Any:
