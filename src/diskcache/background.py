@@ -67,7 +67,9 @@ class Background:
 
 
 def _taken(slots: threading.Semaphore, wait: float | None) -> bool:
-    return slots.acquire(timeout=wait) if wait != 0 else slots.acquire(blocking=False)
+    if wait == 0:
+        return slots.acquire(blocking=False)
+    return slots.acquire(timeout=None if wait is None else min(wait, threading.TIMEOUT_MAX))
 
 
 def _started(thread: threading.Thread) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 P = ParamSpec("P")
@@ -137,7 +137,7 @@ class AsyncMemoized(Protocol[P, C_co, R_co]):
 class Memoizer(Protocol):
     """A decorator that caches the results of a function."""
 
-    # The last of the three takes what the others do, too: the first that fits counts.
+    # The last of the four takes what the others do, too: the first that fits counts.
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self, func: Callable[P, Coroutine[Any, Any, R]], /
@@ -146,6 +146,10 @@ class Memoizer(Protocol):
     def __call__(  # type: ignore[overload-overlap]
         self, func: Callable[P, AsyncGenerator[R, None]], /
     ) -> AsyncMemoized[P, AsyncGenerator[R, None], AsyncGenerator[R, None]]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, func: Callable[P, AsyncIterator[R]], /
+    ) -> AsyncMemoized[P, AsyncIterator[R], AsyncIterator[R]]: ...
     @overload
     def __call__(self, func: Callable[P, R], /) -> Memoized[P, R]: ...
     def __call__(self, func: Any, /) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -146,3 +146,14 @@ def methods(shop: Shop) -> None:
     assert_type(Shop.tax(1.0), float)
     shop.price(1)  # type: ignore[arg-type]
     shop.price()  # type: ignore[call-arg]
+
+
+async def asynchronous_iterator(cache: Cache) -> None:
+    @cache.memoize()
+    async def words(end: int) -> AsyncIterator[str]:
+        for number in range(end):
+            yield str(number)
+
+    async for word in words(3):
+        assert_type(word, str)
+    assert_type(await words.invalidate(3), bool)

@@ -7,7 +7,15 @@ import threading
 
 import pytest
 
-from diskcache import AsyncCache, AsyncFanoutCache, FanoutCache, RecursiveLoaderError
+from diskcache import (
+    ENOVAL,
+    AsyncCache,
+    AsyncFanoutCache,
+    FanoutCache,
+    RecursiveLoaderError,
+    flight,
+)
+from diskcache.testing.clock import ManualClock
 from tests.support.loops import LOOPS, runner_of
 
 
@@ -164,6 +172,39 @@ def test_memoize_takes_coroutine_functions(cache):
     assert calls == [4]
 
 
+@pytest.mark.parametrize("lock", [False, True])
+@pytest.mark.parametrize("kind", [AsyncCache, AsyncFanoutCache])
+def test_memoized_coroutine_function_in_a_transaction_is_part_of_it(go, directory, kind, lock):
+    cache = kind(directory)
+
+    @cache.memoize(name="f", lock=lock, expire=60, grace=60)
+    async def double(number):
+        return number * 2
+
+    async def in_a_block():
+        async with cache.transact():
+            await cache.set("other", 1)
+            assert (await double(1), await double(1)) == (2, 2)
+            assert (await double.peek(1), await double.refresh(3)) == (2, 6)
+            assert (await double.invalidate(3), await double.peek(3)) == (True, ENOVAL)
+            raise ZeroDivisionError
+
+    async def use():
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(in_a_block(), 20)
+        assert await double.peek(1) is ENOVAL
+        assert await double(1) == 2
+        async with cache.transact():
+            await cache.delete(double.__cache_key__(1))
+            assert await double.peek(1) is ENOVAL
+            assert await double.clear() == 0
+        await cache.aclose()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    go(use())
+    assert double.cache_info().misses == 2
+
+
 def test_cache_of_shards(go, directory):
     function = Function()
     with FanoutCache(directory, shards=2) as ordinary:
@@ -175,6 +216,29 @@ def test_cache_of_shards(go, directory):
             return found
 
         assert go(use()) == [1] * 20
+
+
+def test_refresh_that_is_cancelled_before_it_begins_gives_way(go, make_cache):
+    clock = ManualClock()
+    ordinary = make_cache(clock=clock)
+    calls = []
+
+    @ordinary.memoize("f", expire=10, refresh=0.5)
+    async def function():
+        calls.append(1)
+        return len(calls)
+
+    async def use():
+        await function()
+        clock.advance(9)
+        assert await function() == 1
+        (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+        task.cancel()
+        await asyncio.wait([task])
+        assert calls == [1]
+        assert not flight._flights
+
+    go(use())
 
 
 def test_function_that_asks_for_its_own_key_gets_an_error(go, cache):

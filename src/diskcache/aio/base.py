@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
 
-from diskcache.aio.pool import WRITE, Job, Pool, holds, pool_of
+from diskcache.aio.pool import WRITE, Job, Pool, pool_of
 from diskcache.aio.transacting import Transaction
+from diskcache.computing.ways import holds
 
 T = TypeVar("T")
 Make: TypeAlias = Callable[[], AbstractContextManager[None]]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from diskcache.aio.base import Asynchronous
-from diskcache.aio.pool import READ, WRITE, Job, Pool, holds
+from diskcache.aio.pool import READ, WRITE, Job, Pool
 from diskcache.aio.shapes import ComputedShapes
 from diskcache.cache import Cache
 from diskcache.cache.computed import CacheStore
@@ -17,7 +17,6 @@ from diskcache.computing.steps import Computer
 from diskcache.computing.terms import Expire, Seconds, Terms
 from diskcache.entry import Tag
 from diskcache.fanout import FanoutCache
-from diskcache.flight import Place
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
 S = TypeVar("S")
@@ -27,17 +26,11 @@ _READS: Final = frozenset({"find", "find_many", "find_stale", "find_until"})
 
 
 class _PooledStore(CacheStore):
-    """A cache, as steps in an event loop use it: a block of `transact` waits for nobody."""
+    """A cache, as steps in an event loop use it."""
 
     def __init__(self, cache: Any, pool: Pool) -> None:
         super().__init__(cache, cache._home)
         self._pool = pool
-
-    def place(self, key: Any) -> tuple[Place, bool] | None:
-        """Return the place of a key, unless the task is in a transaction."""
-        if any(hold.place == self._pool.place and hold.is_open for hold in holds.get()):
-            return None
-        return super().place(key)
 
     async def hop(self, step: Callable[..., S], *args: Any) -> S:
         """Do a step in a thread of the cache."""

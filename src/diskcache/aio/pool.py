@@ -31,9 +31,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from typing import Any, Final, Protocol
 
+from diskcache.computing.ways import holds
 from diskcache.errors import DiskCacheError
 
 log: Final = logging.getLogger("diskcache")
@@ -388,6 +389,10 @@ class Hold(Protocol):
         """Have work done in the thread, unless the block has ended; tell whether it will be."""
         ...
 
+    def call(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any] | None:
+        """Call a function in the thread; return its future, None if the block has ended."""
+        ...
+
     def end(self) -> None:
         """Let the thread go; what the block has done is undone."""
         ...
@@ -395,10 +400,6 @@ class Hold(Protocol):
     def forget(self) -> None:
         """Be no block any more, in a forked child."""
         ...
-
-
-holds: Final[ContextVar[tuple[Hold, ...]]] = ContextVar("holds", default=())
-"""Blocks that the current task is in, and those that were there when it was started."""
 
 
 class Pool:

@@ -24,7 +24,8 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from diskcache.aio.pool import TRANSACT, Errand, Job, Pool, Work, holds
+from diskcache.aio.pool import TRANSACT, Errand, Job, Pool, Work
+from diskcache.computing.ways import holds
 from diskcache.errors import DiskCacheError, Timeout, TransactionError
 
 Manager: TypeAlias = AbstractContextManager[None]
@@ -58,6 +59,14 @@ class Block:
             if self._is_open:
                 self._work.put(work)
             return self._is_open
+
+    def call(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any] | None:
+        """Call a function inside the transaction; return its future, None if that is over."""
+        job = Job(self._pool, function, args)
+        if self.offer(job):
+            return job.future
+        job.future.cancel()
+        return None
 
     def end(self) -> None:
         """Roll back, unless the block was left, and let the thread go; may be repeated."""

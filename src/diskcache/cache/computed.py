@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,7 +10,7 @@ from diskcache.codecs import plain
 from diskcache.codecs.base import MODE_DATA
 from diskcache.computing.steps import Computer
 from diskcache.computing.terms import Expire, Seconds, Terms
-from diskcache.computing.ways import Blocking, Stale, run
+from diskcache.computing.ways import Blocking, Stale, holds, run
 from diskcache.entry import (
     EXPIRE_TIME,
     FAILURE_SPAN,
@@ -65,9 +66,10 @@ class CacheStore:
         row = cache._engine.get(encoded, cache._now())
         return ENOVAL if row is None else cache._load(encoded, row)
 
-    def find_until(self, key: Any) -> tuple[Any, float | None]:
-        """Return the live value, and when it expires."""
-        found: tuple[Any, float | None] = self._cache.get(key, ENOVAL, expire_time=True)
+    def find_until(self, key: Any) -> tuple[Any, float | None, int | None]:
+        """Return the live value, when it expires, and its version."""
+        found: tuple[Any, float | None, int | None]
+        found = self._cache.get(key, ENOVAL, expire_time=True, version=True)
         return found
 
     def find_many(self, keys: list[Any]) -> dict[Any, Any]:
@@ -91,12 +93,22 @@ class CacheStore:
             return None if failure is None else Stale(None, failure, 0, row[VERSION])
         return Stale(value, None, (row[EXPIRE_TIME] or 0) + held, row[VERSION])
 
-    def save(self, key: Any, value: Any, expire: float | None, tag: Tag, grace: float) -> bool:
-        """Keep a value."""
+    def save(
+        self,
+        key: Any,
+        value: Any,
+        expire: float | None,
+        tag: Tag,
+        grace: float,
+        version: int | None = None,
+    ) -> bool:
+        """Keep a value, in place of a version if one is given."""
         if self._is_readonly:
             return False
-        # A subclass may have a `set` of its own, that knows nothing of grace.
-        more = {"grace": grace} if grace else {}
+        # A subclass may have a `set` of its own, that knows nothing of grace and of versions.
+        more: dict[str, Any] = {"grace": grace} if grace else {}
+        if version is not None:
+            more["if_version"] = version
         stored: bool = self._cache.set(key, value, expire, tag=tag, retry=True, **more)
         return stored
 
@@ -108,7 +120,8 @@ class CacheStore:
         encoded, now = cache._encode_key(key), cache._now()
         mode, data = cache._codec.protected(MODE_DATA, plain.dumps(tuple(failure)), encoded)
         mode = mode_in_grace(mode, FAILURE_SPAN) | HOLD_FAILED << HOLD_SHIFT
-        expire_time = now + seconds - FAILURE_SPAN
+        # Never one that is live, so that nothing takes it for a value.
+        expire_time = now + min(seconds, FAILURE_SPAN / 2) - FAILURE_SPAN
         cache._engine.put(encoded, (mode, data, None), expire_time, tag, now, None, Only.ABSENT)
 
     def hold_off(self, key: Any, stale: Stale, until: float) -> None:
@@ -128,12 +141,20 @@ class CacheStore:
         return dropped
 
     def place(self, key: Any) -> tuple[Place, bool] | None:
-        """Return the place of a key, unless this thread is inside a transaction, or a bypass."""
+        """Return the place of a key, unless this thread or task is in a transaction or a bypass."""
         cache = self._home(key)
-        if cache._engine.in_transaction() or (cache._switch is not None and cache._switch.is_on()):
+        is_bypassed = cache._switch is not None and cache._switch.is_on()
+        if is_bypassed or cache._engine.in_transaction() or self.hold() is not None:
             return None
         place = place_of(cache._files._directory, cache._encode_key(key))
         return place, cache._engine.capabilities.one_machine and not self._is_readonly
+
+    def hold(self) -> Any:
+        """Return the open transaction of an event loop that the task is in; None for none."""
+        for hold in holds.get():
+            if hold.is_open and hold.place == os.path.realpath(self._cache.directory):
+                return hold
+        return None
 
     def disconnect(self) -> None:
         """Close the connections of this thread."""

@@ -32,6 +32,7 @@ _REMOVALS: Final = {
     RemovalCause.EXPIRED: "expire",
     RemovalCause.EVICTED: "evict",
     RemovalCause.CULLED: "cull",
+    RemovalCause.CROWDED: "cull",
     RemovalCause.CLEARED: "delete",
 }
 

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from diskcache.computing.calls import Calls, attach
-from diskcache.computing.looping import Looping, in_thread
+from diskcache.computing.looping import Looping
+from diskcache.computing.ways import holds
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
 Func = TypeVar("Func", bound=Callable[..., Any])
@@ -30,7 +31,8 @@ def coroutine(func: Callable[..., Any], calls: Calls) -> Callable[..., Any]:
     @functools.wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         key = make_key(args, kwargs)
-        result = UNKNOWN if recall is None else recall(key)
+        # What a transaction has written is not in memory before its end.
+        result = UNKNOWN if recall is None or holds.get() else recall(key)
         if result is UNKNOWN:
             return await computer.get(Looping(store), key, partial(func, *args, **kwargs))
         if result is ENOVAL:
@@ -46,17 +48,17 @@ def controlled(wrapper: Func, func: Callable[..., Any], calls: Calls) -> Func:
     store, make_key, computer = calls.store, calls.make_key, calls.computer
 
     async def invalidate(*args: Any, **kwargs: Any) -> bool:
-        return await in_thread(store.drop, make_key(args, kwargs))
+        return await Looping(store).do(store.drop, make_key(args, kwargs))
 
     async def refresh(*args: Any, **kwargs: Any) -> Any:
         call = partial(func, *args, **kwargs)
         return await computer.renew(Looping(store), make_key(args, kwargs), call)
 
     async def peek(*args: Any, **kwargs: Any) -> Any:
-        return await in_thread(calls.load, make_key(args, kwargs))
+        return await Looping(store).do(calls.load, make_key(args, kwargs))
 
     async def clear() -> int:
-        return await in_thread(store.drop_calls, calls.name)
+        return await Looping(store).do(store.drop_calls, calls.name)
 
     attach(wrapper, calls, invalidate, refresh, peek, clear)
     vars(wrapper)["bypass"] = func

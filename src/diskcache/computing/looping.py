@@ -33,12 +33,13 @@ async def surely(func: Callable[[], Any]) -> None:
     await asyncio.shield(asyncio.ensure_future(in_thread(func)))
 
 
-def start_task(steps: Coroutine[Any, Any, None], name: str) -> None:
+def start_task(steps: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     """Run steps beside the caller."""
     task = asyncio.get_running_loop().create_task(steps, name=name)
     # The loop itself refers to its tasks weakly.
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
+    return task
 
 
 class Looping:
@@ -70,8 +71,10 @@ class Looping:
         await pause(self._store.clock, seconds)
 
     async def do(self, step: Callable[..., T], *args: Any) -> T:
-        """Do it in a thread."""
-        result: T = await self._hop(step, *args)
+        """Do it in a thread: that of the transaction that the task is in, if it is in one."""
+        hold = self._store.hold()
+        done = None if hold is None else hold.call(step, *args)
+        result: T = await (self._hop(step, *args) if done is None else done)
         return result
 
     async def call(self, func: Callable[[], Any]) -> Any:
@@ -88,8 +91,13 @@ class Looping:
         return pick
 
     def start(
-        self, steps: Callable[[], Coroutine[Any, Any, None]], name: str, wait: float | None
+        self,
+        steps: Callable[[], Coroutine[Any, Any, None]],
+        name: str,
+        wait: float | None,
+        at_end: Callable[[], None],
     ) -> bool:
         """Make steps in another task."""
-        start_task(steps(), name)
+        # A task that is cancelled before its first step does not even begin.
+        start_task(steps(), name).add_done_callback(lambda _: at_end())
         return True

@@ -59,7 +59,7 @@ class Computer:
         if terms.refresh is None:
             value = await way.do(self.store.find, key)
         else:
-            value, until = await way.do(self.store.find_until, key)
+            value, until, _ = await way.do(self.store.find_until, key)
             if value is not ENOVAL and self._is_due(value, until):
                 self._refresh_behind(way, key, func)
         if value is not ENOVAL:
@@ -74,7 +74,8 @@ class Computer:
             return self._served(stale)
         place = self.store.place(key)
         if place is None:
-            return self._outcome(await self._flown(way, key, func, None, stale), stale)
+            landing = await self._flown(way, key, func, None, stale)
+            return await self._outcome(way, key, landing, stale)
         if stale is not None:
             led = flight.take_off_at_once(place[0], way.loop, shared=place[1])
             if led is None:
@@ -118,7 +119,8 @@ class Computer:
         limits = [limit for limit in (terms.lock_timeout, terms.hard_timeout) if limit is not None]
         while True:
             limit = min(limits, default=None)
-            landed = await flight.take_off(where, way, limit, shared=shared, label=key)
+            left = None if limit is None else max(limit - (way.monotonic() - start), 0)
+            landed = await flight.take_off(where, way, left, shared=shared, label=key)
             spent = way.monotonic() - start
             if landed is Alone.LATE and limit == terms.hard_timeout:
                 raise self._too_late(key)
@@ -166,19 +168,29 @@ class Computer:
             left = max(min(limits) - spent, 0)
             found = await self._flown_behind(way, key, func, behind, stale, left, look=look)
             if found is None:
-                if stale is not None:
-                    return self._served(stale)
-                raise self._too_late(key)
+                if stale is None:
+                    raise self._too_late(key)
+                value = await self._kept(way, key)
+                # Whoever deleted it wants no old one: the new one is waited for.
+                return await self.miss(way, key, func) if value is ENOVAL else value
             landing = found
-        return self._outcome(landing, stale)
+        return await self._outcome(way, key, landing, stale)
 
-    def _outcome(self, landing: Landing, stale: Stale | None) -> Any:
+    async def _outcome(self, way: Way, key: Any, landing: Landing, stale: Stale | None) -> Any:
         """Return the value of a landing, or one in grace; or raise."""
         if landing.error is None:
             return landing.value
-        if stale is not None:
+        value = ENOVAL if stale is None else await self._kept(way, key)
+        if value is ENOVAL:
+            raise landing.error
+        return value
+
+    async def _kept(self, way: Way, key: Any) -> Any:
+        """Return what is there now of a key that had a value in grace; `ENOVAL` for nothing."""
+        stale = await way.do(self.store.find_stale, key)
+        if stale is not None and stale.failure is None:
             return self._served(stale)
-        raise landing.error
+        return await way.do(self.store.find_again, key)
 
     def _too_late(self, key: Any) -> LoaderTimeoutError:
         return LoaderTimeoutError(
@@ -208,7 +220,7 @@ class Computer:
 
         has_left = started = False
         try:
-            started = way.start(steps, f"computing {self._name}", seconds)
+            started = way.start(steps, f"computing {self._name}", seconds, partial(led.land, None))
             left = max(seconds - (way.monotonic() - start), 0)
             has_left = not started or not await way.future(future, left)
         finally:
@@ -227,10 +239,20 @@ class Computer:
         stale: Stale | None,
         *,
         look: bool = False,
-        alone: bool = False,
+        replaces: tuple[int | None, float | None] | None = None,
     ) -> Landing:
-        """Call the function, keep what it gives, and land."""
-        is_stored = False
+        """Call the function, keep what it gives, and land.
+
+        Args:
+            way: How to do it.
+            key: The key.
+            func: Computes the value.
+            led: The flight that this is.
+            stale: What is kept in grace.
+            look: Another one may have stored a value just before the flight.
+            replaces: Version and expiry of the value that is computed anew behind the backs of all.
+        """
+        is_stored, alone = False, replaces is not None
         try:
             value = await way.do(self.store.find_again, key) if look else ENOVAL
             if value is not ENOVAL:
@@ -239,7 +261,8 @@ class Computer:
             else:
                 landing = await self._called(way, func, led, alone=alone)
                 if landing.error is None:
-                    is_stored = await self.keep(way, key, landing.value)
+                    version = self._still_live(replaces)
+                    is_stored = await self.keep(way, key, landing.value, version)
                 elif not alone:
                     await self._remember(way, key, landing.error, stale)
         except BaseException:
@@ -264,8 +287,18 @@ class Computer:
 
     # -- Keeping --
 
-    async def keep(self, way: Way, key: Any, value: Any) -> bool:
-        """Keep a value if it is to be kept, and can be."""
+    def _still_live(self, replaces: tuple[int | None, float | None] | None) -> int | None:
+        """Return the version that must still be there, unless it has expired meanwhile.
+
+        Who deletes, evicts or replaces the value while a new one is computed has the last word.
+        """
+        if replaces is None:
+            return None
+        version, until = replaces
+        return None if until is not None and until <= self.store.clock.time() else version
+
+    async def keep(self, way: Way, key: Any, value: Any, version: int | None = None) -> bool:
+        """Keep a value if it is to be kept, and can be; in place of a version if one is given."""
         terms = self.terms
         if value is ENOVAL or not (terms.when is None or terms.when(value)):
             return False
@@ -274,7 +307,7 @@ class Computer:
             return False
         grace = seconds_of(terms.grace) or 0
         try:
-            return await way.do(self.store.save, key, value, expire, terms.tag, grace)
+            return await way.do(self.store.save, key, value, expire, terms.tag, grace, version)
         except (TagTypeError, IntegerRangeError):
             raise
         except FAILURES as exc:
@@ -315,21 +348,21 @@ class Computer:
         started = False
         try:
             steps = partial(self._refreshed, way, key, func, led)
-            started = way.start(steps, f"refreshing {self._name}", 0)
+            started = way.start(steps, f"refreshing {self._name}", 0, partial(led.land, None))
         finally:
             if not started:
                 led.land(None)
 
     async def _refreshed(self, way: Way, key: Any, func: Callable[[], Any], led: Flight) -> None:
         try:
-            value, until = await way.do(self.store.find_until, key)
+            value, until, version = await way.do(self.store.find_until, key)
             if value is not ENOVAL and not self._is_due(value, until):
                 led.land(Landing(value), is_stored=True)
                 return
         except BaseException:
             led.land(None)
             raise
-        landing = await self._flown(way, key, func, led, None, alone=True)
+        landing = await self._flown(way, key, func, led, None, replaces=(version, until))
         self.tally.refreshed += 1
         if landing.error is not None:
             self._report(landing.error)

@@ -46,6 +46,7 @@ class Terms:
         """
         for name in ("lock_timeout", "grace", "backoff", "soft_timeout", "hard_timeout"):
             _check_seconds(name, seconds_of(getattr(self, name)))
+        _check_errors(self.errors)
         for name in ("refresh", "jitter"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -79,6 +80,13 @@ class Terms:
             if isinstance(exc, kind):
                 return seconds_of(seconds)
         return None
+
+
+def _check_errors(errors: Mapping[Any, Seconds]) -> None:
+    for kind, seconds in errors.items():
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise TypeError(f"errors must name classes of exceptions: got {kind!r}")
+        _check_seconds(f"errors[{kind.__name__}]", seconds_of(seconds))
 
 
 def _check_seconds(name: str, value: float | None) -> None:

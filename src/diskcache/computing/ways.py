@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from contextvars import ContextVar
+from threading import TIMEOUT_MAX
 from types import CoroutineType
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from diskcache import flight
 from diskcache.background import background
@@ -22,6 +24,11 @@ from diskcache.flight import Place
 from diskcache.sentinels import ENOVAL
 
 T = TypeVar("T")
+
+
+holds: Final[ContextVar[tuple[Any, ...]]] = ContextVar("holds", default=())
+"""Transactions of event loops that the current task is in, and those that it was started in; see
+`diskcache.aio.pool.Hold`."""
 
 
 class Stale(NamedTuple):
@@ -48,16 +55,24 @@ class Store(Protocol):
         """Return the live value of a key that was just looked for; it is not counted again."""
         ...
 
-    def find_until(self, key: Any) -> tuple[Any, float | None]:
-        """Return the live value, and when it expires."""
+    def find_until(self, key: Any) -> tuple[Any, float | None, int | None]:
+        """Return the live value, when it expires, and its version."""
         ...
 
     def find_stale(self, key: Any) -> Stale | None:
         """Return what is kept of a key beyond its expiry."""
         ...
 
-    def save(self, key: Any, value: Any, expire: float | None, tag: Tag, grace: float) -> bool:
-        """Keep a value; tell whether that was possible."""
+    def save(
+        self,
+        key: Any,
+        value: Any,
+        expire: float | None,
+        tag: Tag,
+        grace: float,
+        version: int | None = None,
+    ) -> bool:
+        """Keep a value, in place of a version if one is given; tell whether that was possible."""
         ...
 
     def save_failure(self, key: Any, failure: Failure, seconds: float, tag: Tag) -> None:
@@ -83,6 +98,10 @@ class Store(Protocol):
         """
         ...
 
+    def hold(self) -> Any:
+        """Return the open transaction of an event loop that the task is in; None for none."""
+        ...
+
     def disconnect(self) -> None:
         """Close the connections of this thread, which is about to end."""
         ...
@@ -104,9 +123,20 @@ class Way(flight.Waiting, Protocol):
         ...
 
     def start(
-        self, steps: Callable[[], Coroutine[Any, Any, None]], name: str, wait: float | None
+        self,
+        steps: Callable[[], Coroutine[Any, Any, None]],
+        name: str,
+        wait: float | None,
+        at_end: Callable[[], None],
     ) -> bool:
-        """Make steps behind the back of the caller, if there is room; tell whether."""
+        """Make steps behind the back of the caller, if there is room; tell whether.
+
+        Args:
+            steps: What to do; it may be that not even its first step is made.
+            name: Name of the thread or task.
+            wait: Seconds to wait for room; None for no limit.
+            at_end: Called when nothing more will be done.
+        """
         ...
 
 
@@ -124,7 +154,7 @@ class Blocking:
 
     async def future(self, future: Future[Any], seconds: float | None) -> bool:
         """Block until there is a result."""
-        return bool(wait_for([future], seconds).done)
+        return bool(wait_for([future], None if seconds is None else min(seconds, TIMEOUT_MAX)).done)
 
     async def nap(self, seconds: float) -> None:
         """Sleep, by the clock of the cache."""
@@ -154,7 +184,11 @@ class Blocking:
         return lambda: func([key]).get(key, ENOVAL)
 
     def start(
-        self, steps: Callable[[], Coroutine[Any, Any, None]], name: str, wait: float | None
+        self,
+        steps: Callable[[], Coroutine[Any, Any, None]],
+        name: str,
+        wait: float | None,
+        at_end: Callable[[], None],
     ) -> bool:
         """Make steps in a thread."""
         store = self._store
@@ -163,6 +197,7 @@ class Blocking:
             try:
                 run(steps())
             finally:
+                at_end()
                 store.disconnect()
 
         return background.start(work, _always, name, wait)

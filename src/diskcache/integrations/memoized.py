@@ -37,20 +37,28 @@ class DjangoStore(CacheStore):
         """Return the live value of a key that was just looked for."""
         return super().find_again(self._made(key))
 
-    def find_until(self, key: Any) -> tuple[Any, float | None]:
-        """Return the live value, and when it expires."""
+    def find_until(self, key: Any) -> tuple[Any, float | None, int | None]:
+        """Return the live value, when it expires, and its version."""
         return super().find_until(self._made(key))
 
     def find_stale(self, key: Any) -> Stale | None:
         """Return what is kept of a key beyond its expiry."""
         return super().find_stale(self._made(key))
 
-    def save(self, key: Any, value: Any, expire: float | None, tag: Tag, grace: float) -> bool:
-        """Keep a value."""
+    def save(
+        self,
+        key: Any,
+        value: Any,
+        expire: float | None,
+        tag: Tag,
+        grace: float,
+        version: int | None = None,
+    ) -> bool:
+        """Keep a value, in place of a version if one is given."""
         if self._is_readonly:
             return False
-        if grace:
-            return super().save(self._made(key), value, expire, tag, grace)
+        if grace or version is not None:
+            return super().save(self._made(key), value, expire, tag, grace, version)
         stored: bool = self._backend.set(key, value, expire, self._version, tag=tag)
         return stored
 

@@ -101,7 +101,7 @@ class RedisEngine(Upkeep):
         entry = self._current(key)
         if entry is None or entry.row[EXPIRE_TIME] is None or entry.row[VERSION] != version:
             return
-        seconds = min(max(ceil(until - entry.row[EXPIRE_TIME]), 0), HOLD_MOST)
+        seconds = ceil(min(max(until - entry.row[EXPIRE_TIME], 0), HOLD_MOST))
         mode = entry.mode & ~(HOLD_FAILED << HOLD_SHIFT) | seconds << HOLD_SHIFT
         shard, ident = self._place(key)
         self._run(commands.hold_off(shard, ident, version, mode, 0.0), wait)

@@ -72,7 +72,8 @@ def _cull(link: Link, culler: Culler, cause: RemovalCause, now: float, limit: in
     floors = culler.share, culler.share_of_entries
     young: list[float] | None = [] if cause is RemovalCause.CROWDED else None
     removed = culler.remove_victims(link, now, limit, -1, floors=floors, young=young)
-    link.young += len(young or ())
+    if young:
+        link.note_gone(0, young=len(young))
     return Batch(removed, True if removed else None)
 
 

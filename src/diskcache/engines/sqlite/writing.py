@@ -389,7 +389,7 @@ def hold_off(link: Link, key: EncodedKey, version: int, until: float) -> None:
     found = link.execute(sql.FIND, key).get
     if found is None or type(found[1]) is not float:
         return
-    seconds = min(max(math.ceil(until - found[1]), 0), HOLD_MOST)
+    seconds = math.ceil(min(max(until - found[1], 0), HOLD_MOST))
     link.execute(sql.HOLD_OFF, (seconds << HOLD_SHIFT, *key, version))
     if link.con.changes():
         link.touched(key[0])

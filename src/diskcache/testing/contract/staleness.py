@@ -12,9 +12,14 @@ from datetime import timedelta
 
 import pytest
 
-from diskcache import LoaderError, LoaderTimeoutError
+from diskcache import ENOVAL, LoaderError, LoaderTimeoutError
 from diskcache.testing.contract import Contract, asks_for
-from diskcache.testing.contract.together import in_threads, until_alone, until_landed
+from diskcache.testing.contract.together import (
+    in_threads,
+    until_alone,
+    until_expected,
+    until_landed,
+)
 
 
 class Source:
@@ -317,6 +322,31 @@ class StalenessContract(Contract):
 
         assert in_threads(lambda: cache.get_or_set("k", slow), other) == ["slow", None]
 
+    def test_hard_timeout_holds_over_several_failures(self, cache, clock):
+        go_on, calls = threading.Event(), []
+
+        def fail():
+            calls.append(1)
+            if len(calls) == 1:
+                until_expected(3)
+                clock.advance(100)
+            else:
+                assert go_on.wait(60)
+            raise NotFoundError
+
+        def ask():
+            with pytest.raises((NotFoundError, LoaderTimeoutError)) as caught:
+                cache.get_or_set("k", fail, share_errors=False, hard_timeout=99)
+            return caught.type
+
+        try:
+            assert sorted(in_threads(ask, ask, ask), key=str) == [
+                LoaderTimeoutError, LoaderTimeoutError, NotFoundError,
+            ]  # fmt: skip
+        finally:
+            go_on.set()
+            until_landed()
+
     def test_failure_after_the_hard_timeout_is_logged(self, cache, caplog):
         go_on = threading.Event()
 
@@ -482,6 +512,38 @@ class StalenessContract(Contract):
         forget(cache, function)
 
         assert function() == 2
+
+    @pytest.mark.parametrize("seconds", [float("inf"), 3e9, timedelta.max])
+    def test_error_that_is_remembered_for_ever_is_no_value(self, cache, source, seconds):
+        function = cache.memoize("f", errors={NotFoundError: seconds})(source)
+        source.error = NotFoundError()
+        for _ in "ab":
+            with pytest.raises(NotFoundError):
+                function()
+
+        assert source.count == 1
+        assert function.__cache_key__() not in cache
+        assert function.peek() is ENOVAL
+
+    def test_errors_that_make_no_sense_are_refused_at_once(self, cache, source):
+        for errors in ({"KeyError": 5}, {KeyboardInterrupt: 5}, {(KeyError,): 5}):
+            with pytest.raises(TypeError, match="must name classes of exceptions"):
+                cache.memoize("f", errors=errors)(source)
+        for seconds in (-1, float("nan")):
+            with pytest.raises(ValueError, match=r"errors\[KeyError\] must be a number of seconds"):
+                cache.memoize("f", errors={KeyError: seconds})(source)
+
+    def test_time_limits_without_end_are_none(self, cache, clock, source):
+        limits = {"grace": 60, "backoff": float("inf"), "lock": True}
+        limits |= dict.fromkeys(("hard_timeout", "soft_timeout", "lock_timeout"), float("inf"))
+        function = cache.memoize("f", expire=10, **limits)(source)
+        assert function() == 1
+        clock.advance(11)
+        source.error = ValueError()
+
+        assert function() == function() == 1
+        assert source.count == 2
+        until_landed()
 
     def test_error_is_not_a_value_when_the_clock_is_set_back(self, cache, clock, source):
         function = cache.memoize("f", errors={NotFoundError: 5})(source)

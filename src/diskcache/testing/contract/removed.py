@@ -1,0 +1,103 @@
+"""What is removed or replaced while its value is computed anew: who does that has the last word.
+
+Time passes by the clock of the test alone.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from diskcache.testing.contract import Contract
+from diskcache.testing.contract.together import until_expected, until_landed
+
+
+class NotFoundError(LookupError):
+    """An error of the user's."""
+
+
+class RemovedContract(Contract):
+    def test_value_that_is_deleted_while_its_function_fails_is_not_served(self, cache, clock):
+        cache.set("k", "old", expire=10, grace=60)
+        clock.advance(11)
+
+        def fail():
+            assert not cache.delete("k")
+            raise NotFoundError
+
+        with pytest.raises(NotFoundError):
+            cache.get_or_set("k", fail, expire=10, grace=60)
+
+    def test_value_that_is_replaced_while_its_function_fails_is_served(self, cache, clock):
+        cache.set("k", "old", expire=10, grace=60)
+        clock.advance(11)
+
+        def fail():
+            cache.set("k", "other")
+            raise NotFoundError
+
+        assert cache.get_or_set("k", fail, expire=10, grace=60) == "other"
+
+    def test_value_that_is_evicted_before_the_soft_timeout_is_not_served(self, cache, clock):
+        cache.set("k", "old", expire=10, tag="t", grace=60)
+        clock.advance(11)
+        evicted = threading.Event()
+
+        def slow():
+            cache.evict("t")
+            evicted.set()
+            until_expected(2)
+            return "new"
+
+        found = cache.get_or_set("k", slow, expire=10, grace=60, soft_timeout=0.2)
+
+        assert (found, evicted.is_set()) == ("new", True)
+        until_landed()
+
+    @pytest.mark.parametrize("forget", ["delete", "evict", "set"])
+    def test_value_that_is_removed_during_a_refresh_stays_removed(self, cache, clock, forget):
+        calls, begun, go_on = [], threading.Event(), threading.Event()
+
+        def function():
+            if not calls:
+                calls.append(1)
+                return "old"
+            begun.set()
+            assert go_on.wait(30)
+            return "made of what was there before"
+
+        for _ in "ab":
+            found = cache.get_or_set("k", function, expire=10, tag="t", refresh=0.8)
+            assert found == "old"
+            clock.advance(9)
+        assert begun.wait(30)
+        clock.advance(-9)
+        if forget == "set":
+            cache.set("k", "set meanwhile")
+        else:
+            getattr(cache, forget)("t" if forget == "evict" else "k")
+        go_on.set()
+        until_landed()
+
+        assert cache.get("k") == ("set meanwhile" if forget == "set" else None)
+
+    def test_value_that_expires_during_a_refresh_is_stored_anew(self, cache, clock):
+        calls, begun, go_on = [], threading.Event(), threading.Event()
+
+        def function():
+            if not calls:
+                calls.append(1)
+                return "old"
+            begun.set()
+            assert go_on.wait(30)
+            return "new"
+
+        for _ in "ab":
+            cache.get_or_set("k", function, expire=10, refresh=0.8)
+            clock.advance(9)
+        assert begun.wait(30)
+        go_on.set()
+        until_landed()
+
+        assert cache["k"] == "new"
