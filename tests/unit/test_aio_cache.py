@@ -94,6 +94,30 @@ def test_entries_are_those_of_the_ordinary_cache(go, cache, ordinary):
     assert ordinary["a"] == 1
 
 
+def test_bypass_is_of_the_task_that_enters_it(go, cache, ordinary):
+    ordinary["kept"] = 1
+    heat(ordinary, "kept")
+
+    async def bypassed(entered, leave):
+        with cache.bypass():
+            entered.set()
+            await leave.wait()
+            return await cache.get("kept"), await cache.set("new", 2), await cache.get("new")
+
+    async def beside(entered, leave):
+        await entered.wait()
+        found = await cache.get("kept"), await cache.set("other", 3)
+        leave.set()
+        return found
+
+    async def both():
+        entered, leave = asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(bypassed(entered, leave), beside(entered, leave))
+
+    assert go(both()) == [(None, True, None), (1, True)]
+    assert (ordinary.get("new"), ordinary["other"]) == (None, 3)
+
+
 def test_thousand_gets_and_sets_at_once(go, cache):
     async def use():
         stored = await asyncio.gather(*[cache.set(n, {"n": n}) for n in range(1000)])
