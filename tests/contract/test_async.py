@@ -34,6 +34,7 @@ OTHERWISE = {
     "Staleness.test_hard_timeout_holds_over_several_failures": _BLOCKING,
     "Iteration.test_iter_does_not_see_keys_added_after_the_call": "it begins with the first step",
     "Staleness.test_failure_after_the_hard_timeout_is_logged": _BLOCKING,
+    "Staleness.test_hard_timeout_raises_and_the_computation_goes_on": _BLOCKING,
 }
 """Tests of the suite that are not for an event loop, and why."""
 

@@ -685,6 +685,7 @@ LOCAL = {
     # Cost nothing, or return something that does.
     *("cache", "deque", "index", "memoize", "make_key", "validate_key", "make_and_validate_key"),
     *("get_backend_timeout", "stats", "info", "create_tag_index", "drop_tag_index"),
+    *("on", "bypass"),
 }
 METHODS = public_methods(DjangoCache)
 SYNCHRONOUS = sorted(name for name in METHODS if "a" + name in METHODS)

@@ -167,7 +167,9 @@ MUTANTS: Final = {
                 "                if words[FILES]:",
             ),
             Edit(
-                ALONE, "    if words[BEGIN] != words[END] or words[FILES]:", "    if words[FILES]:"
+                ALONE,
+                "    if words[BEGIN] != words[END] or words[FILES] or words[SPENT]:",
+                "    if words[FILES] or words[SPENT]:",
             ),
         ),
         BULK,
@@ -176,7 +178,9 @@ MUTANTS: Final = {
     "a short write does not look for a dead writer": Mutant(
         (
             Edit(
-                ALONE, "    if words[BEGIN] != words[END] or words[FILES]:", "    if words[FILES]:"
+                ALONE,
+                "    if words[BEGIN] != words[END] or words[FILES] or words[SPENT]:",
+                "    if words[FILES] or words[SPENT]:",
             ),
         ),
         MISSES,

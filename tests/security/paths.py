@@ -41,6 +41,22 @@ PLACES = {
 Case = Callable[[Any], Any]
 
 
+def listened(cache: Any) -> object:
+    """Read while somebody listens."""
+    told: list[object] = []
+    off = cache.on("hit", told.append)
+    try:
+        return cache.get(KEY), told
+    finally:
+        off()
+
+
+def bypassed(cache: Any) -> object:
+    """Read past the cache."""
+    with cache.bypass():
+        return cache.get(KEY)
+
+
 def memoized(cache: Any) -> Any:
     """Return a memoized function whose results are under `MEMO`."""
     return cache.memoize(name="f")(lambda number: number)
@@ -178,6 +194,8 @@ CHANGING: dict[str, Case] = {
     "get_or_set": lambda c: c.get_or_set(KEY, int),
     "get_or_set: stale": lambda c: c.get_or_set(KEY, int, **STALE),
     "get_or_set_many": lambda c: c.get_or_set_many([KEY, "missing"], dict.fromkeys),
+    "on": listened,
+    "bypass": bypassed,
     "memoize: control": controlled,
     "memoize: stale": lambda c: c.memoize(name="f", **STALE)(str)(1),
     "set: file": lambda c: c.set(KEY, io.BytesIO(b"content"), read=True),
@@ -391,6 +409,12 @@ def copying(name: str, *more: str) -> Case:
     return copied
 
 
+def transferred(directory: Any) -> object:
+    """Copy entries to another directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        return main(["copy", str(directory), os.path.join(folder, "copy")])
+
+
 def imported(directory: Any) -> Any:
     """Write an archive, and read it into where it came from."""
     with tempfile.TemporaryDirectory() as folder:
@@ -411,6 +435,7 @@ CLI: dict[str, Case] = {
     "export": copying("export"),
     "export: no pickles": copying("export", "--no-pickles"),
     "import": imported,
+    "copy": transferred,
     "migrate: dry run": command("migrate", "--dry-run"),
     "migrate": command("migrate"),
     "check": command("check"),
@@ -450,6 +475,8 @@ DJANGO: dict[str, Case] = {
     "touch": lambda c: c.touch(KEY, 5),
     "add": lambda c: c.add(KEY, 1),
     "get_or_set": lambda c: c.get_or_set(KEY, 1),
+    "on": listened,
+    "bypass": bypassed,
     "incr": lambda c: c.incr(KEY),
     "decr": lambda c: c.decr(KEY, default=None),
     "incr_version": lambda c: c.incr_version(KEY),

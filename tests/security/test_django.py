@@ -18,6 +18,7 @@ django.setup()
 
 from diskcache import DjangoCache  # noqa: E402 - it needs the settings
 from diskcache.sentinels import ENOVAL  # noqa: E402
+from tests.django.conftest import end_threads  # noqa: E402
 from tests.security import hostile, paths  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -76,6 +77,7 @@ def test_value_is_not_loaded_by_django(tmp_path, marker, template, form, way):
         hostile.attempt(lambda case=case, cache=backends[-1]: case(way(cache)))
     for backend in backends:
         backend._shared.cache.close()
+        end_threads(backend._shared.cache)
 
     assert not marker.exists()
 

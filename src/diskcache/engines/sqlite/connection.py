@@ -29,6 +29,7 @@ from diskcache.engines.sqlite.control import (
     FILES,
     MASK,
     NEXT_EXPIRY,
+    OPEN,
     WRITTEN,
     slot_of,
 )
@@ -282,6 +283,9 @@ class Link:
         site.look_at = monotonic() + control_file.LEASE
         if control is None:
             return
+        if not control.words[OPEN]:
+            # From now on there may be something in the log that must not vanish with it.
+            control.words[OPEN] = 1
         if not control.is_clean:
             self._recover(control)
         if control.words[FILES]:

@@ -184,10 +184,8 @@ def _open(place: Place, here: site.Site) -> Link:
     if has_log:
         here.protect()
     here.attach_control(cache_id)
-    if is_first and here.control is not None:
-        if not had_log:
-            here.distrust()
-        here.control.words[control_file.OPEN] = 1
+    if is_first and not had_log:
+        here.distrust()
     return Link(connection, here, cache_id, place.files, place.clock, found)
 
 

@@ -287,7 +287,7 @@ class Site:
 
     def note_closed(self) -> None:
         """Say that the last connection of all processes has closed the database."""
-        if self.control is not None:
+        if self.control is not None and self.control.words[OPEN]:
             self.control.words[OPEN] = 0
 
     def stay(self) -> None:
