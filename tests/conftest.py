@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from diskcache.testing import ManualClock, Variant
-from tests.support.leaks import assert_tidy, extra_threads, open_below
+from tests.support.leaks import assert_tidy, extra_threads, left_open
 from tests.support.variants import SQLITE
 
 
@@ -117,7 +117,7 @@ def findings_of(caches: list[Any]) -> list[str]:
 def assert_left_clean(directories: set[Path], *, damaged: bool) -> None:
     """Fail if closed caches left anything that they should not."""
     for where in directories:
-        assert open_below(where) == []
+        assert left_open(where) == []
         for part in parts_of(where):
             if not damaged and (part / "cache.db").exists():
                 assert_tidy(part)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
 from pathlib import Path
 
 import apsw
@@ -13,11 +15,15 @@ __all__ = [
     "assert_tidy",
     "empty_folders",
     "extra_threads",
+    "left_open",
     "named_files",
     "open_below",
     "present_files",
     "value_files",
 ]
+
+ENDING = 2.0
+"""Seconds that threads have to come to their end."""
 
 KNOWN = {"cache.db", "cache.db.5", "control", "gate.lock", "users.lock", "reserve", "locks/fence"}
 
@@ -62,5 +68,21 @@ def assert_tidy(directory: Path) -> None:
 
 
 def extra_threads(before: set[threading.Thread]) -> list[threading.Thread]:
-    """Return the live threads that are not in *before*."""
-    return [thread for thread in threading.enumerate() if thread not in before]
+    """Return the live threads that are not in *before*, and do not end by themselves at once."""
+    deadline = time.monotonic() + ENDING
+    extra = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in extra:
+        thread.join(max(deadline - time.monotonic(), 0))
+    return [thread for thread in extra if thread.is_alive()]
+
+
+def left_open(directory: Path) -> list[str]:
+    """Return the files below *directory* that stay open.
+
+    A thread that ends may be in the middle of closing them.
+    """
+    deadline = time.monotonic() + ENDING
+    while (found := list(map(str, open_below(directory)))) and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.01)
+    return found
