@@ -517,11 +517,7 @@ class Link:
             return
         except apsw.Error:
             self.con.close(True)
-        if site.is_current() and site.is_deserted(self):
-            with suppress(apsw.Error):
-                remove_log(site.directory)
-                site.note_closed()
-        site.remove(self)
+        site.part_from(self, remove_log)
 
 
 class DirectoryReplaced(Exception):  # noqa: N818 - it is a signal, not an error

@@ -23,8 +23,11 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
+
+import apsw
 
 from diskcache import host
 from diskcache.clock import Clock
@@ -298,6 +301,18 @@ class Site:
                 host.lock(self._users, shared=True, block=True)
                 if self.guard is not None:
                     self.guard.resume()
+
+    def part_from(self, link: Link, remove_log: Callable[[str], None]) -> None:
+        """Take note of a closed connection, and remove the log if the last ones left it.
+
+        In one step: of two threads that close at once, the second finds that it is the last.
+        """
+        with registry.lock:
+            if self.is_current() and self.is_deserted(link):
+                with suppress(apsw.Error):
+                    remove_log(self.directory)
+                    self.note_closed()
+            self.remove(link)
 
     def remove(self, link: Link) -> None:
         """Take note of a closed connection; the last one of this process closes the site."""
