@@ -253,7 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return MISUSED
     text = reports.text(document, as_markdown=options.markdown)
-    report.deliver(document, text, reports.plot, json_path=options.json, plot_path=options.plot)
+    report.deliver(document, text, reports.plot, json_path=None, plot_path=options.plot)
+    if options.json:
+        reports.write(document, options.json)
     failed = any("error" in row or row["wrong"] for row in document["rows"])
     return FAILED if failed else 0
 
