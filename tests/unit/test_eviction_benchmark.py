@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.support.benchmarks import MACHINE, modules, script
+from tests.support.benchmarks import BENCHMARKS, MACHINE, modules, script
 from tests.support.legacy import old_python
 
 FIFO, LRU, LFU, S3 = POLICIES = (
@@ -334,7 +334,7 @@ class TestReport:
 
         text = load("eviction_report").text(document, as_markdown=True)
 
-        assert "| s3-fifo | +15.0 | +12.5 | +15.0 |  |  |" in text
+        assert "| s3-fifo | +15.0 | +15.0 | +12.5 |  |  |" in text
         assert "| trace, size | entries | LRS | s3-fifo |" in text
         assert "| t 40 % | 200 | 0.4000 | 0.3400 |" in text
 
@@ -354,3 +354,25 @@ class TestReport:
 
         assert load("eviction_report").plot(document, tmp_path / "plot.svg") is True
         assert "size of cache" in (tmp_path / "plot.svg").read_text()
+
+
+class TestPublished:
+    """What the page on eviction shows is what was measured."""
+
+    @pytest.fixture
+    def document(self):
+        path = BENCHMARKS / "measured" / "eviction.json"
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def test_page_has_the_tables_of_the_run(self, load, document):
+        reports = load("eviction_report")
+        page = (BENCHMARKS.parent / "docs" / "eviction.md").read_text(encoding="utf-8")
+
+        for lines in (reports.summary(document), *(reports.ratios(document, n) for n in (1, 4))):
+            assert load("report").markdown(lines) in page
+
+    def test_claims_hold(self, load, document):
+        claims = load("eviction_report").claims(document)
+
+        assert all(": yes (" in claim for claim in claims), claims
+        assert load("eviction_report").failures(document) == []
