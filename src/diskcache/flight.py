@@ -26,8 +26,9 @@ the first. So before such a wait everybody says what they wait for, in the table
 and then follows what others said. Of several that wait in a ring, the last one sees it whole: it
 computes without waiting.
 
-*Landing without an outcome*: the function was interrupted, cancelled, or its process killed. Then
-one of those who wait takes its place.
+*Landing without an outcome*: the function was interrupted, cancelled, its process killed, or the
+event loop that ran it closed before it was done, which nobody is told. Then one of those who wait
+takes its place.
 
 *Fork.* A child forgets all flights and closes its copies of the files, which keeps the locks of the
 parent.
@@ -64,6 +65,8 @@ LONGEST: Final = 4096
 """Bytes of a file that are read."""
 FARTHEST: Final = 1000
 """Flights that are looked at in search of a ring."""
+GLANCE: Final = 0.5
+"""Seconds between two looks whether an event loop that computes is closed."""
 
 
 class Place(NamedTuple):
@@ -112,15 +115,23 @@ class Waiting(Protocol):
         ...
 
     @property
-    def loop(self) -> object:
+    def loop(self) -> Loop | None:
         """The event loop that runs the caller; None for none."""
+        ...
+
+
+class Loop(Protocol):
+    """What is asked of an event loop here; whoever has none need not import `asyncio`."""
+
+    def is_closed(self) -> bool:
+        """Tell whether nothing will run in it any more."""
         ...
 
 
 class Flight:
     """The computation of one value in this process."""
 
-    def __init__(self, place: Place, loop: object = None) -> None:
+    def __init__(self, place: Place, loop: Loop | None = None) -> None:
         self.place = place
         self.loop = loop
         self.pid = os.getpid()
@@ -145,6 +156,11 @@ class Flight:
     def is_live(self) -> bool:
         """Tell whether this process is still computing."""
         return not self.is_over and self.pid == os.getpid()
+
+    def give_up_if_stranded(self) -> None:
+        """End the flight if the event loop that computes is closed: nothing will end it."""
+        if self.loop is not None and self.loop.is_closed():
+            self.land(None)
 
     def land(self, landing: Landing | None, *, is_stored: bool = False) -> None:
         """End the flight, and tell all who wait how; None if there is no outcome."""
@@ -220,11 +236,28 @@ async def take_off(
         with _said(place, flight, waiting.loop, label) as may_wait:
             if not may_wait:
                 return Alone.RING
-            if not await waiting.future(future, _left(deadline, waiting)):
+            if not await _landed(flight, future, waiting, deadline):
                 return Alone.LATE
         landing = future.result()
         if landing is not None:
             return landing
+
+
+async def _landed(
+    flight: Flight, future: Future[Landing | None], waiting: Waiting, deadline: float | None
+) -> bool:
+    """Wait for the landing of a flight in this process; tell whether it came in time."""
+    if flight.loop is None or flight.loop is waiting.loop:
+        return await waiting.future(future, _left(deadline, waiting))
+    while True:
+        left = _left(deadline, waiting)
+        if await waiting.future(future, GLANCE if left is None else min(left, GLANCE)):
+            return True
+        flight.give_up_if_stranded()
+        if not flight.is_live():
+            return True
+        if left is not None and left <= GLANCE:
+            return False
 
 
 async def _lead(
@@ -242,8 +275,9 @@ async def _lead(
     return found
 
 
-def take_off_at_once(place: Place, loop: object = None, *, shared: bool) -> Flight | None:
+def take_off_at_once(place: Place, loop: Loop | None = None, *, shared: bool) -> Flight | None:
     """Become the one who computes a value; None if somebody does already."""
+    _give_up_if_stranded(place)
     with _lock:
         if place in _flights:
             return None
@@ -258,8 +292,15 @@ def take_off_at_once(place: Place, loop: object = None, *, shared: bool) -> Flig
     return None
 
 
-def _join(place: Place, loop: object) -> tuple[Flight, Future[Landing | None] | None]:
+def _give_up_if_stranded(place: Place) -> None:
+    flight = _flights.get(place)
+    if flight is not None:
+        flight.give_up_if_stranded()
+
+
+def _join(place: Place, loop: Loop | None) -> tuple[Flight, Future[Landing | None] | None]:
     """Return the flight to a place, a new one if there is none, and what to wait for."""
+    _give_up_if_stranded(place)
     with _lock:
         flight = _flights.get(place)
         if flight is None:
@@ -278,7 +319,7 @@ def _left(deadline: float | None, waiting: Waiting) -> float | None:
 
 
 @contextmanager
-def _said(place: Place, flight: Flight, loop: object, label: object) -> Iterator[bool]:
+def _said(place: Place, flight: Flight, loop: Loop | None, label: object) -> Iterator[bool]:
     """Say that the caller waits for a place, while it does; yield whether it may.
 
     Raises:

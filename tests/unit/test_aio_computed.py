@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,6 +17,7 @@ from diskcache import (
     flight,
 )
 from diskcache.testing.clock import ManualClock
+from diskcache.testing.contract.together import until_expected
 from tests.support.loops import LOOPS, runner_of
 
 
@@ -62,6 +64,44 @@ def test_of_many_tasks_one_computes(go, cache, ordinary):
 
     assert go(use()) == [1] * 100
     assert ordinary["k"] == 1
+
+
+async def _begin(cache, function):
+    task = asyncio.ensure_future(cache.get_or_set("k", function))
+    await function.begun.wait()
+    return task
+
+
+class Endless(Function):
+    """A coroutine function that never comes to its end."""
+
+    async def __call__(self):
+        self.begun.set()
+        await asyncio.Event().wait()
+
+
+def test_computation_that_a_closed_loop_left_is_taken_over(cache, ordinary):
+    loop = asyncio.new_event_loop()
+    left = loop.run_until_complete(_begin(cache, Endless()))
+    loop.run_until_complete(cache.aclose())
+    loop.close()
+
+    assert ordinary.get_or_set("k", lambda: "anew") == "anew"
+    assert not left.done()
+    assert asyncio.run(cache.get_or_set("other", Function())) == 1
+
+
+def test_thread_that_waits_for_a_loop_that_is_closed_takes_over(cache, ordinary):
+    loop = asyncio.new_event_loop()
+    left = loop.run_until_complete(_begin(cache, Endless()))
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(ordinary.get_or_set, "k", lambda: "anew")
+        until_expected(1)
+        loop.run_until_complete(cache.aclose())
+        loop.close()
+
+        assert found.result(20) == "anew"
+    assert not left.done()
 
 
 def test_function_that_is_no_coroutine_function_is_called_in_the_loop(go, cache):

@@ -36,6 +36,8 @@ async def surely(func: Callable[[], Any]) -> None:
 def start_task(steps: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     """Run steps beside the caller."""
     task = asyncio.get_running_loop().create_task(steps, name=name)
+    # Nothing will run those of a closed loop, and nothing will tell.
+    _tasks.difference_update([left for left in _tasks.copy() if left.get_loop().is_closed()])
     # The loop itself refers to its tasks weakly.
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
