@@ -7,6 +7,7 @@ the program before it forks, as operators do to save memory.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -94,7 +95,7 @@ class Server:
         try:
             with urllib.request.urlopen(self.address + path, timeout=20) as answer:
                 return json.load(answer)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError):
             return None
 
     def stop(self) -> int:

@@ -17,6 +17,7 @@ left, because its task was cancelled while entering, or is no more, it rolls bac
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
@@ -167,9 +168,9 @@ class Transaction(AbstractAsyncContextManager[None]):
             return
         await block.leave((kind, error, trace)).future
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # It was entered by hand and never left.
-        if self._block is not None:
+        if self._block is not None and not is_finalizing():
             self._block.end()
 
 

@@ -7,6 +7,7 @@ The order of steps that makes a write visible (see `diskcache.coherence`) is in 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -532,8 +533,10 @@ class Lease:
     def __init__(self, link: Link) -> None:
         self.link = link
 
-    def __del__(self) -> None:
-        self.link.close()
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Daemon threads that ended in the middle of something then hold locks for ever.
+        if not is_finalizing():
+            self.link.close()
 
 
 class ThreadState(threading.local):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ContextDecorator, suppress
@@ -529,10 +530,10 @@ class Transaction(ContextDecorator, AbstractContextManager[None]):
                 link.rollback()
             raise
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # A signal handler raised before `__exit__` could begin.
         link = self._link
-        if link is None or not link.depth or link.serial != self._serial:
+        if link is None or not link.depth or link.serial != self._serial or is_finalizing():
             return
         if link.pid == getpid() and link.site.gate.is_mine:
             self._session.leave(link, self._depth, failed=True)
