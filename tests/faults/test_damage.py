@@ -141,6 +141,25 @@ def test_truncated_database_is_set_aside(copy, length):
     assert len(found) < len(CONTENT)
 
 
+def test_disk_that_damages_again_and_again_does_not_fill_up(copy, tmp_path):
+    (tmp_path / "kept").mkdir()
+    (copy / "damaged-20000101T000000-0123abcd").symlink_to(tmp_path / "kept")
+    (copy / "damaged-by-me").mkdir()
+    (copy / "damaged-by-me" / "note").touch()
+    of_a_user = set(folders(copy))
+    for _ in range(5):
+        damage.overwritten(0, bytes(100))(copy)
+        before = set(folders(copy))
+        with pytest.warns(CacheCorruptionWarning), Cache(copy) as cache:
+            cache["new"] = 1
+        made = set(folders(copy)) - before
+
+        assert len(made) == 1
+    assert len(set(folders(copy)) - of_a_user) == 3
+    assert of_a_user < set(folders(copy))
+    assert (tmp_path / "kept").is_dir()
+
+
 @pytest.mark.parametrize("lost", [1, 100, 2048, 5000])
 def test_database_without_its_end_is_set_aside_or_whole(copy, size, lost):
     damage.truncated(size - lost)(copy)

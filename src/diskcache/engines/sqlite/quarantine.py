@@ -10,7 +10,9 @@ How it goes, with the gate in hand:
    for those of the new database. Then the new one takes the place of the old, and all readers are
    waited for: until they have looked at the path, nothing new is written that they would not see.
 5. *A new control file* is made, dirty, so that the next writer counts. Value files that no entry
-   names go to the folder as well. Nothing is deleted.
+   names go to the folder as well.
+6. *Of earlier folders* the newest stay, `KEPT_FOLDERS` with the new one. Where somebody asked for
+   the mending none is removed.
 
 Who has the old database open finds another one at the path: writers before their next write,
 because the new control file was waited for, readers within half a second. The id of the cache
@@ -25,6 +27,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -42,7 +45,7 @@ from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.hardening import connect, connect_file, persist_log
 from diskcache.engines.sqlite.site import DATABASE, GATE
 from diskcache.errors import CacheCorruptError, CacheCorruptionWarning, DiskCacheError
-from diskcache.files import new_damage_folder
+from diskcache.files import DAMAGE_FOLDER, new_damage_folder
 
 log: Final = logging.getLogger("diskcache")
 
@@ -50,6 +53,8 @@ LOOKING: Final = 5.0
 """Seconds that the check of SQLite may take, before an error is believed without it."""
 SALVAGING: Final = 10.0
 """Seconds spent on reading a damaged database where nobody asked for it to be mended."""
+KEPT_FOLDERS: Final = 3
+"""Folders of damaged databases that a directory keeps: a disk that fails must not fill up."""
 TRIES: Final = 20
 UNKNOWN_WRITER: Final = "?"
 """Mark of a cache whose entries were saved, but not by what they were written."""
@@ -69,7 +74,8 @@ class SetAside(NamedTuple):
         return (
             f"the database of cache {directory!r} was damaged{why}: it was moved to"
             f" {os.path.join(directory, self.folder)!r}, and {self.entries:,} entries that could"
-            " be read go on in a new one; remove the folder when you no longer need it"
+            " be read go on in a new one; remove the folder when you no longer need it, or it goes"
+            f" when there are {KEPT_FOLDERS} newer ones"
         )
 
 
@@ -103,9 +109,24 @@ def set_aside(
         finally:
             here.leave()
         if not forced:
+            _remove_oldest(directory, done.folder)
             _tell(directory, reason, done)
         return done
     return None
+
+
+def _remove_oldest(directory: str, newest: str) -> None:
+    # A link of that name is a user's. The names start with the time, in UTC.
+    with suppress(OSError), os.scandir(directory) as entries:
+        found = [
+            entry.path
+            for entry in entries
+            if DAMAGE_FOLDER.fullmatch(entry.name)
+            and entry.name != newest
+            and entry.is_dir(follow_symlinks=False)
+        ]
+        for folder in sorted(found)[: 1 - KEPT_FOLDERS]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
