@@ -1,6 +1,6 @@
 """What the choices of the engine cost, each against what it was chosen over, on plain apsw.
 
-    python benchmarks/choices.py [--rounds 7] [--n 2000] [--only PATTERN]
+    python benchmarks/choices.py [--rounds 7] [--n 2000] [--only PATTERN] [--clock cpu]
 
 The variants of a choice have a database each and are measured in turns; the least of the rounds
 counts, in microseconds per operation. Checkpoints happen between rounds and are not counted.
@@ -16,7 +16,7 @@ import random
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import apsw
@@ -128,6 +128,79 @@ def insert_counted(connection: apsw.Connection, keys: list[str]) -> None:
         execute("COMMIT")
 
 
+def add_returning(connection: apsw.Connection, keys: list[str]) -> None:
+    for key in keys:
+        _ = connection.execute(sql.ADD_SIMPLE, (1, NOW, key, 1, -BOUND, BOUND, NOW)).get
+
+
+def add_read(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    for key in keys:
+        execute("BEGIN IMMEDIATE")
+        rowid, total = execute(READ_NUMBER, (key,)).get
+        execute("UPDATE Cache SET value = ? WHERE rowid = ?", (total + 1, rowid))
+        execute("COMMIT")
+
+
+def add_blind(connection: apsw.Connection, keys: list[str]) -> None:
+    for key in keys:
+        connection.execute("UPDATE Cache SET value = value + 1 WHERE key = ? AND raw = 1", (key,))
+
+
+def queue_by_two(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    for _ in keys:
+        last = execute(sql.QUEUE_LAST, (0, BOUND)).get
+        execute(INSERT, (1 if last is None else last + 1, *simple("")[1:], None))
+    for _ in keys:
+        execute(sql.DELETE_ROW, (execute(sql.PULL_FIRST, (0, BOUND)).get[-1],))
+
+
+def queue_by_one(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    for _ in keys:
+        _ = execute(PUSH, (0, BOUND, NOW, VALUE)).get
+    for _ in keys:
+        _ = execute(PULL, (0, BOUND)).get
+
+
+def remove(connection: apsw.Connection, keys: list[str]) -> None:
+    upsert(connection, keys)
+    for key in keys:
+        connection.execute(sql.DELETE_SIMPLE, (key, 1, NOW))
+
+
+def remove_read(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    upsert(connection, keys)
+    for key in keys:
+        execute("BEGIN IMMEDIATE")
+        execute(sql.DELETE_ROW, (execute(sql.FIND, (key, 1)).get[0],))
+        execute("COMMIT")
+
+
+def remove_later(connection: apsw.Connection, keys: list[str]) -> None:
+    upsert(connection, keys)
+    for key in keys:
+        connection.execute("UPDATE Cache SET expire_time = 0 WHERE key = ? AND raw = 1", (key,))
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("DELETE FROM Cache WHERE expire_time = 0")
+    connection.execute("COMMIT")
+
+
+BOUND = 2**62
+READ_NUMBER = "SELECT rowid, value FROM Cache WHERE key = ? AND raw = 1"
+PUSH = (
+    "INSERT INTO Cache (key, raw, store_time, mode, value, version) SELECT coalesce("
+    "(SELECT max(key) FROM Cache WHERE ?1 < key AND key < ?2 AND raw = 1), 0) + 1, 1, ?3, 1, ?4, 1"
+    " RETURNING key"
+)
+PULL = (
+    "DELETE FROM Cache WHERE rowid = (SELECT rowid FROM Cache WHERE ?1 < key AND key < ?2"
+    " AND raw = 1 ORDER BY key LIMIT 1) RETURNING key, value, mode, file, size, checksum,"
+    " expire_time, tag"
+)
+
 # -- Choices ---------------------------------------------------------------------------------------
 
 COUNT_ROW = "INSERT INTO Settings VALUES ('count', 0, 'state')"
@@ -155,6 +228,20 @@ CHOICES: dict[str, dict[str, tuple[Act, tuple[str, ...]]]] = {
         "NULL, not in the partial index": (insert_unranked, ()),
         "in the partial index": (insert_ranked, ()),
     },
+    "the sum of a number": {
+        "UPDATE, RETURNING": (add_returning, ()),
+        "BEGIN IMMEDIATE, SELECT, UPDATE, COMMIT": (add_read, ()),
+        "UPDATE, and the sum stays unknown": (add_blind, ()),
+    },
+    "pushed and pulled": {
+        "SELECT and INSERT, SELECT and DELETE": (queue_by_two, ()),
+        "INSERT, RETURNING; DELETE, RETURNING": (queue_by_one, ()),
+    },
+    "stored and removed": {
+        "DELETE": (remove, ()),
+        "BEGIN IMMEDIATE, SELECT, DELETE, COMMIT": (remove_read, ()),
+        "UPDATE to expired; later DELETE of all": (remove_later, ()),
+    },
     "totals of a new entry": {
         "outside the database": (insert_unranked, ()),
         "a row, updated by a statement": (insert_counted, (COUNT_ROW,)),
@@ -163,8 +250,19 @@ CHOICES: dict[str, dict[str, tuple[Act, tuple[str, ...]]]] = {
 }
 
 
+NUMBERS = {add_returning, add_read, add_blind}
+ONLY_NEW = {
+    insert_ranked, insert_unranked, insert_counted,
+    queue_by_one, queue_by_two, remove, remove_read, remove_later,
+}  # fmt: skip
+
+
 def measure(
-    variants: dict[str, tuple[Act, tuple[str, ...]]], folder: str, rounds: int, n: int
+    variants: dict[str, tuple[Act, tuple[str, ...]]],
+    folder: str,
+    rounds: int,
+    n: int,
+    clock: Callable[[], float],
 ) -> Iterator[tuple[str, float, float]]:
     """Yield each variant with microseconds for existing and for new keys."""
     links = {
@@ -174,6 +272,8 @@ def measure(
     old = [f"key-{number:08d}" for number in range(FILL)]
     for connection in links.values():
         together(upsert)(connection, old)
+        if NUMBERS & {act for act, _ in variants.values()}:
+            connection.execute("UPDATE Cache SET value = 0")
     best = {(name, kind): float("inf") for name in variants for kind in ("old", "new")}
     for turn in range(rounds):
         chosen = random.Random(turn).choices(old, k=n)
@@ -181,11 +281,11 @@ def measure(
         for name, connection in links.items():
             act = variants[name][0]
             for kind, keys in (("old", chosen), ("new", fresh)):
-                if kind == "old" and act in {insert_ranked, insert_unranked, insert_counted}:
+                if act in (ONLY_NEW if kind == "old" else NUMBERS):
                     continue
-                start = perf_counter()
+                start = clock()
                 act(connection, keys)
-                taken = (perf_counter() - start) / n * 1e6
+                taken = (clock() - start) / n * 1e6
                 best[name, kind] = min(best[name, kind], taken)
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     for name in variants:
@@ -253,14 +353,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--only", default="", help="choices whose name matches")
+    parser.add_argument(
+        "--clock", choices=("elapsed", "cpu"), default="elapsed", help="cpu: on a busy machine"
+    )
     options = parser.parse_args()
+    clock = process_time if options.clock == "cpu" else perf_counter
     for choice, variants in CHOICES.items():
         if re.search(options.only, choice):
             print(f"{choice:52} existing     new")
             with tempfile.TemporaryDirectory() as folder:
-                for name, old, new in measure(variants, folder, options.rounds, options.n):
-                    shown = f"{old:8.1f}" if old < float("inf") else f"{'':8}"
-                    print(f"  {name:50} {shown} {new:7.1f}")
+                for name, old, new in measure(variants, folder, options.rounds, options.n, clock):
+                    shown = [f"{us:8.1f}" if us < float("inf") else f"{'':8}" for us in (old, new)]
+                    print(f"  {name:50} {' '.join(shown).rstrip()}")
             print()
     if re.search(options.only, "gate"):
         with tempfile.TemporaryDirectory() as folder:
