@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
+import logging
 import random
 import shutil
 import signal
@@ -100,6 +101,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--seed", type=int, default=int(time.time()))
     args = parser.parse_args()
+    # Small limits are part of it: that young entries go is no news.
+    logging.getLogger("diskcache").setLevel(logging.ERROR)
     began = time.monotonic()
     deaths: list[str] = []
     seed = args.seed
