@@ -18,6 +18,8 @@ from tests.support.leaks import assert_tidy, value_files
 
 LIMIT = 20.0
 """Seconds after which a child is taken for hung."""
+STUCK = 10.0
+"""Seconds after which a lock is taken for stuck."""
 
 
 class Child:
@@ -97,7 +99,8 @@ def recovered(directory: Path, scenario: scenarios.Scenario = scenarios.CACHE) -
         found = scenario.content(target)
         scenario.write_once(target)
 
-        assert time.monotonic() - began < 1, "a lock is stuck"
+        # The holder is dead: a lock that is stuck stays so, while a busy machine takes its time.
+        assert time.monotonic() - began < STUCK, "a lock is stuck"
         assert scenario.agrees(scenario.content(target), found)
     finally:
         scenario.close(target)
