@@ -176,6 +176,35 @@ def test_class_and_static_methods_are_memoized_below_their_decorator(point_class
     assert point_class.calls == 2
 
 
+@pytest.mark.parametrize("is_above", [True, False])
+def test_class_method_is_called_without_the_class_and_controlled_with_it(cache, is_above):
+    def rate(cls, country, *, day=0):
+        return len(country) + day
+
+    memoize = cache.memoize("rate", ignore={"cls"})
+    kind = classmethod(memoize(rate)) if is_above else memoize(classmethod(rate))
+    shop = type("Shop", (), {"rate": kind})
+
+    assert (shop.rate("de"), shop().rate("de"), shop.rate("de", day=1)) == (2, 2, 3)
+    assert shop.rate.__cache_key__(shop, "de") == ("rate", "de", None)
+    assert (shop.rate.peek(shop, "de"), shop.rate.bypass(shop, "de", day=5)) == (2, 7)
+    assert (shop.rate.invalidate(shop, "de"), shop.rate.invalidate(shop, "de")) == (True, False)
+    assert (shop.rate.refresh(shop, "de"), shop.rate.clear()) == (2, 2)
+
+
+@pytest.mark.parametrize("is_above", [True, False])
+def test_static_method_is_controlled_through_class_and_object(cache, is_above):
+    def tax(amount):
+        return amount * 2
+
+    memoize = cache.memoize("tax")
+    kind = staticmethod(memoize(tax)) if is_above else memoize(staticmethod(tax))
+    shop = type("Shop", (), {"tax": kind})
+
+    assert (shop.tax(1), shop().tax(1), shop.tax.cache_info()[:2]) == (2, 2, (1, 1))
+    assert (shop.tax.invalidate(1), shop().tax.refresh(1), shop().tax.peek(1)) == (True, 2, 2)
+
+
 def test_method_keeps_results_by_object_where_objects_are_keys(cache, monkeypatch):
     monkeypatch.setattr(Point, "calls", 0)
     monkeypatch.setattr(Point, "twice", cache.memoize("twice")(Point.times), raising=False)

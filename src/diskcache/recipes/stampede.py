@@ -20,7 +20,8 @@ from diskcache.background import background
 from diskcache.clock import Clock
 from diskcache.entry import Tag
 from diskcache.errors import Timeout
-from diskcache.memoizing import Memoized, check_name, key_maker
+from diskcache.memoizing import check_name, key_maker
+from diskcache.memotypes import Renewed
 from diskcache.recipes.rows import CacheLike, Cell
 from diskcache.sentinels import ENOVAL
 
@@ -38,7 +39,7 @@ def memoize_stampede(
     tag: Tag = None,
     beta: float = 1,
     ignore: Collection[int | str] = (),
-) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+) -> Callable[[Callable[P, R]], Renewed[P, R]]:
     """Return a decorator that caches results and renews them early, so that no call waits.
 
     A call that finds a result returns it. Near the expiry, one of the calls also starts a thread
@@ -74,13 +75,13 @@ def memoize_stampede(
     """
     check_name(name)
 
-    def decorator(func: Callable[P, R]) -> Memoized[P, R]:
+    def decorator(func: Callable[P, R]) -> Renewed[P, R]:
         cache_key = key_maker(func, name=name, typed=typed, ignore=ignore)
         results = Results(cache, expire, tag, beta, func)
         if inspect.iscoroutinefunction(func):
             from diskcache.recipes.coroutines import renewing
 
-            return cast("Memoized[P, R]", renewing(func, results, cache_key))
+            return cast("Renewed[P, R]", renewing(func, results, cache_key))
 
         @functools.wraps(func)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -93,7 +94,7 @@ def memoize_stampede(
             return cache_key(args, kwargs)
 
         wrapper.__cache_key__ = key_of  # type: ignore[attr-defined]
-        return cast("Memoized[P, R]", wrapper)
+        return cast("Renewed[P, R]", wrapper)
 
     return decorator
 
