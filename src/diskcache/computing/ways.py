@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextvars import ContextVar
 from threading import TIMEOUT_MAX
 from types import CoroutineType
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from diskcache import flight
 from diskcache.background import background
@@ -24,11 +23,6 @@ from diskcache.flight import Place
 from diskcache.sentinels import ENOVAL
 
 T = TypeVar("T")
-
-
-holds: Final[ContextVar[tuple[Any, ...]]] = ContextVar("holds", default=())
-"""Transactions of event loops that the current task is in, and those that it was started in; see
-`diskcache.aio.pool.Hold`."""
 
 
 class Stale(NamedTuple):

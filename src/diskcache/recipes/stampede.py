@@ -116,6 +116,7 @@ class Results:
         self._beta = beta
         self.name = getattr(func, "__qualname__", "function")
         self.clock: Clock = Cell(cache, self.name).clock
+        self.directory = cache.directory
 
     def get(self, key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
         """Return the result, or `ENOVAL`; start to renew it if it is time."""
