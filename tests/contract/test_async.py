@@ -11,6 +11,8 @@ _BLOCKING = "its function blocks: the loop that calls it stands still, and canno
 
 _NOT_UNDERSTOOD = "it fails: a flight and its file in locks/ stay behind; perhaps a defect"
 
+_NO_STOP_ITERATION = "Python makes a RuntimeError of what a coroutine raises so"
+
 _OF_A_TASK = "a bypass is of the task that enters it, and each step here is a task of its own"
 
 OTHERWISE = {
@@ -34,6 +36,8 @@ OTHERWISE = {
     "Removed.test_value_that_is_removed_during_a_refresh_stays_removed": _BLOCKING,
     "Removed.test_value_that_expires_during_a_refresh_is_stored_anew": _BLOCKING,
     "Staleness.test_hard_timeout_holds_over_several_failures": _BLOCKING,
+    "Computing.test_get_or_set_raises_the_stop_iteration_of_its_function": _NO_STOP_ITERATION,
+    "Computing.test_get_or_set_by_threads_shares_a_stop_iteration": _NO_STOP_ITERATION,
     "Iteration.test_iter_does_not_see_keys_added_after_the_call": "it begins with the first step",
     "Staleness.test_failure_after_the_hard_timeout_is_logged": _BLOCKING,
     "Staleness.test_hard_timeout_raises_and_the_computation_goes_on": _NOT_UNDERSTOOD,

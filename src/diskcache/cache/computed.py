@@ -210,7 +210,8 @@ class ComputedMethods:
             lock_timeout: Seconds to wait for another, and then compute too; None for as long as
                 that one lives.
             share_errors: Raise what the one raised; False calls the own function instead. Another
-                process gives the class of the exception if that is built in, else `LoaderError`.
+                process gives the class of the exception if that is built in or of this library,
+                else `LoaderError`.
             grace: Seconds beyond its expiry that a value is kept, to be returned while one caller
                 computes, and where *func* raises.
             backoff: Seconds for which a value in grace is returned, and *func* left alone, after it

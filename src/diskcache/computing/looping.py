@@ -93,6 +93,10 @@ class Looping:
         result = func()
         return await result if inspect.isawaitable(result) else result
 
+    def told(self, exc: Exception) -> Exception:
+        """Return the exception: of a `StopIteration` Python makes a `RuntimeError`."""
+        return exc
+
     def one(self, func: Callable[[list[Any]], Any], key: Any) -> Callable[[], Any]:
         """Return a coroutine function that picks the value of one key."""
 
