@@ -18,7 +18,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from diskcache.background import background
 from diskcache.clock import Clock
-from diskcache.entry import Tag
+from diskcache.entry import Tag, expiry
 from diskcache.errors import Timeout
 from diskcache.memoizing import check_name, key_maker
 from diskcache.memotypes import Renewed
@@ -62,6 +62,7 @@ def memoize_stampede(
 
     Raises:
         TypeError: *name* is a function: a decorator was used without its parentheses.
+        ValueError: *expire* is no number.
 
     Example:
         >>> from diskcache import memoize_stampede
@@ -74,6 +75,7 @@ def memoize_stampede(
         True
     """
     check_name(name)
+    expiry(expire, 0)
 
     def decorator(func: Callable[P, R]) -> Renewed[P, R]:
         cache_key = key_maker(func, name=name, typed=typed, ignore=ignore)
