@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import os
@@ -203,6 +204,45 @@ def test_static_method_is_controlled_through_class_and_object(cache, is_above):
 
     assert (shop.tax(1), shop().tax(1), shop.tax.cache_info()[:2]) == (2, 2, (1, 1))
     assert (shop.tax.invalidate(1), shop().tax.refresh(1), shop().tax.peek(1)) == (True, 2, 2)
+
+
+def test_what_is_awaited_in_a_class_is_called_and_controlled_as_its_types_say(cache):
+    class Site:
+        @cache.memoize("open", ignore={"cls"})
+        @classmethod
+        async def open(cls, path):
+            return path
+
+        @classmethod
+        @cache.memoize("pages", ignore={"cls"})
+        async def pages(cls, path):
+            yield path
+
+        @staticmethod
+        @cache.memoize("ping")
+        async def ping(host):
+            return host
+
+        @cache.memoize("lines", ignore={"self"})
+        def lines(self, path):
+            yield path
+
+    async def use():
+        assert (await Site.open("a"), await Site().open("a")) == ("a", "a")
+        assert (await Site.open.invalidate(Site, "a"), await Site.open.refresh(Site, "a")) == (
+            1,
+            "a",
+        )
+        assert [page async for page in Site.pages("a")] == ["a"]
+        assert [page async for page in Site().pages("a")] == ["a"]
+        assert await Site.pages.invalidate(Site, "a")
+        assert [page async for page in await Site.pages.refresh(Site, "a")] == ["a"]
+        assert (await Site.ping("a"), await Site().ping("a")) == ("a", "a")
+        assert await Site.ping.invalidate("a")
+
+    asyncio.run(use())
+    assert (list(Site().lines("a")), list(Site.lines(Site(), "a"))) == (["a"], ["a"])
+    assert (Site.lines.invalidate(None, "a"), list(Site.lines.refresh(None, "a"))) == (True, ["a"])
 
 
 def test_method_keeps_results_by_object_where_objects_are_keys(cache, monkeypatch):
