@@ -65,6 +65,19 @@ VERSION: Final = 7
 IDENT: Final = 8
 
 
+def expiry(expire: float | None, now: float) -> float | None:
+    """Return the moment that is *expire* seconds from now; None for never.
+
+    Raises:
+        ValueError: *expire* is no number. A database would take it for never.
+    """
+    if expire is None:
+        return None
+    if math.isnan(moment := now + expire):
+        raise ValueError(f"expire must be a number of seconds, or None for never: got {expire!r}")
+    return moment
+
+
 def mode_in_grace(mode: int, seconds: float) -> int:
     """Return the mode of an entry that is kept for *seconds* after its expiry, rounded up."""
     return mode | GRACE | min(math.ceil(min(seconds, GRACE_MOST)), GRACE_MOST) << GRACE_SHIFT

@@ -170,6 +170,9 @@ class Timeout(DiskCacheError):  # noqa: N818 - the name is version 5's
 class GateError(Timeout, RuntimeError):
     """This thread already holds the write lock of the directory through another object.
 
+    Or this task does: it is in a block of `transact` of an asynchronous cache, and something in it
+    uses an ordinary one on the same directory.
+
     Waiting would never end, so it is raised at once, even where waiting without limit was asked.
     """
 

@@ -1,8 +1,9 @@
 """Exceptions as data: what a computation that failed leaves for other processes, and for later.
 
 An exception is kept as the name of its class, its arguments if they are plain data, and its text.
-It comes back as its own class only if that is one that the caller named, or one of the built-in
-ones; else as `LoaderError`. Nothing is imported, and nothing unpickled.
+It comes back as its own class only if that is one that the caller named, or a subclass of one, or
+if it is built in, or of this library; else as `LoaderError`. Nothing is imported, and nothing
+unpickled.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import builtins
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+from diskcache import errors
 from diskcache.codecs import plain
 from diskcache.errors import DiskCacheError, LoaderError
 
 LONGEST: Final = 1000
 """Characters of a text that are kept."""
+
+_OURS: Final = {"builtins": builtins, errors.__name__: errors}
+"""Modules whose exceptions are what they say, wherever they come from."""
 
 FAILURES: Final = (Exception,)
 """What a function may raise as its outcome. Anything else interrupts it, and is no outcome."""
@@ -48,7 +53,8 @@ class Failure(NamedTuple):
         """Return an exception to raise.
 
         Args:
-            known: Classes that it may be made of, besides the built-in ones.
+            known: Classes that it may be made of, and their subclasses, besides the built-in ones
+                and our own.
             note: Says where it comes from.
         """
         exc = self._made(known) or LoaderError(self.name, self.text)
@@ -56,10 +62,10 @@ class Failure(NamedTuple):
         return exc
 
     def _made(self, known: Iterable[type[BaseException]]) -> Exception | None:
-        kind = {_name_of(candidate): candidate for candidate in known}.get(self.name)
+        kind = _known_as(self.name, known)
         module, _, name = self.name.rpartition(".")
-        if kind is None and module == "builtins":
-            kind = getattr(builtins, name, None)
+        if kind is None and module in _OURS:
+            kind = getattr(_OURS[module], name, None)
         if self.arguments is None or not (isinstance(kind, type) and issubclass(kind, Exception)):
             return None
         try:
@@ -67,6 +73,19 @@ class Failure(NamedTuple):
         except (TypeError, ValueError, DiskCacheError):
             # Its constructor takes something else than what `args` says.
             return None
+
+
+def _known_as(name: str, known: Iterable[type[BaseException]]) -> type | None:
+    """Return the class of a name: one of those that are known, or a subclass of theirs."""
+    to_do, seen = list(known), set[type]()
+    while to_do:
+        kind = to_do.pop()
+        if _name_of(kind) == name:
+            return kind
+        # The last one of a name is the one that its module has now.
+        to_do += [one for one in kind.__subclasses__() if one not in seen]
+        seen.update(to_do)
+    return None
 
 
 def _name_of(kind: type) -> str:

@@ -1,4 +1,9 @@
-"""What a decorated function is, for type checkers and for readers."""
+"""What a decorated function is, for type checkers and for readers.
+
+How a checker tells functions in a class apart: it applies `@classmethod` and `@staticmethod` after
+all other decorators, wherever they stand, and then asks `__get__`. If the class is what the first
+parameter takes, it is a class method; if the object is, a method; if neither, a static one.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +33,46 @@ class CallInfo(NamedTuple):
     """Calls of the function itself that raised."""
 
 
-class Memoized(Protocol[P, R_co]):
-    """A function whose results are cached.
-
-    Of a method everything is asked through the class, and given the object:
-    `Class.method.invalidate(object, ...)`.
-    """
+class Keyed(Protocol[P]):
+    """A function whose calls have keys."""
 
     __wrapped__: Callable[P, Any]
+
+    def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, ...]:
+        """Return the key under which the result of the call is cached."""
+        ...
+
+
+class Renewed(Keyed[P], Protocol[P, R_co]):
+    """A function whose results are cached, and renewed before they expire."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Return the cached result of the call, or make and cache it."""
         ...
 
-    def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, ...]:
-        """Return the key under which the result of the call is cached."""
+    @overload
+    def __get__(
+        self: Callable[Concatenate[S, Q], R], instance: object, owner: S, /
+    ) -> Callable[Q, R]: ...
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Renewed[P, R_co]: ...
+    @overload
+    def __get__(
+        self: Callable[Concatenate[S, Q], R], instance: S, owner: type | None = None, /
+    ) -> Callable[Q, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> Renewed[P, R_co]: ...
+    def __get__(self, instance: Any, owner: Any = None, /) -> Any:
+        """Return the method of *instance*, as functions do: their first argument is the object."""
         ...
+
+
+class Controlled(Keyed[P], Protocol[P, R_co]):
+    """What controls the results of a memoized function.
+
+    Of a method everything is asked through the class, and given the object:
+    `Class.method.invalidate(object, ...)`; of a class method, given the class.
+    """
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result of a call; tell whether there was one."""
@@ -69,32 +98,44 @@ class Memoized(Protocol[P, R_co]):
         """Return what became of the calls in this process."""
         ...
 
+
+class ClassMemoized(Controlled[P, R_co], Protocol[P, Q, R_co]):
+    """A memoized class method: called without the class, controlled with it."""
+
+    def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> R_co:
+        """Return the cached result of the call, or make and cache it."""
+        ...
+
+
+class Memoized(Controlled[P, R_co], Protocol[P, R_co]):
+    """A function whose results are cached."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Return the cached result of the call, or make and cache it."""
+        ...
+
+    @overload
+    def __get__(
+        self: Callable[Concatenate[S, Q], R], instance: object, owner: S, /
+    ) -> ClassMemoized[P, Q, R]: ...
     @overload
     def __get__(self, instance: None, owner: type, /) -> Memoized[P, R_co]: ...
     @overload
     def __get__(
-        self: Memoized[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
-    ) -> Callable[Q, R_co]: ...
+        self: Callable[Concatenate[S, Q], R], instance: S, owner: type | None = None, /
+    ) -> Callable[Q, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> Memoized[P, R_co]: ...
     def __get__(self, instance: Any, owner: Any = None, /) -> Any:
         """Return the method of *instance*, as functions do: their first argument is the object."""
         ...
 
 
-class AsyncMemoized(Protocol[P, C_co, R_co]):
-    """A coroutine function, or an asynchronous generator, whose results are cached.
+class AsyncControlled(Keyed[P], Protocol[P, C_co, R_co]):
+    """What controls the results of a coroutine function, or of an asynchronous generator.
 
-    As `Memoized`; what may block is awaited.
+    As `Controlled`; what may block is awaited.
     """
-
-    __wrapped__: Callable[P, Any]
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C_co:
-        """Give the cached result of the call, or make and cache it."""
-        ...
-
-    def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, ...]:
-        """Return the key under which the result of the call is cached."""
-        ...
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result of a call; tell whether there was one."""
@@ -120,15 +161,34 @@ class AsyncMemoized(Protocol[P, C_co, R_co]):
         """Return what became of the calls in this process."""
         ...
 
+
+class AsyncClassMemoized(AsyncControlled[P, C_co, R_co], Protocol[P, Q, C_co, R_co]):
+    """A memoized class method that is awaited: called without the class, controlled with it."""
+
+    def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> C_co:
+        """Give the cached result of the call, or make and cache it."""
+        ...
+
+
+class AsyncMemoized(AsyncControlled[P, C_co, R_co], Protocol[P, C_co, R_co]):
+    """A coroutine function, or an asynchronous generator, whose results are cached."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C_co:
+        """Give the cached result of the call, or make and cache it."""
+        ...
+
+    @overload
+    def __get__(
+        self: Callable[Concatenate[S, Q], R], instance: object, owner: S, /
+    ) -> AsyncClassMemoized[P, Q, R, R_co]: ...
     @overload
     def __get__(self, instance: None, owner: type, /) -> AsyncMemoized[P, C_co, R_co]: ...
     @overload
     def __get__(
-        self: AsyncMemoized[Concatenate[S, Q], C_co, R_co],
-        instance: S,
-        owner: type | None = None,
-        /,
-    ) -> Callable[Q, C_co]: ...
+        self: Callable[Concatenate[S, Q], R], instance: S, owner: type | None = None, /
+    ) -> Callable[Q, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> AsyncMemoized[P, C_co, R_co]: ...
     def __get__(self, instance: Any, owner: Any = None, /) -> Any:
         """Return the method of *instance*."""
         ...

@@ -117,7 +117,7 @@ def test_loop_goes_on_while_another_process_holds_the_write_lock(directory, kind
             await cache.incr("n", default=0)
             rounds = []
             # What else the machine does may make a step late, but not in each of the rounds.
-            while not rounds or (rounds[-1][1] > LATE and len(rounds) < 4):
+            while not rounds or (rounds[-1][1] > LATE and len(rounds) < 8):
                 holder.hold(1)
                 began = time.perf_counter()
                 tasks = [write("w"), write("x"), cache.delete(5, retry=True), transact(), guard()]
@@ -133,6 +133,8 @@ def test_loop_goes_on_while_another_process_holds_the_write_lock(directory, kind
             holder.close()
 
     count, latest, took = rounds[-1]
+    late = ", ".join(f"{latest * 1000:.2f}" for _, latest, _ in rounds)
+    print(f"{kind.__name__} on {loop}: steps late by at most {late} ms, {count} reads meanwhile")
     assert latest < LATE, rounds
     assert took > 0.7
     assert count > 100

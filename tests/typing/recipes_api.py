@@ -66,9 +66,6 @@ def decorators(cache: Cache) -> None:
     three("x")  # type: ignore[arg-type]
 
 
-CACHE = Cache()
-
-
 def computing(cache: Cache, shards: FanoutCache) -> None:
     assert_type(cache.get_or_set("k", lambda: 1, expire=timedelta(seconds=5), grace=9), int)
     assert_type(shards.get_or_set("k", lambda: "x", errors={KeyError: 5}), str)
@@ -125,27 +122,6 @@ async def asynchronous(cache: Cache) -> None:
         return str(number)
 
     assert_type(await guarded(1), str)
-
-
-class Shop:
-    @CACHE.memoize(ignore={"self"})
-    def price(self, article: str, amount: int = 1) -> float:
-        return len(article) * float(amount)
-
-    @staticmethod
-    @CACHE.memoize()
-    def tax(amount: float) -> float:
-        return amount * 0.2
-
-
-def methods(shop: Shop) -> None:
-    assert_type(shop.price("x", 2), float)
-    assert_type(shop.price("x", amount=2), float)
-    assert_type(Shop.price(shop, "x"), float)
-    assert_type(Shop.price.__cache_key__(shop, "x"), tuple[Any, ...])
-    assert_type(Shop.tax(1.0), float)
-    shop.price(1)  # type: ignore[arg-type]
-    shop.price()  # type: ignore[call-arg]
 
 
 async def asynchronous_iterator(cache: Cache) -> None:

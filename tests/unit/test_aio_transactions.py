@@ -9,14 +9,20 @@ import threading
 import pytest
 
 from diskcache import (
+    ENOVAL,
     AsyncCache,
     AsyncDeque,
     AsyncFanoutCache,
     AsyncIndex,
+    Cache,
     FanoutCache,
     GateError,
+    Lock,
     Timeout,
     TransactionError,
+    barrier,
+    memoize_stampede,
+    throttle,
 )
 from diskcache.aio import pool as pools
 from tests.support.loops import LOOPS, runner_of
@@ -424,3 +430,205 @@ def test_block_can_be_left_in_another_loop_than_it_was_entered(cache, ordinary):
 
     assert ordinary["k"] == 1
     assert pools.holds.get() == ()
+
+
+# -- What is not awaited, in a block --
+
+
+def writes_of(cache):
+    """Return what writes to an ordinary cache in the ways that take its write lock."""
+
+    @cache.memoize("memoized")
+    def memoized():
+        return 1
+
+    @barrier(cache, Lock, name="barrier")
+    def guarded():
+        return 1
+
+    throttled = throttle(cache, 1, 1, name="throttle")(memoized.__wrapped__)
+    return {
+        "set": lambda: cache.set("k", 1),
+        "set, waiting without limit": lambda: cache.set("k", 1, retry=True),
+        "transact": lambda: cache.transact().__enter__(),
+        "memoize": memoized,
+        "barrier": guarded,
+        "throttle": throttled,
+    }
+
+
+@pytest.mark.parametrize("kinds", [(Cache, AsyncCache), (FanoutCache, AsyncFanoutCache)])
+def test_ordinary_write_in_a_block_raises_instead_of_waiting_for_itself(go, directory, kinds):
+    with kinds[0](directory) as ordinary:
+        cache, writes = kinds[1](ordinary), writes_of(ordinary)
+
+        async def use():
+            refused = []
+            async with cache.transact():
+                await cache.set("a", 1)
+                for name, write in writes.items():
+                    with pytest.raises(GateError, match="await a method of that cache instead"):
+                        write()
+                    with pytest.raises(GateError, match="an asynchronous cache on the same"):
+                        await asyncio.to_thread(write)
+                    refused.append(name)
+            await cache.aclose()
+            return refused, await cache.get("a"), writes["set"](), ordinary["k"]
+
+        assert go(use()) == (list(writes), 1, True, 1)
+        go(cache.aclose())
+
+
+def test_ordinary_function_with_a_lock_in_a_block_returns_what_it_cannot_store(
+    go, cache, ordinary, caplog
+):
+    @ordinary.memoize("f", lock=True)
+    def double(number):
+        return number * 2
+
+    async def use():
+        async with cache.transact():
+            return double(3), double.peek(3)
+
+    assert go(use()) == (6, ENOVAL)
+    assert "asynchronous cache on the same directory" in caplog.text
+
+
+def test_task_of_a_block_writes_by_itself_when_the_block_has_ended(go, cache, ordinary):
+    async def use():
+        ended = asyncio.Event()
+
+        async def later():
+            await ended.wait()
+            return ordinary.set("k", 1), await asyncio.to_thread(ordinary.incr, "k")
+
+        async with cache.transact():
+            task = asyncio.create_task(later())
+        ended.set()
+        return await task
+
+    assert go(use()) == (True, 2)
+
+
+def test_ordinary_write_in_a_block_of_another_directory_is_done(go, cache, make_cache, tmp_path):
+    other = make_cache(tmp_path / "other")
+
+    async def use():
+        async with cache.transact():
+            return other.set("k", 1), await asyncio.to_thread(other.incr, "k")
+
+    assert go(use()) == (True, 2)
+
+
+def decorated(cache):
+    """Return coroutine functions under each decorator that awaits, and what they count calls in."""
+    calls = []
+
+    async def count(number):
+        calls.append(number)
+        return number
+
+    return calls, [
+        barrier(cache, Lock, name="barrier")(count),
+        throttle(cache, 5, 60, name="throttle", blocking=False)(count),
+        memoize_stampede(cache, 60, name="stampede")(count),
+        cache.memoize(name="memoize")(count),
+    ]
+
+
+def test_decorated_coroutine_functions_in_a_block_belong_to_it(go, cache, ordinary):
+    calls, functions = decorated(ordinary)
+
+    async def use():
+        async with cache.transact():
+            found = [await function(1) for function in functions for _ in range(2)]
+            found += await asyncio.gather(*(function(1) for function in functions[1:]))
+        # Results of the last two are cached, and are there after the block.
+        return found, [await function(1) for function in functions]
+
+    found, after = go(use())
+
+    assert (set(found), after) == ({1}, [1] * 4)
+    assert len(calls) == 2 + 2 + 1 + 1 + 1 + 2
+    assert not Lock(ordinary, "barrier").locked()
+
+
+def test_rollback_of_a_block_undoes_what_decorators_wrote(go, cache, ordinary):
+    calls, functions = decorated(ordinary)
+
+    async def use():
+        with pytest.raises(ZeroDivisionError):
+            async with cache.transact():
+                for function in functions:
+                    await function(1)
+                raise ZeroDivisionError
+        before = len(calls)
+        for function in functions:
+            await function(1)
+        return before, len(calls)
+
+    assert go(use()) == (4, 8)
+
+
+def test_renewal_that_starts_in_a_block_is_part_of_it(go, cache, ordinary, clock, monkeypatch):
+    calls = []
+
+    @memoize_stampede(ordinary, 60, name="stampede")
+    async def count():
+        calls.append(1)
+        clock.advance(1)
+        return len(calls)
+
+    async def use():
+        async with cache.transact():
+            first = await count()
+            # The draw that says that it is time at once.
+            monkeypatch.setattr("diskcache.recipes.stampede.math.log", lambda _: -1e3)
+            again = await count()
+            await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+        return first, again, len(calls)
+
+    assert go(use()) == (1, 1, 2)
+
+
+def test_barrier_that_another_holds_raises_in_a_block(go, cache, ordinary):
+    @barrier(ordinary, Lock, name="barrier")
+    async def guarded():
+        return 1
+
+    async def use():
+        with Lock(ordinary, "barrier"):
+            async with cache.transact():
+                with pytest.raises(GateError, match="pass barriers before transactions"):
+                    await guarded()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(guarded(), 0.02)
+        return await guarded()
+
+    assert go(use()) == 1
+
+
+def test_barrier_in_a_block_that_is_cancelled_while_it_is_taken_is_given_back(go, cache, ordinary):
+    took, go_on = threading.Event(), threading.Event()
+
+    class Slow(Lock):
+        def acquire(self, blocking=True, timeout=-1):
+            fence = super().acquire(blocking, timeout)
+            took.set()
+            go_on.wait(30)
+            return fence
+
+    @barrier(ordinary, Slow, name="barrier")
+    async def guarded():
+        raise AssertionError("it was cancelled before")
+
+    async def use():
+        async with cache.transact():
+            task = asyncio.create_task(guarded())
+            await asyncio.to_thread(took.wait, 30)
+            task.cancel()
+            await asyncio.wait([task])
+            go_on.set()
+        return task.cancelled(), await asyncio.to_thread(Lock(ordinary, "barrier").locked)
+
+    assert go(use()) == (True, False)

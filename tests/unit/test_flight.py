@@ -10,7 +10,7 @@ import pytest
 from diskcache import LoaderError, flight
 from diskcache.codecs import plain
 from diskcache.computing.ways import Blocking, run
-from diskcache.errors import TooLargeError
+from diskcache.errors import DiskCacheError, RecursiveLoaderError, TooLargeError
 from diskcache.failures import Failure
 from diskcache.flight import Flight, Landing, LockFile, place_of
 
@@ -23,6 +23,10 @@ def place(cache, directory):
 @pytest.fixture
 def waiting(cache):
     return Blocking(cache._computed)
+
+
+class OwnError(Exception):
+    """One that nobody else knows."""
 
 
 def path_of(place):
@@ -53,6 +57,9 @@ def test_file_is_there_while_the_flight_is(place):
         (("failed", "builtins.ValueError", ("no",), "no"), (ValueError, ("no",))),
         (("failed", "builtins.SystemExit", (1,), "1"), (LoaderError, ("builtins.SystemExit", "1"))),
         (("failed", "builtins.exec", ("1",), "t"), (LoaderError, ("builtins.exec", "t"))),
+        (("failed", "diskcache.errors.DiskCacheError", ("t",), "t"), (DiskCacheError, ("t",))),
+        (("failed", "diskcache.errors.sqlite3", ("t",), "t"),
+         (LoaderError, ("diskcache.errors.sqlite3", "t"))),
         (("failed", "os.system", ("true",), "t"), (LoaderError, ("os.system", "t"))),
         (("failed", "builtins.UnicodeDecodeError", (), "t"),
          (LoaderError, ("builtins.UnicodeDecodeError", "t"))),
@@ -206,7 +213,11 @@ def test_ring_over_two_caches_comes_to_an_end(make_cache, tmp_path):
         (ValueError("a", 1), ValueError),
         (KeyError("k"), KeyError),
         (OSError(2, "missing"), FileNotFoundError),
-        (TooLargeError("x"), LoaderError),
+        (StopIteration(5), StopIteration),
+        (TooLargeError("x"), TooLargeError),
+        (RecursiveLoaderError("x"), RecursiveLoaderError),
+        (LoaderError("a.B", "text"), LoaderError),
+        (OwnError("x"), LoaderError),
         (ValueError(object()), LoaderError),
         (ValueError("x" * 5000), LoaderError),
     ],
@@ -220,7 +231,7 @@ def test_failure_comes_back_as_what_it_may_be(exc, again):
 
 
 def test_failure_of_a_class_that_is_named_is_of_that_class():
-    assert type(Failure.of(TooLargeError("x")).revived([TooLargeError], "n")) is TooLargeError
+    assert type(Failure.of(OwnError("x")).revived([OwnError], "n")) is OwnError
 
 
 def test_failure_whose_text_cannot_be_had_has_none():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import os
@@ -174,6 +175,74 @@ def test_class_and_static_methods_are_memoized_below_their_decorator(point_class
 
     assert [method(3), method(3), method(4)] == [3, 3, 4]
     assert point_class.calls == 2
+
+
+@pytest.mark.parametrize("is_above", [True, False])
+def test_class_method_is_called_without_the_class_and_controlled_with_it(cache, is_above):
+    def rate(cls, country, *, day=0):
+        return len(country) + day
+
+    memoize = cache.memoize("rate", ignore={"cls"})
+    kind = classmethod(memoize(rate)) if is_above else memoize(classmethod(rate))
+    shop = type("Shop", (), {"rate": kind})
+
+    assert (shop.rate("de"), shop().rate("de"), shop.rate("de", day=1)) == (2, 2, 3)
+    assert shop.rate.__cache_key__(shop, "de") == ("rate", "de", None)
+    assert (shop.rate.peek(shop, "de"), shop.rate.bypass(shop, "de", day=5)) == (2, 7)
+    assert (shop.rate.invalidate(shop, "de"), shop.rate.invalidate(shop, "de")) == (True, False)
+    assert (shop.rate.refresh(shop, "de"), shop.rate.clear()) == (2, 2)
+
+
+@pytest.mark.parametrize("is_above", [True, False])
+def test_static_method_is_controlled_through_class_and_object(cache, is_above):
+    def tax(amount):
+        return amount * 2
+
+    memoize = cache.memoize("tax")
+    kind = staticmethod(memoize(tax)) if is_above else memoize(staticmethod(tax))
+    shop = type("Shop", (), {"tax": kind})
+
+    assert (shop.tax(1), shop().tax(1), shop.tax.cache_info()[:2]) == (2, 2, (1, 1))
+    assert (shop.tax.invalidate(1), shop().tax.refresh(1), shop().tax.peek(1)) == (True, 2, 2)
+
+
+def test_what_is_awaited_in_a_class_is_called_and_controlled_as_its_types_say(cache):
+    class Site:
+        @cache.memoize("open", ignore={"cls"})
+        @classmethod
+        async def open(cls, path):
+            return path
+
+        @classmethod
+        @cache.memoize("pages", ignore={"cls"})
+        async def pages(cls, path):
+            yield path
+
+        @staticmethod
+        @cache.memoize("ping")
+        async def ping(host):
+            return host
+
+        @cache.memoize("lines", ignore={"self"})
+        def lines(self, path):
+            yield path
+
+    async def use():
+        assert (await Site.open("a"), await Site().open("a")) == ("a", "a")
+        assert (await Site.open.invalidate(Site, "a"), await Site.open.refresh(Site, "a")) == (
+            1,
+            "a",
+        )
+        assert [page async for page in Site.pages("a")] == ["a"]
+        assert [page async for page in Site().pages("a")] == ["a"]
+        assert await Site.pages.invalidate(Site, "a")
+        assert [page async for page in await Site.pages.refresh(Site, "a")] == ["a"]
+        assert (await Site.ping("a"), await Site().ping("a")) == ("a", "a")
+        assert await Site.ping.invalidate("a")
+
+    asyncio.run(use())
+    assert (list(Site().lines("a")), list(Site.lines(Site(), "a"))) == (["a"], ["a"])
+    assert (Site.lines.invalidate(None, "a"), list(Site.lines.refresh(None, "a"))) == (True, ["a"])
 
 
 def test_method_keeps_results_by_object_where_objects_are_keys(cache, monkeypatch):

@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
 
 from diskcache.aio.pool import WRITE, Job, Pool, pool_of
 from diskcache.aio.transacting import Transaction
-from diskcache.computing.ways import holds
+from diskcache.holding import holds
 
 T = TypeVar("T")
 Make: TypeAlias = Callable[[], AbstractContextManager[None]]

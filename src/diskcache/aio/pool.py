@@ -34,8 +34,8 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, Final, Protocol
 
-from diskcache.computing.ways import holds
 from diskcache.errors import DiskCacheError
+from diskcache.holding import holds
 
 log: Final = logging.getLogger("diskcache")
 
@@ -379,6 +379,8 @@ class Hold(Protocol):
 
     place: str
     """Path of the directory whose operations it does."""
+    thread: int | None
+    """Which thread that is, when it has begun."""
 
     @property
     def is_open(self) -> bool:

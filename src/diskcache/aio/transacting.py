@@ -26,8 +26,8 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from diskcache.aio.pool import TRANSACT, Errand, Job, Pool, Work
-from diskcache.computing.ways import holds
 from diskcache.errors import DiskCacheError, Timeout, TransactionError
+from diskcache.holding import holds
 
 Manager: TypeAlias = AbstractContextManager[None]
 Failure: TypeAlias = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
@@ -38,6 +38,7 @@ class Block:
 
     def __init__(self, pool: Pool, make: Callable[[], Manager]) -> None:
         self.place = pool.place
+        self.thread: int | None = None
         self.is_begun = False
         """Whether the thread is there for it."""
         self._pool = pool
@@ -100,6 +101,7 @@ class Block:
     def serve(self, entering: Job) -> None:
         """Begin the transaction, and do work in it until the block is over."""
         self._pool.held, self.is_begun = self, True
+        self.thread = threading.get_ident()
         entering.run()
         entering.tell()
         while self._manager is not None and (work := self._work.get()) is not None:

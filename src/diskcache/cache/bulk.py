@@ -9,7 +9,7 @@ from typing import Any, Final
 from diskcache.cache.queues import QueueMethods
 from diskcache.codecs.keys import tuple_starts
 from diskcache.engines.base import Put
-from diskcache.entry import FILE, IDENT, EncodedKey, Listed, Order, RemovalCause, Row, Tag
+from diskcache.entry import FILE, IDENT, EncodedKey, Listed, Order, RemovalCause, Row, Tag, expiry
 from diskcache.errors import GateError, Timeout
 from diskcache.sentinels import ENOVAL
 
@@ -118,7 +118,7 @@ class BulkMethods(QueueMethods):
             2
         """
         now = self._now()
-        expire_time = None if expire is None else now + expire
+        expire_time = expiry(expire, now)
         pairs = mapping.items() if isinstance(mapping, Mapping) else mapping
         puts: list[Put] = []
         try:

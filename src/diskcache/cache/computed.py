@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,7 +9,7 @@ from diskcache.codecs import plain
 from diskcache.codecs.base import MODE_DATA
 from diskcache.computing.steps import Computer
 from diskcache.computing.terms import Expire, Seconds, Terms
-from diskcache.computing.ways import Blocking, Stale, holds, run
+from diskcache.computing.ways import Blocking, Stale, run
 from diskcache.entry import (
     EXPIRE_TIME,
     FAILURE_SPAN,
@@ -23,6 +22,7 @@ from diskcache.entry import (
 )
 from diskcache.failures import Failure
 from diskcache.flight import Place, place_of
+from diskcache.holding import hold_of, holds
 from diskcache.memoizing import Memoizer, check_name, memoizer
 from diskcache.sentinels import ENOVAL
 
@@ -151,10 +151,7 @@ class CacheStore:
 
     def hold(self) -> Any:
         """Return the open transaction of an event loop that the task is in; None for none."""
-        for hold in holds.get():
-            if hold.is_open and hold.place == os.path.realpath(self._cache.directory):
-                return hold
-        return None
+        return hold_of(self._cache.directory) if holds.get() else None
 
     def disconnect(self) -> None:
         """Close the connections of this thread."""
@@ -213,7 +210,8 @@ class ComputedMethods:
             lock_timeout: Seconds to wait for another, and then compute too; None for as long as
                 that one lives.
             share_errors: Raise what the one raised; False calls the own function instead. Another
-                process gives the class of the exception if that is built in, else `LoaderError`.
+                process gives the class of the exception if that is built in or of this library,
+                else `LoaderError`.
             grace: Seconds beyond its expiry that a value is kept, to be returned while one caller
                 computes, and where *func* raises.
             backoff: Seconds for which a value in grace is returned, and *func* left alone, after it

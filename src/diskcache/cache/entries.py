@@ -16,6 +16,7 @@ from diskcache.entry import (
     Payload,
     Row,
     Tag,
+    expiry,
     mode_in_grace,
 )
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
@@ -64,6 +65,7 @@ class EntryMethods(ReadingMethods):
 
         Raises:
             Timeout: The write lock was not free within `timeout` seconds and *retry* is false.
+            ValueError: *expire* is no number.
 
         Example:
             >>> cache.set('key', 'value', expire=60, tag='data')
@@ -71,8 +73,8 @@ class EntryMethods(ReadingMethods):
         """
         now = self._now()
         encoded = self._encode_key(key)
+        expire_time = None if expire is None else expiry(expire, now)
         payload = self._pack(value, read, encoded, key)
-        expire_time = None if expire is None else now + expire
         wait = None if retry else self._timeout
         if grace is not None and grace > 0 and expire is not None:
             payload = (mode_in_grace(payload[0], grace), *payload[1:])
@@ -148,8 +150,8 @@ class EntryMethods(ReadingMethods):
         """
         now = self._now()
         encoded = self._encode_key(key)
+        expire_time = None if expire is None else expiry(expire, now)
         payload = self._pack(value, read, encoded, key)
-        expire_time = None if expire is None else now + expire
         return self._engine.put(
             encoded, payload, expire_time, tag, now, self._wait(retry), Only.ABSENT
         )
@@ -175,7 +177,7 @@ class EntryMethods(ReadingMethods):
             (True, True)
         """
         now = self._now()
-        expire_time = None if expire is None else now + expire
+        expire_time = None if expire is None else expiry(expire, now)
         return self._engine.touch(self._encode_key(key), expire_time, now, self._wait(retry))
 
     # -- Reading: `get`, `[]` and `in` are in `Front` --
@@ -240,13 +242,15 @@ class EntryMethods(ReadingMethods):
             ['ada', 'alan']
         """
         encoded = self._encode_key(key)
+        # What makes no sense is refused before the function is called.
+        expiry(expire, 0)
         while True:
             now = self._now()
             row = self._engine.get(encoded, now)
             old = ENOVAL if row is None else self._load(encoded, row)
             value = func(default if old is ENOVAL else old)
             now = self._now()
-            expire_time, label = None if expire is None else now + expire, tag
+            expire_time, label = expiry(expire, now), tag
             only: Only | int = Only.ABSENT
             if row is not None and old is not ENOVAL:
                 expire_time, label, only = row[EXPIRE_TIME], row[TAG], row[VERSION]
@@ -306,7 +310,7 @@ class EntryMethods(ReadingMethods):
         now = self._now()
         wait = None if retry else self._timeout
         encoded = self._encode_key(key)
-        expire_time = None if expire is None else now + expire
+        expire_time = None if expire is None else expiry(expire, now)
         if self._has_own_numbers:
             return self._incr_through_store(key, delta, default, expire, tag, wait)
         try:

@@ -8,7 +8,7 @@ from diskcache.cache.entries import EntryMethods, shaped
 from diskcache.cache.shapes import Shapes, shaped_as
 from diskcache.codecs.sealing import is_signed
 from diskcache.engines.base import SkipEntry
-from diskcache.entry import EncodedKey, Payload, Row, Tag
+from diskcache.entry import EncodedKey, Payload, Row, Tag, expiry
 from diskcache.errors import QueueSideError, TooLargeError
 from diskcache.sentinels import ENOVAL
 
@@ -60,7 +60,7 @@ class QueueMethods(EntryMethods):
         """
         check_queue(prefix, side)
         now = self._now()
-        expire_time = None if expire is None else now + expire
+        expire_time = expiry(expire, now)
         packed = self._pack_early(value, read)
         if packed is not None:
             self._check_pushed(packed)

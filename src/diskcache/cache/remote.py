@@ -20,7 +20,7 @@ from diskcache.disk import Disk
 from diskcache.engines.base import Engine
 from diskcache.engines.redis import open_server, without_password
 from diskcache.engines.redis.tolerant import Tolerant
-from diskcache.entry import EXPIRE_TIME, VERSION, EncodedKey, Only, Payload, Tag
+from diskcache.entry import EXPIRE_TIME, VERSION, EncodedKey, Only, Payload, Tag, expiry
 from diskcache.errors import SettingError, TooLargeError, UnsupportedError
 from diskcache.files import ValueFiles
 from diskcache.sentinels import ENOVAL, UNKNOWN
@@ -231,7 +231,7 @@ class RemoteCache(Cache):
                 raise KeyError(key)
             start: Any = default if value is ENOVAL else value
             total = start + delta
-            expires, label = None if expire is None else now + expire, tag
+            expires, label = expiry(expire, now), tag
             only: Only | int = Only.ABSENT
             if row is not None:
                 only = row[VERSION]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from diskcache.computing.calls import Calls, attach
 from diskcache.computing.looping import Looping
-from diskcache.computing.ways import holds
+from diskcache.holding import holds
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
 Func = TypeVar("Func", bound=Callable[..., Any])

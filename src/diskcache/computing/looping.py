@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.computing.ways import Store
+from diskcache.holding import hold_of
 from diskcache.sentinels import ENOVAL
 
 T = TypeVar("T")
@@ -28,9 +29,17 @@ async def pause(clock: Clock, seconds: float) -> None:
     await asyncio.sleep(seconds if clock is SYSTEM_CLOCK else 0)
 
 
-async def surely(func: Callable[[], Any]) -> None:
-    """Do something in a thread, even if the caller is cancelled meanwhile."""
-    await asyncio.shield(asyncio.ensure_future(in_thread(func)))
+async def do(directory: str, step: Callable[..., T], *args: Any) -> T:
+    """Do in a thread what may block: that of the transaction on a directory that the task is in."""
+    hold = hold_of(directory)
+    done = None if hold is None else hold.call(step, *args)
+    result: T = await (in_thread(step, *args) if done is None else done)
+    return result
+
+
+async def surely(directory: str, step: Callable[..., Any]) -> None:
+    """Do the same, even if the caller is cancelled meanwhile."""
+    await asyncio.shield(asyncio.ensure_future(do(directory, step)))
 
 
 def start_task(steps: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -83,6 +92,10 @@ class Looping:
         """Call it, and await what it gives."""
         result = func()
         return await result if inspect.isawaitable(result) else result
+
+    def told(self, exc: Exception) -> Exception:
+        """Return the exception: of a `StopIteration` Python makes a `RuntimeError`."""
+        return exc
 
     def one(self, func: Callable[[list[Any]], Any], key: Any) -> Callable[[], Any]:
         """Return a coroutine function that picks the value of one key."""

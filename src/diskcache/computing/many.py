@@ -9,7 +9,7 @@ from typing import Any
 
 from diskcache import flight
 from diskcache.computing.steps import Computer
-from diskcache.computing.ways import Way
+from diskcache.computing.ways import Way, original
 from diskcache.failures import FAILURES
 from diskcache.flight import Flight, Landing, Place
 from diskcache.sentinels import ENOVAL
@@ -74,8 +74,9 @@ async def _flown_many(
             values = dict(await way.call(partial(func, wanted)))
         except FAILURES as exc:
             computer.tally.failed += 1
+            error = original(exc)
             for key in wanted:
-                led[key].land(Landing(error=exc))
+                led[key].land(Landing(error=error))
             raise
     for key in wanted:
         value = values.get(key, ENOVAL)

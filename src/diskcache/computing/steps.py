@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from diskcache import flight
 from diskcache.computing.terms import Terms, seconds_of
-from diskcache.computing.ways import Stale, Store, Way
+from diskcache.computing.ways import Stale, Store, Way, original
 from diskcache.errors import IntegerRangeError, LoaderError, LoaderTimeoutError, TagTypeError
 from diskcache.failures import FAILURES, Failure
 from diskcache.flight import Alone, Flight, Landing, Place
@@ -93,7 +93,7 @@ class Computer:
         """
         stale = await way.do(self.store.find_stale, key)
         if stale is not None and stale.failure is not None:
-            raise stale.failure.revived(self.terms.errors, REMEMBERED)
+            raise way.told(stale.failure.revived(self.terms.errors, REMEMBERED))
         return None if self.terms.grace is None else stale
 
     async def renew(self, way: Way, key: Any, func: Callable[[], Any]) -> Any:
@@ -134,7 +134,7 @@ class Computer:
                 self.tally.hits += 1
                 return landed.value if value is ENOVAL else value
             if terms.share_errors:
-                raise landed.error
+                raise way.told(landed.error)
 
     async def _compute(
         self,
@@ -182,7 +182,7 @@ class Computer:
             return landing.value
         value = ENOVAL if stale is None else await self._kept(way, key)
         if value is ENOVAL:
-            raise landing.error
+            raise way.told(landing.error)
         return value
 
     async def _kept(self, way: Way, key: Any) -> Any:
@@ -262,7 +262,7 @@ class Computer:
                 landing = await self._called(way, func, led, alone=alone)
                 if landing.error is None:
                     version = self._still_live(replaces)
-                    is_stored = await self.keep(way, key, landing.value, version)
+                    landing, is_stored = await self._landed(way, key, landing, version)
                 elif not alone:
                     await self._remember(way, key, landing.error, stale)
         except BaseException:
@@ -273,6 +273,16 @@ class Computer:
             led.land(landing, is_stored=is_stored)
         return landing
 
+    async def _landed(
+        self, way: Way, key: Any, landing: Landing, version: int | None
+    ) -> tuple[Landing, bool]:
+        """Keep the value of a landing; return how it ended after that, and whether it is stored."""
+        try:
+            return landing, await self.keep(way, key, landing.value, version)
+        except FAILURES as exc:
+            # An option that is a function raised, or makes no sense.
+            return Landing(error=original(exc)), False
+
     async def _called(
         self, way: Way, func: Callable[[], Any], led: Flight | None, *, alone: bool
     ) -> Landing:
@@ -281,7 +291,7 @@ class Computer:
                 value = await way.call(func)
         except FAILURES as exc:
             self.tally.failed += 1
-            return Landing(error=exc)
+            return Landing(error=original(exc))
         self.tally.misses += 1
         return Landing(value)
 
@@ -300,9 +310,12 @@ class Computer:
     async def keep(self, way: Way, key: Any, value: Any, version: int | None = None) -> bool:
         """Keep a value if it is to be kept, and can be; in place of a version if one is given."""
         terms = self.terms
-        if value is ENOVAL or not (terms.when is None or terms.when(value)):
-            return False
-        expire = terms.lifetime(value, spread=True)
+        try:
+            if value is ENOVAL or not (terms.when is None or terms.when(value)):
+                return False
+            expire = terms.lifetime(value, spread=True)
+        except StopIteration as stop:
+            raise way.told(stop) from None
         if expire is not None and not expire > 0:
             return False
         grace = seconds_of(terms.grace) or 0

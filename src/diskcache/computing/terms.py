@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from diskcache.entry import Tag
+from diskcache.entry import Tag, expiry
 
 Seconds: TypeAlias = float | timedelta
 Expire: TypeAlias = Seconds | Callable[[Any], "Seconds | None"] | None
@@ -46,6 +46,7 @@ class Terms:
         """
         for name in ("lock_timeout", "grace", "backoff", "soft_timeout", "hard_timeout"):
             _check_seconds(name, seconds_of(getattr(self, name)))
+        _check_expire(self.expire)
         _check_errors(self.errors)
         for name in ("refresh", "jitter"):
             value = getattr(self, name)
@@ -70,16 +71,21 @@ class Terms:
         """Return the seconds that a value lives; with *spread* shortened at random by `jitter`."""
         expire = self.expire
         seconds = seconds_of(expire(value) if callable(expire) else expire)
+        expiry(seconds, 0)
         if seconds is None or not spread or not self.jitter:
             return seconds
         return seconds * (1 - self.jitter * random.random())
 
     def memory_of(self, exc: Exception) -> float | None:
         """Return how long an exception is remembered, in seconds; None if it is not."""
-        for kind, seconds in self.errors.items():
-            if isinstance(exc, kind):
-                return seconds_of(seconds)
-        return None
+        # Of a class and its bases, both named, the class counts.
+        kinds = [kind for kind in type(exc).__mro__ if kind in self.errors]
+        return seconds_of(self.errors[kinds[0]]) if kinds else None
+
+
+def _check_expire(expire: Expire) -> None:
+    if not callable(expire):
+        expiry(seconds_of(expire), 0)
 
 
 def _check_errors(errors: Mapping[Any, Seconds]) -> None:

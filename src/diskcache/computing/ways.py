@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextvars import ContextVar
 from threading import TIMEOUT_MAX
 from types import CoroutineType
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from diskcache import flight
 from diskcache.background import background
@@ -26,11 +25,6 @@ from diskcache.sentinels import ENOVAL
 T = TypeVar("T")
 
 
-holds: Final[ContextVar[tuple[Any, ...]]] = ContextVar("holds", default=())
-"""Transactions of event loops that the current task is in, and those that it was started in; see
-`diskcache.aio.pool.Hold`."""
-
-
 class Stale(NamedTuple):
     """What is kept of a key beyond its expiry."""
 
@@ -40,6 +34,19 @@ class Stale(NamedTuple):
     retry_time: float
     """When it may be computed again, seconds since the epoch."""
     version: int
+
+
+class Carried(Exception):  # noqa: N818 - it is never seen outside
+    """A `StopIteration` on its way through coroutines that block: none of them can raise it."""
+
+    def __init__(self, stop: StopIteration) -> None:
+        super().__init__(stop)
+        self.stop = stop
+
+
+def original(exc: Exception) -> Exception:
+    """Return what was raised, of what came through the steps."""
+    return exc.stop if isinstance(exc, Carried) else exc
 
 
 class Store(Protocol):
@@ -118,6 +125,10 @@ class Way(flight.Waiting, Protocol):
         """Call the function of the user."""
         ...
 
+    def told(self, exc: Exception) -> Exception:
+        """Return what to raise, so that the caller gets an exception."""
+        ...
+
     def one(self, func: Callable[[list[Any]], Any], key: Any) -> Callable[[], Any]:
         """Return a function that gives the value of one key, of a function of many."""
         ...
@@ -170,7 +181,10 @@ class Blocking:
         Raises:
             TypeError: It is a coroutine function.
         """
-        result = func()
+        try:
+            result = func()
+        except StopIteration as stop:
+            raise Carried(stop) from None
         if isinstance(result, CoroutineType):
             result.close()
             raise TypeError(
@@ -178,6 +192,10 @@ class Blocking:
                 " memoize, or pass a function"
             )
         return result
+
+    def told(self, exc: Exception) -> Exception:
+        """Return what `run` raises as that exception."""
+        return Carried(exc) if isinstance(exc, StopIteration) else exc
 
     def one(self, func: Callable[[list[Any]], Any], key: Any) -> Callable[[], Any]:
         """Return a function that picks the value of one key."""
@@ -214,5 +232,10 @@ def run(steps: Coroutine[Any, Any, T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
-    steps.close()
-    raise RuntimeError("steps that block were suspended")
+    except Carried as carried:
+        stop = carried.stop
+    else:
+        steps.close()
+        raise RuntimeError("steps that block were suspended")
+    # Out here, it has no other context than its own.
+    raise stop

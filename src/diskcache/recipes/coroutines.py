@@ -10,8 +10,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
 from diskcache.clock import Clock
-from diskcache.computing.looping import in_thread, pause, start_task, surely
+from diskcache.computing.looping import do, pause, start_task, surely
+from diskcache.errors import GateError
 from diskcache.failures import FAILURES
+from diskcache.holding import hold_of
 from diskcache.recipes.locks import FIRST_NAP, LONGEST_NAP, RLock
 from diskcache.recipes.rows import CacheLike, home
 from diskcache.recipes.stampede import Results
@@ -34,17 +36,18 @@ def guarded(func: Callable[..., Any], lock: Any, cache: CacheLike) -> Callable[.
             f" with acquire(blocking=False) and release(): got {type(lock).__name__}; use Lock"
         )
     clock = home(cache, "")._clock  # noqa: SLF001 - the clock of the recipes of this cache
+    directory = cache.directory
 
     @functools.wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nap = FIRST_NAP
-        while not await _taken(lock):
+        while not await _taken(lock, directory):
             await pause(clock, nap)
             nap = min(nap * 2, LONGEST_NAP)
         try:
             return await func(*args, **kwargs)
         finally:
-            await surely(lock.release)
+            await surely(directory, lock.release)
 
     return wrapper
 
@@ -75,13 +78,21 @@ class _Attempt:
             self._lock.release()
 
 
-async def _taken(lock: Any) -> bool:
-    attempt = _Attempt(lock)
+async def _taken(lock: Any, directory: str) -> bool:
+    attempt, hold = _Attempt(lock), hold_of(directory)
     try:
-        return await in_thread(attempt)
+        taken = await do(directory, attempt)
     except BaseException:
-        attempt.leave()
+        # In a transaction the attempt is made, and undone, by its thread, if it is still there.
+        if hold is None or hold.call(attempt.leave) is None:
+            attempt.leave()
         raise
+    if not (taken or hold is None):
+        raise GateError(
+            f"{lock!r} is taken, and cannot be given back while this task is inside a transaction"
+            " of the cache: pass barriers before transactions"
+        )
+    return taken
 
 
 def throttled(
@@ -89,12 +100,13 @@ def throttled(
     step: Callable[[], float],
     sleep_func: Callable[[float], object] | None,
     clock: Clock,
+    directory: str,
 ) -> Callable[..., Any]:
     """Return a coroutine function that waits for a token before each call."""
 
     @functools.wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        while (delay := await in_thread(step)) > 0:
+        while (delay := await do(directory, step)) > 0:
             if sleep_func is None:
                 await pause(clock, delay)
             elif inspect.isawaitable(waiting := sleep_func(delay)):
@@ -114,7 +126,7 @@ class _Renewing:
     async def get(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the result of a call; start to renew it if it is time."""
         results = self._results
-        result, delta = await in_thread(results.look, key)
+        result, delta = await do(results.directory, results.look, key)
         if result is ENOVAL:
             return await self._renew(key, args, kwargs)
         if delta is not None:
@@ -126,14 +138,15 @@ class _Renewing:
         results = self._results
         start = results.clock.monotonic()
         result = await self._func(*args, **kwargs)
-        await in_thread(results.keep, key, result, results.clock.monotonic() - start)
+        delta = results.clock.monotonic() - start
+        await do(results.directory, results.keep, key, result, delta)
         return result
 
     async def _renew_behind(
         self, key: Key, delta: float, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         try:
-            if await in_thread(self._results.may_renew, key, delta):
+            if await do(self._results.directory, self._results.may_renew, key, delta):
                 await self._renew(key, args, kwargs)
         except FAILURES:
             log.exception("renewing %s in the background failed", self._results.name)

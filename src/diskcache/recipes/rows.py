@@ -17,7 +17,7 @@ from diskcache.codecs import plain
 from diskcache.codecs.base import MODE_DATA
 from diskcache.disk import Disk
 from diskcache.engines.base import Engine
-from diskcache.entry import GUARD, VERSION, Only, Payload, Row, Tag
+from diskcache.entry import GUARD, VERSION, Only, Payload, Row, Tag, expiry
 from diskcache.errors import KeyInUseError, TooLargeError
 from diskcache.sentinels import ENOVAL
 
@@ -105,7 +105,7 @@ def replace(
             continue
         payload = cache._pack(new, False, encoded, key)
         only = Only.ABSENT if row is None else row[VERSION]
-        at = None if expire is None else now + expire
+        at = expiry(expire, now)
         if engine.put(encoded, payload, at, tag, now, None, only):
             return old
         if engine.is_too_large(payload):
@@ -191,7 +191,7 @@ class Cell:
             if new is ENOVAL and old is not ENOVAL:
                 engine.delete(self._encoded, now, None)
             elif new is not old:
-                at = None if expire is None else now + expire
+                at = expiry(expire, now)
                 only = _condition(row, old)
                 if not engine.put(self._encoded, self._packed(new), at, self._tag, now, None, only):
                     raise TooLargeError(
@@ -216,7 +216,7 @@ class Cell:
                 version = 0 if row is None else row[VERSION]
                 is_done = engine.delete_version(self._encoded, version, now, wait)
             else:
-                at = None if expire is None else now + expire
+                at = expiry(expire, now)
                 only = Only.ABSENT if row is None else row[VERSION]
                 is_done = engine.put(
                     self._encoded, self._packed(new), at, self._tag, now, wait, only

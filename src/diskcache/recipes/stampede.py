@@ -18,9 +18,10 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from diskcache.background import background
 from diskcache.clock import Clock
-from diskcache.entry import Tag
+from diskcache.entry import Tag, expiry
 from diskcache.errors import Timeout
-from diskcache.memoizing import Memoized, check_name, key_maker
+from diskcache.memoizing import check_name, key_maker
+from diskcache.memotypes import Renewed
 from diskcache.recipes.rows import CacheLike, Cell
 from diskcache.sentinels import ENOVAL
 
@@ -38,7 +39,7 @@ def memoize_stampede(
     tag: Tag = None,
     beta: float = 1,
     ignore: Collection[int | str] = (),
-) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+) -> Callable[[Callable[P, R]], Renewed[P, R]]:
     """Return a decorator that caches results and renews them early, so that no call waits.
 
     A call that finds a result returns it. Near the expiry, one of the calls also starts a thread
@@ -61,6 +62,7 @@ def memoize_stampede(
 
     Raises:
         TypeError: *name* is a function: a decorator was used without its parentheses.
+        ValueError: *expire* is no number.
 
     Example:
         >>> from diskcache import memoize_stampede
@@ -73,14 +75,15 @@ def memoize_stampede(
         True
     """
     check_name(name)
+    expiry(expire, 0)
 
-    def decorator(func: Callable[P, R]) -> Memoized[P, R]:
+    def decorator(func: Callable[P, R]) -> Renewed[P, R]:
         cache_key = key_maker(func, name=name, typed=typed, ignore=ignore)
         results = Results(cache, expire, tag, beta, func)
         if inspect.iscoroutinefunction(func):
             from diskcache.recipes.coroutines import renewing
 
-            return cast("Memoized[P, R]", renewing(func, results, cache_key))
+            return cast("Renewed[P, R]", renewing(func, results, cache_key))
 
         @functools.wraps(func)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -93,7 +96,7 @@ def memoize_stampede(
             return cache_key(args, kwargs)
 
         wrapper.__cache_key__ = key_of  # type: ignore[attr-defined]
-        return cast("Memoized[P, R]", wrapper)
+        return cast("Renewed[P, R]", wrapper)
 
     return decorator
 
@@ -115,6 +118,7 @@ class Results:
         self._beta = beta
         self.name = getattr(func, "__qualname__", "function")
         self.clock: Clock = Cell(cache, self.name).clock
+        self.directory = cache.directory
 
     def get(self, key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
         """Return the result, or `ENOVAL`; start to renew it if it is time."""

@@ -96,7 +96,10 @@ def throttle(
         if inspect.iscoroutinefunction(func):
             from diskcache.recipes.coroutines import throttled
 
-            return cast("Callable[P, R]", throttled(func, step, sleep_func, bucket.cell.clock))
+            return cast(
+                "Callable[P, R]",
+                throttled(func, step, sleep_func, bucket.cell.clock, cache.directory),
+            )
         sleep = bucket.cell.clock.sleep if sleep_func is None else sleep_func
 
         @functools.wraps(func)

@@ -17,6 +17,7 @@ from typing import Final
 from diskcache import host
 from diskcache.clock import Clock
 from diskcache.errors import GateError, Timeout
+from diskcache.holding import is_held_up_by
 from diskcache.host import EXCLUSIVE_NOW, UNLOCK, flock
 
 FIRST_NAP: Final = 0.0001
@@ -76,7 +77,7 @@ class Gate:
             holder: Whoever takes it, an object that no other thread passes; see `release`.
 
         Raises:
-            GateError: This thread has it already.
+            GateError: This thread has it already, or one that waits for the caller.
             GateClosed: Another thread closed it meanwhile.
             Timeout: It was not free in time.
         """
@@ -158,6 +159,12 @@ class Gate:
         return self._owner == get_ident()
 
     def _queue(self, wait: float | None) -> None:
+        if is_held_up_by(self._owner):
+            raise GateError(
+                "this task is inside a transaction of an asynchronous cache on the same directory,"
+                " which waits for it here: await a method of that cache instead, or leave the"
+                " transaction first"
+            )
         if wait is not None and wait <= 0:
             raise Timeout
         limit = -1 if wait is None else min(wait, threading.TIMEOUT_MAX)

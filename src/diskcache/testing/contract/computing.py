@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from diskcache import ENOVAL, RecursiveLoaderError
+from diskcache import ENOVAL, LoaderError, RecursiveLoaderError
 from diskcache.testing.contract import Contract, asks_for
 from diskcache.testing.contract.together import in_threads, until_expected, until_true
 
@@ -24,6 +24,27 @@ class Counted:
     def __call__(self, *_, **__):
         self.count += 1
         return self.count
+
+
+def assert_raised_as_it_is(cache, error):
+    """Fail unless an exception of a function is raised by whatever calls it."""
+
+    def func(*_):
+        raise error
+
+    for options in ({}, {"lock": False}, {"hard_timeout": 20}):
+        for ask in (
+            lambda: cache.get_or_set("k", func, **options),  # noqa: B023 - asked at once
+            lambda: cache.get_or_set("k", lambda: 1, when=func, **options),  # noqa: B023
+            lambda: cache.get_or_set("k", lambda: 1, expire=func, **options),  # noqa: B023
+            lambda: cache.memoize("f", **options)(func)(),  # noqa: B023
+            lambda: cache.memoize("f", **options)(func).refresh(),  # noqa: B023
+            lambda: cache.get_or_set_many(["k"], func),
+        ):
+            with pytest.raises(type(error)) as caught:
+                ask()
+            assert caught.value is error
+            assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 class Unstorable:
@@ -230,6 +251,27 @@ class ComputingContract(Contract):
         in_each(ask, range(2))
 
         assert len(calls) == (1 if share else 2)
+
+    @pytest.mark.parametrize("error", [RecursiveLoaderError("its own"), LoaderError("a.B", "b")])
+    def test_get_or_set_raises_the_very_exception_of_its_function(self, cache, error):
+        assert_raised_as_it_is(cache, error)
+
+    def test_get_or_set_raises_the_stop_iteration_of_its_function(self, cache):
+        assert_raised_as_it_is(cache, StopIteration(5))
+
+    def test_get_or_set_by_threads_shares_a_stop_iteration(self, cache):
+        def func():
+            until_expected()
+            raise StopIteration(5)
+
+        def ask(_):
+            with pytest.raises(StopIteration) as caught:
+                cache.get_or_set("k", func, errors={StopIteration: 60})
+            return caught.value.value
+
+        assert in_each(ask, range(2)) == [5, 5]
+        # It is remembered, too.
+        assert ask(0) == 5
 
     def test_get_or_set_by_threads_takes_over_from_one_that_is_interrupted(self, cache):
         entered = threading.Event()

@@ -480,7 +480,43 @@ class StalenessContract(Contract):
 
         assert source.count == 2
 
-    def test_error_whose_class_is_not_named_comes_back_as_loader_error(self, cache, source):
+    def test_errors_of_a_class_are_those_of_its_subclasses_too(self, cache, clock, source):
+        class NarrowError(NotFoundError):
+            pass
+
+        function = cache.memoize("f", errors={LookupError: 5})(source)
+        source.error = NarrowError("no such thing", 7)
+        for _ in "ab":
+            with pytest.raises(NarrowError) as caught:
+                function()
+            assert (type(caught.value), caught.value.args) == (NarrowError, ("no such thing", 7))
+
+        assert source.count == 1
+        clock.advance(6)
+        with pytest.raises(NarrowError):
+            function()
+        assert source.count == 2
+
+    @pytest.mark.parametrize("is_narrow_first", [True, False])
+    def test_errors_of_a_class_and_its_base_last_as_long_as_the_class_says(
+        self, cache, clock, source, is_narrow_first
+    ):
+        pairs = [(NotFoundError, 5), (LookupError, 60), (Exception, 600)]
+        errors = dict(pairs if is_narrow_first else reversed(pairs))
+        function = cache.memoize("f", errors=errors)(source)
+        counts = []
+        for error, life in [(NotFoundError(), 5), (KeyError(), 60), (ValueError(), 600)]:
+            source.count, source.error = 0, error
+            for seconds in (0, life - 1, 2):
+                clock.advance(seconds)
+                with pytest.raises(type(error)):
+                    function()
+                counts.append(source.count)
+            function.invalidate()
+
+        assert counts == [1, 1, 2] * 3
+
+    def test_error_that_cannot_be_made_again_comes_back_as_loader_error(self, cache, source):
         class NarrowError(NotFoundError):
             def __init__(self, one, two):
                 super().__init__(one)

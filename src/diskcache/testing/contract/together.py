@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from diskcache import flight
+from diskcache.computing import looping
 
 
 def in_threads(*functions: Callable[[], Any], limit: float = 30) -> list[Any]:
@@ -45,9 +46,17 @@ async def until_true(condition) -> None:
         await asyncio.sleep(0)
 
 
+def _is_under_way() -> bool:
+    """Tell whether something is computed, or a task that did still runs."""
+    tasks = looping._tasks.copy()
+    return bool(flight._flights) or any(not task.get_loop().is_closed() for task in tasks)
+
+
 def until_landed(limit: float = 20) -> None:
-    """Wait until nothing is computed any more, and the threads that did are gone."""
+    """Wait until nothing is computed any more, and the threads and tasks that did are gone."""
     deadline = time.monotonic() + limit
+    while _is_under_way() and time.monotonic() < deadline:
+        threading.Event().wait(0.001)
     for thread in threading.enumerate():
         if thread.name.startswith(("refreshing ", "computing ")):
             thread.join(max(deadline - time.monotonic(), 0))
