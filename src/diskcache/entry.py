@@ -66,16 +66,11 @@ IDENT: Final = 8
 
 
 def expiry(expire: float | None, now: float) -> float | None:
-    """Return the moment that is *expire* seconds from now; None for never.
-
-    Raises:
-        ValueError: *expire* is no number. A database would take it for never.
-    """
+    """Return the moment that is *expire* seconds from now; None for never, as NaN is."""
     if expire is None:
         return None
-    if math.isnan(moment := now + expire):
-        raise ValueError(f"expire must be a number of seconds, or None for never: got {expire!r}")
-    return moment
+    moment = now + expire
+    return None if math.isnan(moment) else moment
 
 
 def mode_in_grace(mode: int, seconds: float) -> int:

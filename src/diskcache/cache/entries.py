@@ -65,7 +65,6 @@ class EntryMethods(ReadingMethods):
 
         Raises:
             Timeout: The write lock was not free within `timeout` seconds and *retry* is false.
-            ValueError: *expire* is no number.
 
         Example:
             >>> cache.set('key', 'value', expire=60, tag='data')
@@ -242,8 +241,6 @@ class EntryMethods(ReadingMethods):
             ['ada', 'alan']
         """
         encoded = self._encode_key(key)
-        # What makes no sense is refused before the function is called.
-        expiry(expire, 0)
         while True:
             now = self._now()
             row = self._engine.get(encoded, now)

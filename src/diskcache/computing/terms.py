@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import isnan
 from typing import Any, TypeAlias
 
-from diskcache.entry import Tag, expiry
+from diskcache.entry import Tag
 
 Seconds: TypeAlias = float | timedelta
 Expire: TypeAlias = Seconds | Callable[[Any], "Seconds | None"] | None
@@ -46,7 +47,6 @@ class Terms:
         """
         for name in ("lock_timeout", "grace", "backoff", "soft_timeout", "hard_timeout"):
             _check_seconds(name, seconds_of(getattr(self, name)))
-        _check_expire(self.expire)
         _check_errors(self.errors)
         for name in ("refresh", "jitter"):
             value = getattr(self, name)
@@ -71,8 +71,9 @@ class Terms:
         """Return the seconds that a value lives; with *spread* shortened at random by `jitter`."""
         expire = self.expire
         seconds = seconds_of(expire(value) if callable(expire) else expire)
-        expiry(seconds, 0)
-        if seconds is None or not spread or not self.jitter:
+        if seconds is None or isnan(seconds):
+            return None
+        if not spread or not self.jitter:
             return seconds
         return seconds * (1 - self.jitter * random.random())
 
@@ -81,11 +82,6 @@ class Terms:
         # Of a class and its bases, both named, the class counts.
         kinds = [kind for kind in type(exc).__mro__ if kind in self.errors]
         return seconds_of(self.errors[kinds[0]]) if kinds else None
-
-
-def _check_expire(expire: Expire) -> None:
-    if not callable(expire):
-        expiry(seconds_of(expire), 0)
 
 
 def _check_errors(errors: Mapping[Any, Seconds]) -> None:

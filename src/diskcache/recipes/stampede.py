@@ -62,7 +62,6 @@ def memoize_stampede(
 
     Raises:
         TypeError: *name* is a function: a decorator was used without its parentheses.
-        ValueError: *expire* is no number.
 
     Example:
         >>> from diskcache import memoize_stampede
@@ -75,7 +74,7 @@ def memoize_stampede(
         True
     """
     check_name(name)
-    expiry(expire, 0)
+    expire = expiry(expire, 0)
 
     def decorator(func: Callable[P, R]) -> Renewed[P, R]:
         cache_key = key_maker(func, name=name, typed=typed, ignore=ignore)

@@ -46,50 +46,27 @@ class ExpiryContract(Contract):
         assert type(expire_time) is float
         assert expire_time == clock.time() + expire
 
-    @pytest.mark.since6("version 5 takes it for never")
-    def test_push_with_an_expire_that_is_no_number_raises_and_pushes_nothing(self, cache):
-        with pytest.raises(ValueError, match="expire must be a number of seconds"):
-            cache.push("x" * 50_000, expire=math.nan)
-
-        assert len(cache) == 0
-
-    @pytest.mark.since6("version 5 takes it for never")
-    def test_expire_that_is_no_number_raises_and_changes_nothing(self, cache):
-        cache.set("a", 1, expire=10)
-        before, large, called = cache.get("a", expire_time=True), "x" * 50_000, []
-        for write in (
-            lambda: cache.set("a", large, expire=math.nan),
-            lambda: cache.set("b", large, expire=math.nan),
-            lambda: cache.add("b", large, expire=math.nan),
-            lambda: cache.touch("a", expire=math.nan),
-            lambda: cache.incr("b", expire=math.nan),
-            lambda: cache.decr("b", expire=math.nan),
-            lambda: cache.set_many({"a": large, "b": large}, expire=math.nan),
-            lambda: cache.update("b", called.append, expire=math.nan),
-            lambda: cache.get_or_set("b", lambda: called.append(1), expire=math.nan),
-            lambda: cache.get_or_set_many(["b"], called.append, expire=math.nan),
-            lambda: cache.memoize("f", expire=math.nan),
-        ):
-            with pytest.raises(ValueError, match=r"expire must be a number of seconds.* got nan"):
-                write()
-
-        assert cache.get("a", expire_time=True) == before
-        assert (len(cache), called) == (1, [])
-
-    @pytest.mark.since6("version 5 has no functions there")
+    @pytest.mark.since6("version 5 has no such methods")
     @pytest.mark.parametrize("options", [{}, {"lock": False}, {"hard_timeout": 20}])
-    def test_function_that_gives_no_number_as_expire_raises_and_stores_nothing(
-        self, cache, options
+    @pytest.mark.parametrize("expire", [math.nan, lambda _: math.nan], ids=["number", "function"])
+    def test_value_computed_with_a_time_that_never_comes_never_expires(
+        self, cache, clock, options, expire
     ):
-        options = options | {"expire": lambda _: math.nan}
-        for write in (
-            lambda: cache.get_or_set("b", lambda: 1, **options),
-            lambda: cache.memoize("f", **options)(lambda: 1)(),
-        ):
-            with pytest.raises(ValueError, match=r"expire must be a number of seconds.* got nan"):
-                write()
+        options = options | {"expire": expire}
+        function = cache.memoize("f", **options)(lambda: 2)
+        assert (cache.get_or_set("b", lambda: 1, **options), function()) == (1, 2)
+        clock.advance(1e12)
 
-        assert len(cache) == 0
+        assert (cache["b"], function.peek()) == (1, 2)
+
+    def test_every_write_with_a_time_that_never_comes_never_expires(self, cache, clock):
+        cache.add("a", 1, expire=math.nan)
+        cache.set("t", 1, expire=10)
+        cache.touch("t", expire=math.nan)
+        key = cache.push(1, expire=math.nan)
+        clock.advance(1e12)
+
+        assert (cache["a"], cache["t"], cache[key]) == (1, 1, 1)
 
     def test_set_with_zero_stores_nothing_that_can_be_read(self, cache):
         assert cache.set("a", 1, expire=0) is True
@@ -106,8 +83,9 @@ class ExpiryContract(Contract):
 
         assert "a" not in cache
 
-    def test_set_with_a_time_that_never_comes_never_expires(self, cache, clock):
-        cache.set("a", 1, expire=math.inf)
+    @pytest.mark.parametrize("expire", [math.inf, math.nan], ids=["inf", "nan"])
+    def test_set_with_a_time_that_never_comes_never_expires(self, cache, clock, expire):
+        cache.set("a", 1, expire=expire)
         clock.advance(1e12)
 
         assert cache["a"] == 1
