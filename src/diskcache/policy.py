@@ -6,16 +6,17 @@ the smallest, the one stored first among equals. What the rank is follows from `
 
 A policy of a program's own is a function that ranks entries, added by `register_policy`; or SQL
 templates in the form of version 5, added by name to `EVICTION_POLICY`:
-`init` (a statement run when the cache is opened, or None), `get` (an assignment list for the row
-that was read, with the placeholder `{now}`, or None) and `cull` (a SELECT with `{fields}` and
-optionally `{now}`, and one parameter, the number of rows; or None).
+`init` (a statement run when the cache is opened: CREATE INDEX IF NOT EXISTS, or an UPDATE; or
+None), `get` (an assignment list for the row that was read, with the placeholder `{now}`, or None)
+and `cull` (a SELECT with `{fields}` and optionally `{now}`, and one parameter, the number of rows;
+or None).
 """
 
 from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypedDict
 
 from diskcache.entry import DbValue, Tag
@@ -89,9 +90,17 @@ class Policy(NamedTuple):
         """Return the rank that the policy's own function gives an entry.
 
         Raises:
-            SettingError: It is not a finite number.
+            SettingError: It is not a finite number, or the function raised something.
         """
-        found: Any = None if self.ranker is None else self.ranker(entry, floor)
+        try:
+            found: Any = None if self.ranker is None else self.ranker(entry, floor)
+        except BaseException as exc:
+            if not isinstance(exc, Exception):
+                raise  # An interrupt is none of the function's doing.
+            raise SettingError(
+                f"eviction policy {self.name!r} must rank every entry by a finite number: its"
+                f" function raised {exc!r}"
+            ) from exc
         if type(found) not in (int, float, bool) or not math.isfinite(found):
             raise SettingError(
                 f"eviction policy {self.name!r} must rank every entry by a finite number: got"
@@ -141,6 +150,13 @@ _RANKS: Final = {
 _BUILT_IN: Final = {name: dict(template) for name, template in EVICTION_POLICY.items()}
 
 
+_PLACES: Final[dict[str, dict[str, str]]] = {
+    "init": {},
+    "get": {"now": "0"},
+    "cull": {"now": "0", "fields": "0"},
+}
+"""Parts of a template, each with what is filled in."""
+
 _own: dict[str, Policy] = {}
 """Policies that were registered, by name."""
 
@@ -154,6 +170,9 @@ def register_policy(name: str, rank: Ranker, *, reads: bool = False) -> None:
     so it cannot depend on the present; the rank of the last victim, which is passed, serves as a
     clock: what is added to it ages. Every process that writes to the directory must register the
     same function; in one that does not, *least-recently-stored* stands in.
+
+    Where it raises, or returns anything but a finite number, storing that entry is a
+    `SettingError`; entries that are there already keep their rank, and go first if they have none.
 
     Cost: one call per entry that is stored, or whose reads are written down.
 
@@ -203,6 +222,7 @@ def find_policy(name: str) -> Policy:
 
     Raises:
         UnknownPolicyError: There is none; it is also a `KeyError`.
+        SettingError: It is an entry of `EVICTION_POLICY` that has not the form of one.
     """
     template = EVICTION_POLICY.get(name)
     if template is None:
@@ -210,6 +230,33 @@ def find_policy(name: str) -> Policy:
             return _own[name]
         known = ", ".join(map(repr, sorted({*EVICTION_POLICY, *_own})))
         raise UnknownPolicyError(f"unknown eviction policy {name!r}: choose one of {known}")
+    _check_template(name, template)
     if name in _RANKS and dict(template) == _BUILT_IN[name]:
         return Policy(name, _RANKS[name])
     return Policy(name, Rank.TEMPLATE, template)
+
+
+def _check_template(name: str, template: object) -> None:
+    """Refuse a template that lacks a part, or asks for what is not filled in."""
+    if not isinstance(template, Mapping) or not _PLACES.keys() <= template.keys():
+        raise SettingError(
+            f"EVICTION_POLICY[{name!r}] must be a dict with the keys 'init', 'get' and 'cull', each"
+            f" an SQL text or None: got {template!r}"
+        )
+    for part, places in _PLACES.items():
+        text = template[part]
+        if text is None:
+            continue
+        try:
+            if part != "init":
+                text.format(**places)
+            is_right = part != "cull" or "{fields}" in text
+        except (AttributeError, LookupError, ValueError):
+            is_right = False
+        if not isinstance(text, str) or not is_right:
+            allowed = " and ".join(f"{{{place}}}" for place in places) or "nothing"
+            raise SettingError(
+                f"{part!r} of EVICTION_POLICY[{name!r}] must be None or an SQL text in which"
+                f" {allowed} is filled in{', {fields} always' if part == 'cull' else ''}: got"
+                f" {text!r}"
+            )

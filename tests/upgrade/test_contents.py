@@ -144,6 +144,33 @@ def test_order_of_eviction_is_that_of_version_5(old, opened, directory):
     assert set(range(0, 40, 2)) <= left or all(number % 2 == 0 for number in left)
 
 
+@pytest.mark.parametrize("is_defined", [True, False])
+def test_policy_of_templates_is_taken_over_with_its_index_where_it_is_defined(
+    old, opened, directory, monkeypatch, is_defined
+):
+    template = {
+        "init": "CREATE INDEX IF NOT EXISTS mine ON Cache (access_time)",
+        "get": "access_time = {now}",
+        "cull": "SELECT {fields} FROM Cache ORDER BY access_time LIMIT ?",
+    }
+    old.run(
+        "diskcache.EVICTION_POLICY['mine'] = template\n"
+        "cache = diskcache.Cache(directory, eviction_policy='mine')\n"
+        "for key in 'abc': cache[key] = key\n"
+        "cache['a']\n"
+        "cache.close()",
+        directory=str(directory),
+        template=template,
+    )
+    if is_defined:
+        monkeypatch.setitem(diskcache.EVICTION_POLICY, "mine", template)
+    cache = opened(count_limit=3)
+    cache["d"] = "d"
+
+    assert list(cache) == (["a", "c", "d"] if is_defined else ["b", "c", "d"])
+    assert ("mine" in schema_of(directory)) is is_defined
+
+
 def test_log_left_behind_by_a_kill_is_taken_in(start_old, opened, directory):
     process = start_old()
     process.run(

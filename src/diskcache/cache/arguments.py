@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import numbers
 import os
 import tempfile
 from collections.abc import Hashable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from diskcache import settings as rules
 from diskcache.codecs.compression import Packer
 from diskcache.codecs.values import ValueCodec, effective_mode
 from diskcache.disk import Disk
-from diskcache.errors import SettingError
+from diskcache.errors import SettingError, UnknownPolicyError
 from diskcache.host import dangers
 from diskcache.policy import find_policy
 from diskcache.serializers import checked as checked_serializer
+
+log: Final = logging.getLogger("diskcache")
 
 
 def serializer_for(disk: object, serializer: Any, authenticate: str) -> Any:
@@ -98,6 +101,21 @@ def checked_setting(name: str, value: Any) -> Any:
     if name == "eviction_policy":
         find_policy(str(checked))
     return checked
+
+
+def believed_policy(name: Any, directory: str) -> str:
+    """Return a policy that a directory names; the default if it is not defined here."""
+    fallback = str(rules.DEFAULT_SETTINGS["eviction_policy"])
+    try:
+        return find_policy(name).name
+    except UnknownPolicyError:
+        log.warning(
+            "cache %r: eviction policy %r is not defined here; %r is used",
+            directory,
+            name,
+            fallback,
+        )
+        return fallback
 
 
 def checked_timeout(timeout: Any) -> float:

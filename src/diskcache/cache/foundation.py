@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from diskcache import settings as rules
 from diskcache.cache.arguments import (
+    believed_policy,
     checked_memory_limit,
     checked_setting,
     checked_timeout,
@@ -324,9 +325,12 @@ class Foundation(Watching):
         if any(connected[name] != self._settings[name] for name in given if name in connected):
             self._engine.configure()
         if used.get("eviction_policy") is not None and "eviction_policy" not in given:
-            self._believe_policy(used["eviction_policy"])
+            known = believed_policy(used["eviction_policy"], self._directory)
+            self._settings["eviction_policy"] = known
+        is_lasting = not self._options["readonly"]
+        self._engine.prepare_policy(self._settings["eviction_policy"], PATIENCE, lasting=is_lasting)
         self._engine.settings_changed()
-        if self._options["readonly"]:
+        if not is_lasting:
             return
         # A new cache stores all settings, so that a later change of the defaults leaves it alone.
         wanted = given if stored else {n: self._settings[n] for n in rules.SPECS}
@@ -339,20 +343,6 @@ class Foundation(Watching):
             self._engine.store_settings(changed, PATIENCE)
         if bool(self._settings["tag_index"]) != has_tag_index:
             self._engine.index_tags(bool(self._settings["tag_index"]), PATIENCE)
-
-    def _believe_policy(self, name: Any) -> None:
-        """Fall back to the default where a directory names a policy that is not defined here."""
-        try:
-            find_policy(name)
-        except DiskCacheError:
-            fallback = rules.DEFAULT_SETTINGS["eviction_policy"]
-            log.warning(
-                "cache %r: eviction policy %r is not defined here; %r is used",
-                self._directory,
-                name,
-                fallback,
-            )
-            self._settings["eviction_policy"] = fallback
 
     def _check_writer(self, disk: type[Disk]) -> None:
         """Mark a cache without entries as written by this disk or serializer.
@@ -432,6 +422,8 @@ class Foundation(Watching):
 
     def _apply(self, name: str, value: Any) -> None:
         """Work with a setting from now on."""
+        if name == "eviction_policy":
+            self._engine.prepare_policy(value, PATIENCE, lasting=False)
         self._settings[name] = value
         if name.startswith("disk_"):
             setattr(self._disk, name[5:], value)

@@ -194,6 +194,8 @@ class UpkeepMethods(BulkMethods):
         checked = checked_setting(key, value)
         stored = int(checked) if isinstance(checked, bool) else checked
         if update:
+            if key == "eviction_policy":
+                self._engine.prepare_policy(checked, PATIENCE, lasting=True)
             self._engine.store_settings({key: stored}, PATIENCE)
         self._apply(key, checked)
         return checked if key in rules.SIZES else value

@@ -529,6 +529,14 @@ class Engine(Protocol):
         """Name and version of the storage library."""
         ...
 
+    def prepare_policy(self, name: str, wait: float | None, *, lasting: bool) -> None:
+        """Refuse an eviction policy that cannot work here; with *lasting*, make what it asks for.
+
+        Raises:
+            SettingError: It is one.
+        """
+        ...
+
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Make, or drop, what makes removal by tag fast."""
         ...

@@ -216,6 +216,10 @@ class Upkeep(Queues):
         """Tell that removal by tag is fast."""
         return True
 
+    def prepare_policy(self, name: str, wait: float | None, *, lasting: bool) -> None:
+        """Do nothing: the server has its own policy."""
+        del name, wait, lasting
+
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Do nothing: tags are always indexed."""
         del wanted, wait

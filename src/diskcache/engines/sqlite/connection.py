@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import apsw
 
@@ -60,6 +60,10 @@ class Found(NamedTuple):
 
     settings: dict[str, Any]
     has_tag_index: bool
+
+
+Noted: TypeAlias = list[tuple[str, list[tuple[EncodedKey, float]], dict[EncodedKey, float]]]
+"""Reads that were written down: name of the policy, what it notes of each, and when, if besides."""
 
 
 class Gone(NamedTuple):
@@ -177,8 +181,8 @@ class Link:
         """Earliest expiry of all, where it was looked up."""
         self.has_changes = False
         self.is_uncertain = False
-        self.noted: list[tuple[str, list[tuple[EncodedKey, float]]]] = []
-        """Reads that were written down in this transaction, and by which policy."""
+        self.noted: Noted = []
+        """Reads that were written down in this transaction."""
         self.queues: Queues | None = None
         """The queues of s3-fifo, where entries are in them: every change of a row is counted."""
         if self.published or self.doomed:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from diskcache.engines.base import Neighbours
-from diskcache.engines.sqlite import reading
+from diskcache.engines.sqlite import reading, templates
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT, NEVER, NEXT_EXPIRY, WRITTEN
@@ -67,7 +67,6 @@ OVERFLOW: Final = 4096
 SIZED: Final = frozenset({str, bytes})
 """Types of stored values that have a length."""
 _UNLIMITED: Final = float("inf")
-_FIELDS: Final = "rowid, file, size, key, raw, mode, rank, store_time"
 
 
 def footprint(key: object, value: object) -> int:
@@ -259,6 +258,7 @@ class Culler(Ranking):
         """Judge by other limits from now on."""
         self.forget_queues()
         self.notes_times = self.policy.rank is Rank.USED
+        self.notes_both = self.policy.rank in (Rank.OWN, Rank.TEMPLATE)
         self.most_reads = HITS if self.policy.rank is Rank.QUEUES else reading.MOST
         if self._limits() != self._measured_for:
             self._measure_at = None
@@ -468,13 +468,9 @@ class Culler(Ranking):
 
     def _ranked(self, link: Link, now: float, limit: int, spared: int) -> Any:
         """Return the first rows in the order of the policy."""
-        template = self.policy.template
-        if template is None:
+        if self.policy.template is None:
             return reading.fetch(link.execute, sql.VICTIMS, (spared, limit))
-        if template["cull"] is None:
-            return []
-        statement = template["cull"].format(fields=_FIELDS, now=repr(float(now)))
-        return link.execute(statement, (limit,)).fetchall()
+        return templates.victims(link, self.policy, now, limit)
 
 
 def as_microseconds(moment: float) -> int:

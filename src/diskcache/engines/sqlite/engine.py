@@ -230,7 +230,7 @@ class SqliteEngine(Rewriting):
         culler = self._culler
         if link is not None and not link.is_closed:
             if link.depth:
-                if not link.is_broken:
+                if not link.is_broken and not culler.may_refuse:
                     self._put_aside(link, (*key, mode, value, expire_time, tag, now))
                     return True
             elif (culler.keeps_reads or not culler.reads) and alone.put(

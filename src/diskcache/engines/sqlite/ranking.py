@@ -14,20 +14,26 @@ that do not know yet that the policy was changed keep the new order right.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from diskcache.engines.sqlite import reading
+from diskcache.engines.sqlite import reading, templates
 from diskcache.engines.sqlite import statements as sql
-from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.connection import Link, Noted
 from diskcache.engines.sqlite.control import BEGIN, MASK, STATE
 from diskcache.engines.sqlite.s3fifo import HITS, NAME, Queues, cost
 from diskcache.engines.sqlite.schema import OPTIONAL
 from diskcache.entry import DbValue, EncodedKey, Tag
+from diskcache.errors import SettingError
 from diskcache.policy import Policy, Rank, Standing, find_policy, is_policy
+
+log: Final = logging.getLogger("diskcache")
 
 RANK_BATCH: Final = 1000
 """Older rows ranked by one write; about two milliseconds."""
+FIRST: Final = float("-inf")
+"""Rank of an entry that a policy of a program's own fails to rank."""
 
 _FILL: Final = {
     Rank.STORED: sql.RANK_STORED,
@@ -72,15 +78,20 @@ class Ranking:
         self.most_reads = 0
         self.quiet: set[Any] = set()
         """Places of entries that were read as often as anybody asks since the last flush."""
-        self.last_read = 0.0
-        """Time of the newest read, for policies that count."""
+        self.notes_both = False
+        self.times: dict[EncodedKey, float] = {}
+        """When those were last read that are counted, for policies of a program's own."""
+        self.may_refuse = False
+        """Whether ranking a new entry may fail, so that it must not be put off."""
+        self._has_failed = False
+        """Whether a rank function was found to fail, and that was said."""
 
     @property
     def policy(self) -> Policy:
         """The eviction policy of the settings."""
         if self._policy.name != self._settings["eviction_policy"]:
             self._policy = find_policy(self._settings["eviction_policy"])
-            self.reads = {}
+            self.reads, self.times = {}, {}
             self.quiet.clear()
             self.state = None
         return self._policy
@@ -95,13 +106,14 @@ class Ranking:
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
         noted, self.reads = self.reads, {}
+        times, self.times = self.times, {}
         self.quiet.clear()
         if not noted:
             return
         # Another thread may be in the middle of noting one more.
         reads = list(noted.items())
         policy = self.policy
-        link.noted.append((policy.name, reads))
+        link.noted.append((policy.name, reads, times))
         link.has_changes = True
         if policy.rank is Rank.QUEUES:
             link.con.executemany(sql.READ_HITS, [(count, *key) for key, count in reads])
@@ -112,31 +124,54 @@ class Ranking:
             rows = [(count, *key, floor) for key, count in reads]
             link.con.executemany(sql.READ_COUNT, rows)
         elif policy.rank is Rank.OWN:
-            self._flush_own(link, reads)
-        elif policy.template is not None and policy.template["get"]:
-            change = policy.template["get"].format(now=repr(float(self.last_read)))
-            statement = f"UPDATE Cache SET {change} WHERE key = ? AND raw = ?"
+            self._flush_own(link, reads, times)
+        else:
             for key, count in reads:
-                link.con.executemany(statement, [key] * int(count))
+                templates.read(link, policy, key, int(count), times.get(key, 0.0))
 
-    def take_back(self, noted: list[tuple[str, list[tuple[EncodedKey, float]]]]) -> None:
+    def take_back(self, noted: Noted) -> None:
         """Note once more what was written down in a transaction that was undone."""
         name = self.policy.name
-        for key, read in (pair for by, reads in noted if by == name for pair in reads):
-            before = self.reads.get(key, 0)
-            if self.notes_times:
-                self.reads[key] = max(before, read)
-            else:
-                self.reads[key] = min(before + read, self.most_reads)
+        for _, reads, times in (each for each in noted if each[0] == name):
+            for key, read in reads:
+                before = self.reads.get(key, 0)
+                if self.notes_times:
+                    self.reads[key] = max(before, read)
+                else:
+                    self.reads[key] = min(before + read, self.most_reads)
+            self.times = {**times, **self.times}
 
-    def _flush_own(self, link: Link, reads: list[tuple[EncodedKey, float]]) -> None:
+    def _flush_own(
+        self,
+        link: Link,
+        reads: list[tuple[EncodedKey, float]],
+        times: Mapping[EncodedKey, float],
+    ) -> None:
         by = self.by
         for key, count in reads:
-            values = (count, self.last_read, *key)
+            values = (count, times.get(key, 0.0), *key)
             found = reading.first(link.execute, sql.READ_OWN, values)
-            if found is not None and found[8] is not None and by is not None:
-                rank = by.ranked(_standing(found), self._floor) if by.ranker else found[8]
+            if found is not None and found[8] is not None and by is not None and by.ranker:
+                rank = self._ranked_anyway(by, found, found[8])
                 link.run(sql.RANK_ROW, (rank, found[0]))
+
+    def _ranked_anyway(self, by: Policy, row: Any, instead: float) -> float:
+        """Return the rank of an entry that is there already.
+
+        A function that fails must not keep what has nothing to do with the entry from happening.
+        """
+        try:
+            return by.ranked(_standing(row), self._floor)
+        except SettingError as exc:
+            if not self._has_failed:
+                self._has_failed = True
+                log.warning(
+                    "%s; said once: entries that cannot be ranked keep the rank they have, and go"
+                    " first if they have none",
+                    # Not the error: a handler that keeps it would keep this transaction in memory.
+                    str(exc),
+                )
+            return instead
 
     # -- What is known of the order --
 
@@ -168,6 +203,7 @@ class Ranking:
         self.by = policy
         own = self.policy.rank
         self.has_queues = policy is not None and policy.rank is Rank.QUEUES
+        self.may_refuse = policy is not None and policy.rank is Rank.OWN
         self.is_simple = policy is None and own not in (Rank.USED, Rank.TEMPLATE, Rank.OWN)
         is_quick = policy is None or policy.rank in _FILL or self.has_queues
         self.is_short = is_quick and own not in (Rank.TEMPLATE, Rank.OWN)
@@ -268,6 +304,12 @@ class Ranking:
             return 0
         return int(policy.rank is not Rank.QUEUES or _hits(count) < HITS)
 
+    def used(self, link: Link, key: EncodedKey, now: float) -> None:
+        """Change an entry that is used in another way than by a read, as templates say."""
+        policy = self.policy
+        if policy.rank is Rank.TEMPLATE:
+            templates.read(link, policy, key, 1, now)
+
     def access_time_of_new(self, now: float) -> float | None:
         """Return the access time of an entry that is stored now, where somebody will ask."""
         return now if self.policy.rank in (Rank.USED, Rank.TEMPLATE, Rank.OWN) else None
@@ -301,7 +343,7 @@ class Ranking:
             moves = [(queues.rank_older(row[7]), _hits(row[4]), row[0]) for row in rows]
             link.con.executemany(sql.MOVE, moves)
         elif by.rank is Rank.OWN:
-            ranks = [(by.ranked(_standing(row), self._floor), row[0]) for row in rows]
+            ranks = [(self._ranked_anyway(by, row, FIRST), row[0]) for row in rows]
             link.con.executemany(sql.RANK_ROW, ranks)
 
     def restart(self, link: Link, name: str) -> None:
@@ -341,7 +383,7 @@ class Ranking:
         by = self.by
         if by is None or by.rank not in (Rank.COUNT, Rank.OWN):
             return
-        if type(rank) is not float:
+        if type(rank) is not float or rank == FIRST:
             return
         if by.rank is Rank.COUNT:
             # Being stored counts as one use: else the newest entry would always be the next to go.

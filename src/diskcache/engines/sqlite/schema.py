@@ -13,6 +13,8 @@ The database has `application_id` 0x44634136 ("DcA6"), `user_version` 6, UTF-8 t
 `PAGE_SIZE` bytes. Its schema is exactly one of the enumerated ones: the constant statements below
 and any subset of the optional indexes. Anything else is not a cache and is refused before another
 statement runs, so no view, trigger, generated column or virtual table of a stranger is ever used.
+A policy that is written as SQL templates may add indexes on columns of the table: `is_own_index`
+says of which form, and nothing in such a text is ever computed.
 
 Table Settings, one row per name:
 
@@ -68,6 +70,7 @@ culled, `n` its number in the order of culling.
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 APPLICATION_ID: Final = 0x44634136
@@ -107,6 +110,27 @@ OPTIONAL: Final = {
 }
 """What a database may have besides, by name."""
 
+COLUMNS: Final = (
+    "key",
+    "store_time",
+    "expire_time",
+    "access_time",
+    "access_count",
+    "tag",
+    "size",
+)
+"""Columns that an index of a policy may be on."""
+
+MOST_OWN: Final = 8
+"""Indexes of policies that a database may have."""
+
+_COLUMN: Final = rf"(?:{'|'.join(COLUMNS)})"
+_ORDERED: Final = rf"{_COLUMN}(?: ASC| DESC)?"
+_OWN_INDEX: Final = re.compile(
+    rf"CREATE INDEX (?P<name>[a-z_]\w{{0,63}}) ON Cache \({_ORDERED}(?:, {_ORDERED}){{0,7}}\)"
+    rf"(?: WHERE {_COLUMN} IS NOT NULL)?",
+    re.ASCII | re.IGNORECASE,
+)
 
 UPGRADED: Final = {
     "Cache": (
@@ -163,12 +187,25 @@ VERSION_5_TRIGGERS: Final = {
 
 
 def is_known(schema: dict[str, str | None]) -> bool:
-    """Tell whether *schema*, SQL by name, is exactly one of the enumerated ones."""
+    """Tell whether *schema*, SQL by name, is an enumerated one, with indexes of policies or not."""
     is_upgraded = schema.get("Cache") == UPGRADED["Cache"]
     required = {**TABLES, **UPGRADED} if is_upgraded else TABLES
-    return all(schema.get(name) == sql for name, sql in required.items()) and all(
-        OPTIONAL.get(name, required.get(name)) == sql for name, sql in schema.items()
+    if not all(schema.get(name) == sql for name, sql in required.items()):
+        return False
+    others = [
+        (name, sql) for name, sql in schema.items() if OPTIONAL.get(name, required.get(name)) != sql
+    ]
+    return len(others) <= MOST_OWN and all(is_own_index(*each) for each in others)
+
+
+def is_own_index(name: str, text: str | None) -> bool:
+    """Tell whether a text makes an index of a policy: on columns, under no name of this library."""
+    found = _OWN_INDEX.fullmatch(text or "")
+    lower = name.lower()
+    is_taken = lower.startswith("sqlite_") or any(
+        lower == ours.lower() for ours in (*TABLES, *OPTIONAL)
     )
+    return found is not None and found["name"] == name and not is_taken
 
 
 def is_bent(schema: dict[str, str]) -> bool:
@@ -190,11 +227,11 @@ def _distance(text: str, other: str) -> float:
 
 
 def is_version_5(schema: dict[str, str | None]) -> bool:
-    """Tell whether *schema*, SQL by name, is exactly one that version 5 makes."""
+    """Tell whether *schema*, SQL by name, is one that version 5 makes, policies included."""
     known: dict[str, tuple[str, ...]] = {
         name: (sql,) for name, sql in (VERSION_5_TABLES | VERSION_5_TRIGGERS).items()
     }
     known.update(VERSION_5_OPTIONAL)
     return all(name in schema for name in (*VERSION_5_TABLES, *VERSION_5_TRIGGERS)) and all(
-        sql in known.get(name, ()) for name, sql in schema.items()
+        sql in known.get(name, ()) or is_own_index(name, sql) for name, sql in schema.items()
     )

@@ -10,7 +10,7 @@ import apsw
 
 from diskcache.coherence import FULL
 from diskcache.engines.base import Book, Finding, Neighbours, Volume
-from diskcache.engines.sqlite import checking, opening, reading, sharing, writing
+from diskcache.engines.sqlite import checking, opening, reading, sharing, templates, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import HITS, MISSES
@@ -18,7 +18,7 @@ from diskcache.engines.sqlite.culling import count, file_bytes, pages_in_use
 from diskcache.engines.sqlite.errors import read_only, transaction_lost, translate
 from diskcache.engines.sqlite.session import Session
 from diskcache.entry import DbValue, EncodedKey
-from diskcache.policy import Rank
+from diskcache.policy import Rank, find_policy
 
 _NOTED: Final = frozenset({Rank.USED, Rank.COUNT, Rank.QUEUES})
 """Policies under which a read is a time, or a number, and nothing else."""
@@ -76,7 +76,8 @@ class Upkeep(Session):
             count = reads.get(key, 0)
             if count < self._culler.most_reads:
                 reads[key] = count + 1
-            self._culler.last_read = now
+            if self._culler.notes_both:
+                self._culler.times[key] = now
         if len(reads) >= FULL and not self.is_readonly:
             self._flush_soon()
 
@@ -127,6 +128,7 @@ class Upkeep(Session):
         link.has_changes = True
         if "eviction_policy" in settings:
             self._culler.restart(link, settings["eviction_policy"])
+            templates.drop_indexes(link, find_policy(settings["eviction_policy"]))
 
     def mark(self, name: str) -> DbValue:
         """Return what the cache is marked with."""
@@ -158,6 +160,15 @@ class Upkeep(Session):
         """Return the number after *above*: who counts here does so in a file."""
         del key
         return above + 1
+
+    def prepare_policy(self, name: str, wait: float | None, *, lasting: bool) -> None:
+        """Try the statements of a policy; with *lasting*, run the one that makes what it needs."""
+        policy = find_policy(name)
+        if policy.template is None:
+            return
+        statement = self._query(templates.prepare, policy, lasting)
+        if statement is not None:
+            self._write(wait, templates.initialize, statement)
 
     def index_tags(self, wanted: bool, wait: float | None) -> None:
         """Make or drop the index on tags."""

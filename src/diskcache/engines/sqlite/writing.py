@@ -473,6 +473,7 @@ def incr(
     accessed = culler.access_time_of_new(now)
     rank = culler.rank_of_new(now, key[0], total, 0, expires, label, reading.whole(count) + reads)
     link.execute(sql.ADD, (now, total, accessed, reads, rank, rowid))
+    culler.used(link, key, now)
     link.touched(key[0])
     return total  # type: ignore[no-any-return]
 
