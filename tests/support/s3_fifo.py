@@ -120,6 +120,10 @@ class Model:
         item = self.items[key]
         item.hits = min(item.hits + 1, HITS)
 
+    def count(self, key: Any) -> None:
+        """Add to a number that is there."""
+        self.read(key)
+
     def remove(self, key: Any) -> None:
         self.new = [item for item in self.new if item.key != key]
         self.small = [item for item in self.small if item.key != key]
@@ -127,7 +131,9 @@ class Model:
 
     def victims(self, is_over: Callable[[int], bool], spared: Any = None) -> list[Any]:
         """Remove entries while *is_over* of how many went; return their keys, in their order."""
-        if not self.is_ordered and is_over(0):
+        if not is_over(0):
+            return []
+        if not self.is_ordered:
             self.order()
         gone: list[Any] = []
         forgotten: list[Any] = []

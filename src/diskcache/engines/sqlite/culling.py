@@ -16,6 +16,7 @@ removed a few at a time, which touches fewer pages than one by one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -142,7 +143,7 @@ class Culler(Ranking):
         self._count_at = _UNLIMITED
         """Entries from which a write has to look whether there are too many."""
         self._measured_for: tuple[float, float] | None = None
-        self._capacity = 0.0
+        self._capacity, self._by_count = 0.0, False
         self.look_from = float("-inf")
         """Value of the word *written* from which a write has to look whether the cache is full."""
         self.count_from = float("-inf")
@@ -302,7 +303,8 @@ class Culler(Ranking):
         if control is None:
             return
         room = (size_limit / 2 if volume < size_limit / 2 else size_limit) - volume
-        left = (count_limit / 2 if total < count_limit / 2 else count_limit) - total
+        half = math.ceil(count_limit / 2) - 1 if count_limit < _UNLIMITED else count_limit
+        left = (half if total < count_limit / 2 else count_limit) - total
         if self.neighbours is not None:
             # They write too, and measure for themselves.
             step = self.share / SHARE_STEP if room > 0 else 0
@@ -331,12 +333,12 @@ class Culler(Ranking):
             queues.capacity = float(count_limit)
         else:
             queues.capacity = max(entries, 1) / max(by_count, by_size)
-        self._capacity = queues.capacity
+        self._capacity, self._by_count = queues.capacity, queues.by_count
 
     def _equip(self, link: Link, queues: Queues) -> None:
         super()._equip(link, queues)
         if self._capacity and self._limits() == self._measured_for:
-            queues.capacity = self._capacity
+            queues.capacity, queues.by_count = self._capacity, self._by_count
         else:
             self._size_up(link, queues)
 

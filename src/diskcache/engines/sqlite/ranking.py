@@ -55,6 +55,8 @@ class Ranking:
         """The word *state* of the control file when it was last looked at."""
         self.by: Policy | None = None
         """The policy that entries are ranked by; None while they are not."""
+        self._changed_in: tuple[int, int] | None = None
+        """Connection and transaction that last changed how entries are ranked."""
         self._done = 0
         self._goal = 0
         self._floor = 0.0
@@ -98,10 +100,18 @@ class Ranking:
 
     # -- Reads --
 
-    def forget_reads(self, key: EncodedKey) -> None:
-        """Forget what was read of an entry that is replaced, so that reads count once more."""
-        if self.reads.pop(key, None) is not None and self.quiet:
-            self.quiet.clear()
+    def forget_reads(self, key: EncodedKey, link: Link | None = None) -> None:
+        """Forget what was read of an entry that is replaced, so that reads count once more.
+
+        If *link* is in a transaction that is undone, it was read all the same.
+        """
+        read = self.reads.pop(key, None)
+        if read is None:
+            return
+        self.quiet.clear()
+        if link is not None:
+            times = {key: self.times[key]} if key in self.times else {}
+            link.noted.append((self.policy.name, [(key, read)], times))
 
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
@@ -131,6 +141,7 @@ class Ranking:
 
     def take_back(self, noted: Noted) -> None:
         """Note once more what was written down in a transaction that was undone."""
+        self.forget_measure()
         name = self.policy.name
         for _, reads, times in (each for each in noted if each[0] == name):
             for key, read in reads:
@@ -196,7 +207,8 @@ class Ranking:
         self._rank_by(by)
         if self.has_queues and link.queues is None:
             link.queues = self._queues(link)
-        self.state = state
+        # What this transaction has changed may still be undone: it is read again in the next one.
+        self.state = state if (id(link), link.serial) != self._changed_in else None
         self.forget_measure()
 
     def _rank_by(self, policy: Policy | None) -> None:
@@ -404,6 +416,7 @@ class Ranking:
             control.words[STATE] = (control.words[STATE] + 1) & MASK
         # What this process believes is not committed yet: it reads the state again next time.
         self.state = None
+        self._changed_in = id(link), link.serial
         self.is_simple = self.is_short = False
 
 

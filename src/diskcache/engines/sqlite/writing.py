@@ -67,7 +67,7 @@ def put(
     if staged is not None:
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     if culler.reads and not culler.keeps_reads:
-        culler.forget_reads(key)
+        culler.forget_reads(key, link)
     con = link.con
     con.set_last_insert_rowid(0)
     if expire_time is None and tag is None and culler.is_simple:
@@ -80,7 +80,7 @@ def put(
     rowid = con.last_insert_rowid()
     if rowid:
         link.rows += 1
-        culler.forget_reads(key)
+        culler.forget_reads(key, link)
     elif not con.changes():
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     link.touched(key[0])
@@ -127,7 +127,7 @@ def _insert_queued(
     if not link.con.changes():
         return 0
     if culler.reads:
-        culler.forget_reads(key)
+        culler.forget_reads(key, link)
     queues.stored_new(rank, size)
     link.rows += 1
     link.touched(key[0])
@@ -153,8 +153,7 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
         _put_each(link, culler, rows, now)
         return
     if culler.reads:
-        for row in rows:
-            culler.forget_reads(row[:2])
+        _forget_reads(link, culler, rows)
     execute = link.execute
     before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
     in_use = pages_in_use(link) if len(rows) >= SEVERAL else None
@@ -179,6 +178,13 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
     if link.con.total_changes() - changes != len(rows):
         _replace_files(link, culler, rows)
     culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
+
+
+def _forget_reads(link: Link, culler: Culler, rows: list[PlainRow]) -> None:
+    """Forget what was read of entries that are stored, but for what those keep that are there."""
+    for key in (row[:2] for row in rows if row[:2] in culler.reads):
+        if not (culler.keeps_reads and link.execute(sql.FIND, key).get is not None):
+            culler.forget_reads(key, link)
 
 
 def _put_each(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> None:
@@ -320,7 +326,7 @@ def _placed(
     mode, value, staged = payload
     size = 0 if staged is None else staged.size
     if found is None or not culler.keeps_reads:
-        culler.forget_reads(key)
+        culler.forget_reads(key, link)
     hits = found[6] if found is not None and culler.keeps_reads else 0
     if mode & GUARD:
         return None, hits

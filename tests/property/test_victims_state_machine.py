@@ -1,4 +1,4 @@
-"""s3-fifo removes exactly the entries that a model in plain Python removes, in its order.
+"""A policy removes exactly the entries that a model in plain Python removes, in its order.
 
 Property: whatever is stored, read, counted, deleted, expired or rolled back, by one of two objects,
 with values in rows or in files, each write removes the victims of the model and no others; what
@@ -8,6 +8,7 @@ totals, rows and memory agree.
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import shutil
@@ -25,6 +26,7 @@ from diskcache.engines.sqlite import s3fifo
 from diskcache.engines.sqlite.culling import Culler
 from tests.support.clock import ManualClock
 from tests.support.leaks import assert_tidy
+from tests.support.rank_model import Model as RankModel
 from tests.support.s3_fifo import Model
 
 EXAMPLES = int(os.environ.get("DISKCACHE_TEST_EXAMPLES", "10"))
@@ -33,15 +35,17 @@ FILE = 1_000
 
 keys = st.integers(0, 39).map("k{}".format)
 sizes = st.sampled_from([0, 1, 200, FILE, 5_000])
+steps = st.tuples(st.sampled_from(["set", "set", "get", "delete", "incr"]), keys, sizes)
 
 
 class UndoneError(Exception):
     """Leaves a transaction."""
 
 
-class S3FifoMachine(RuleBasedStateMachine):
+class Machine(RuleBasedStateMachine):
     """Two objects on one directory, beside the model."""
 
+    policy = "s3-fifo"
     count_limit = 12
     floor = 32
     cull_limit = 10
@@ -62,7 +66,7 @@ class S3FifoMachine(RuleBasedStateMachine):
         return Cache(
             self.directory,
             clock=self.clock,
-            eviction_policy="s3-fifo",
+            eviction_policy=self.policy,
             count_limit=self.count_limit,
             cull_limit=self.cull_limit,
             disk_min_file_size=FILE,
@@ -107,32 +111,53 @@ class S3FifoMachine(RuleBasedStateMachine):
         assert self.caches[which].set(key, b"v" * size, expire=expire)
         self.note(key, size, expire)
 
-    @rule(some=st.lists(st.tuples(keys, sizes), min_size=1, max_size=4), is_undone=st.booleans())
+    @rule(some=st.lists(steps, min_size=1, max_size=6), is_undone=st.booleans())
     def transact(self, some, is_undone):
+        """Does several things together, or none of them; what was read was read all the same."""
         self.share_reads(0)
         self.clock.advance(1)
         cache = self.caches[0]
-        before = self.model.keys
+        kept = copy.deepcopy((self.model, self.expiries))
+        read = []
         try:
             with cache.transact():
-                for key, size in some:
-                    cache.set(key, b"t" * size)
-                    # Something else in between, so that each is stored at once.
-                    assert key in list(cache)
-                    if not is_undone:
-                        self.note(key, size)
+                for what, key, size in some:
+                    self.step(cache, what, key, size, read)
+                    # Something else in between, so that each is done at once.
+                    assert list(cache) == self.model.keys
                 if is_undone:
                     raise UndoneError
         except UndoneError:
-            assert list(cache) == before
+            self.model, self.expiries = kept
+            for key in read:
+                if key in self.model.items:
+                    self.model.read(key)
+
+    def step(self, cache, what, key, size, read):
+        if what == "set":
+            cache.set(key, b"t" * size)
+            self.note(key, size)
+        elif what == "get":
+            if cache.get(key) is not None:
+                self.model.read(key)
+                read.append(key)
+        elif what == "delete":
+            assert cache.delete(key) is self.is_live(key)
+            if self.is_live(key):
+                self.forget(key)
+        else:
+            self.count(cache, "n1")
 
     @rule(key=st.sampled_from(["n1", "n2"]))
     def incr(self, key):
         self.share_reads(0)
         self.clock.advance(1)
-        self.caches[0].incr(key)
+        self.count(self.caches[0], key)
+
+    def count(self, cache, key):
+        cache.incr(key)
         if key in self.model.items:
-            self.model.read(key)
+            self.model.count(key)
         else:
             self.note(key, 8)
 
@@ -237,14 +262,14 @@ class S3FifoMachine(RuleBasedStateMachine):
     def teardown(self):
         try:
             self.check()
-            self.compare_queues()
+            self.compare_order()
         finally:
             for cache in self.caches:
                 cache.close()
         assert_tidy(self.directory)
         shutil.rmtree(self.directory)
 
-    def compare_queues(self):
+    def compare_order(self):
         for cache in self.caches:
             cache.close()
         execute = self.caches[0]._engine._link().execute
@@ -262,6 +287,31 @@ class S3FifoMachine(RuleBasedStateMachine):
         assert ghosts == [s3fifo.ghost_of((key, 1)) for key in self.model.ghosts]
 
 
+class RankMachine(Machine):
+    """The same under a policy with one order."""
+
+    policy = "least-recently-stored"
+
+    def modelled(self) -> Any:
+        by = {
+            "least-recently-stored": "stored",
+            "least-recently-used": "used",
+            "least-frequently-used": "count",
+        }
+        return RankModel(by[self.policy], self.clock.time)
+
+    def compare_order(self):
+        for cache in self.caches:
+            cache.close()
+        execute = self.caches[0]._engine._link().execute
+        if execute("SELECT 1 FROM Settings WHERE key = 'rank_policy'").get is None:
+            return
+        rows = execute("SELECT key, access_count FROM Cache ORDER BY rank, rowid").fetchall()
+        assert [key for key, _ in rows] == self.model.order
+        if self.policy == "least-frequently-used":
+            assert rows == [(key, self.model.items[key].count) for key in self.model.order]
+
+
 def sized(culler: Culler, queues: s3fifo.Queues, *_: object) -> None:
     """Stands in for a cache whose size is the limit: entries weigh what their bytes do."""
     queues.by_count = False
@@ -275,7 +325,20 @@ def test_victims_are_those_of_the_model(monkeypatch, count_limit, floor, by_coun
     if not by_count:
         monkeypatch.setattr(Culler, "_set_capacity", sized)
     names = {"count_limit": count_limit, "floor": floor, "by_count": by_count}
-    machine = type("Machine", (S3FifoMachine,), names)
+    run(type("Machine", (Machine,), names))
+
+
+@pytest.mark.parametrize("count_limit", [3, 12])
+@pytest.mark.parametrize(
+    "policy", ["least-recently-stored", "least-recently-used", "least-frequently-used"]
+)
+def test_victims_are_those_of_the_model_with_one_order(policy, count_limit):
+    names = {"policy": policy, "count_limit": count_limit}
+    run(type("Machine", (RankMachine,), names))
+
+
+def run(machine: type[Machine]) -> None:
+    """Tell stories to a machine."""
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -316,3 +379,68 @@ def test_long_skewed_load_leaves_what_the_model_leaves(monkeypatch, make_cache, 
     cache._engine._flush()
     main = sorted(model.main, key=lambda item: (item.rank, item.number))
     assert rows.fetchall() == [(item.key, item.hits) for item in main]
+
+
+# What the machines found, each as short as it can be.
+
+
+def test_entry_stored_after_an_undone_cull_ranks_by_the_last_victim_that_went(make_cache):
+    cache = make_cache(eviction_policy="least-frequently-used", count_limit=2)
+    cache["a"] = cache["b"] = 0
+    with pytest.raises(UndoneError), cache.transact():
+        for number in range(5):
+            cache[number] = 0
+            assert len(cache) == 2
+        raise UndoneError
+    cache["c"] = 0
+    cache.get("b")
+    cache["d"] = 0
+
+    assert list(cache) == ["b", "d"]
+
+
+@pytest.mark.parametrize("policy", ["s3-fifo", "least-recently-used", "least-frequently-used"])
+def test_reads_of_an_entry_that_an_undone_transaction_replaced_still_count(
+    make_cache, clock, policy
+):
+    cache = make_cache(eviction_policy=policy, count_limit=2)
+    cache["a"] = 0
+    clock.advance(1)
+    cache["b"] = 0
+    clock.advance(1)
+    cache.get("a")
+    with pytest.raises(UndoneError), cache.transact():
+        cache["a"] = 1
+        assert cache["b"] == 0
+        raise UndoneError
+    clock.advance(1)
+    cache.get("a")
+    cache["c"] = 0
+
+    assert list(cache) == ["a", "c"]
+
+
+def test_s3_fifo_keeps_reads_of_what_a_transaction_stores_again_while_there_is_room(make_cache):
+    cache = make_cache(eviction_policy="s3-fifo", count_limit=8)
+    cache["a"] = cache["b"] = 0
+    cache.get("a")
+    with cache.transact():
+        cache["a"] = 1
+        cache["c"] = 1
+    cache.set_many(dict.fromkeys("defghi", 0))
+
+    assert "a" in cache
+    assert "b" not in cache
+
+
+def test_s3_fifo_begun_anew_under_a_limit_on_entries_weighs_all_alike(make_cache, monkeypatch):
+    monkeypatch.setattr(s3fifo, "FLOOR", 2)
+    cache = make_cache(eviction_policy="s3-fifo", count_limit=8)
+    for number in range(8):
+        cache[number] = b"x" * (500 if number % 2 else 0)
+    cache.reset("eviction_policy", "none")
+    cache.reset("eviction_policy", "s3-fifo")
+    cache[7] = b"x"
+    ranks = cache._engine._link().execute("SELECT rank FROM Cache WHERE rank >= 0").fetchall()
+
+    assert {round(rank, 6) for (rank,) in ranks} == {1.0}
