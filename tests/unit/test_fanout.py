@@ -876,3 +876,17 @@ def test_deque_and_index_inside_keep_their_entries(make_fanout, directory):
     assert deque.directory == str(directory / "deque" / "d")
     assert index.directory == str(directory / "index" / "a" / "i")
     assert len(fanout) == 0
+
+
+def test_cache_inside_begins_with_the_value_limit_and_keeps_its_own(make_fanout):
+    fanout = make_fanout(value_limit=1000)
+    inside = fanout.cache("inside")
+    assert inside.set("large", b"x" * 1001) is False
+    assert inside.set("small", b"x" * 1000) is True
+    inside.reset("value_limit", 0)
+    assert fanout.cache("told", value_limit=5).value_limit == 5
+    fanout.deque("d").append(b"x" * 1001)
+    fanout.index("i")["large"] = b"x" * 1001
+    fanout.close()
+
+    assert make_fanout().cache("inside").value_limit == 0

@@ -10,7 +10,7 @@ from diskcache.cache import Cache
 from diskcache.disk import Disk
 from diskcache.errors import SettingError
 from diskcache.fanout.upkeep import FanoutUpkeep
-from diskcache.files import RESERVED, SAFE_PART
+from diskcache.files import DATABASES, RESERVED, SAFE_PART
 
 if TYPE_CHECKING:
     from diskcache.deque import Deque
@@ -27,8 +27,9 @@ class FanoutParts(FanoutUpkeep):
     ) -> Cache:
         """Return a `Cache` of its own in `cache/<name>` below the directory.
 
-        It has transactions, order and a size limit of its own, and stores in the same way as this
-        one unless told otherwise. The same arguments give the same object, until `close`.
+        It has transactions, order and settings of its own, and stores in the same way as this one
+        unless told otherwise: with the same disk, serializer, compression, signatures and, when it
+        is made, `value_limit`. The same arguments give the same object, until `close`.
 
         Args:
             name: Its name; a `/` in it makes folders.
@@ -89,10 +90,16 @@ class FanoutParts(FanoutUpkeep):
         found: tuple[Cache, T] | None = self._parts.get(key)
         if found is None:
             directory = os.path.join(self._directory, kind, *folders)
-            made = self._make_cache(directory, timeout, disk, settings)
+            inherited = self._inherited(directory) if kind == "cache" else {}
+            made = self._make_cache(directory, timeout, disk, {**inherited, **settings})
             # Two threads may get here at once: the first one to be entered counts.
             found = self._parts.setdefault(key, (made, wrap(made)))
         return found[1]
+
+    def _inherited(self, directory: str) -> dict[str, Any]:
+        """Return the settings that a cache begins with; later it has those that it stores."""
+        is_new = not any(os.path.exists(os.path.join(directory, name)) for name in DATABASES)
+        return {"value_limit": self._shards[0].value_limit} if is_new else {}
 
     def _make_cache(
         self, directory: str, timeout: float, disk: type[Disk] | None, settings: dict[str, Any]
