@@ -27,7 +27,7 @@ from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BYTES, COUNT, NEVER, NEXT_EXPIRY, WRITTEN
 from diskcache.engines.sqlite.ranking import Ranking
 from diskcache.engines.sqlite.s3fifo import HITS, Queues
-from diskcache.entry import GUARD, DbValue
+from diskcache.entry import GUARD, DbValue, EncodedKey
 from diskcache.policy import Rank
 
 FLUSH_READS: Final = 32
@@ -78,10 +78,23 @@ def footprint(key: object, value: object) -> int:
     return 2 * size + (ROW_OVERHEAD if size < 1000 else ROW_OVERHEAD + OVERFLOW)
 
 
-def forget(link: Link, rowid: int, file: str | None, size: int, key: DbValue) -> None:
-    """Remove one row, and remember its key and its file for the commit and the time after it."""
+def forget(
+    link: Link,
+    rowid: int,
+    file: str | None,
+    size: int,
+    key: DbValue,
+    place: tuple[float, int] | None = None,
+) -> None:
+    """Remove one row, and remember its key and its file for the commit and the time after it.
+
+    *place* is rank and cost of one in a queue, where they are known.
+    """
     if link.queues is None:
         link.run(sql.DELETE_ROW, (rowid,))
+    elif place is not None:
+        link.run(sql.DELETE_ROW, (rowid,))
+        link.queues.removed(rowid, *place)
     else:
         found = link.execute(sql.DELETE_QUEUED, (rowid,)).get
         if found is not None:
@@ -103,6 +116,8 @@ class Victim(NamedTuple):
     key: DbValue
     rank: Any
     store_time: Any
+    place: tuple[float, int] | None = None
+    """Rank and cost of one in a queue."""
 
 
 class Room:
@@ -144,6 +159,7 @@ class Culler(Ranking):
         """Entries from which a write has to look whether there are too many."""
         self._measured_for: tuple[float, float] | None = None
         self._capacity, self._by_count = 0.0, False
+        self._sized_for: tuple[float, float] | None = None
         self.look_from = float("-inf")
         """Value of the word *written* from which a write has to look whether the cache is full."""
         self.count_from = float("-inf")
@@ -334,10 +350,11 @@ class Culler(Ranking):
         else:
             queues.capacity = max(entries, 1) / max(by_count, by_size)
         self._capacity, self._by_count = queues.capacity, queues.by_count
+        self._sized_for = size_limit, count_limit
 
     def _equip(self, link: Link, queues: Queues) -> None:
         super()._equip(link, queues)
-        if self._capacity and self._limits() == self._measured_for:
+        if self._limits() == self._sized_for:
             queues.capacity, queues.by_count = self._capacity, self._by_count
         else:
             self._size_up(link, queues)
@@ -376,7 +393,7 @@ class Culler(Ranking):
         if self.policy.rank is Rank.NONE:
             return 0  # Entries may still have the ranks of an earlier policy.
         self.load(link)
-        self.flush_reads(link)
+        self._flush_unasked(link)
         size_limit, count_limit = self._limits()
         beside, others = self._beside()
         most = max(size_limit + over - beside, floors[0]), max(count_limit - others, floors[1])
@@ -398,9 +415,14 @@ class Culler(Ranking):
         if self.policy.rank is Rank.NONE:
             return 0
         self.load(link)
-        self.flush_reads(link)
+        self._flush_unasked(link)
         self.rank_more(link)
         return self._remove(link, now, limit, spared, lambda: False, None)
+
+    def _flush_unasked(self, link: Link) -> None:
+        """Write reads down before the first victim is looked for, unless each is asked about."""
+        if link.queues is None or self.policy.rank is not Rank.QUEUES:
+            self.flush_reads(link)
 
     def _remove(
         self,
@@ -419,10 +441,9 @@ class Culler(Ranking):
             return removed >= limit or is_enough()
 
         for victim in self._victims(link, now, limit, spared, is_done):
-            forget(link, victim.rowid, victim.file, victim.size, victim.key)
+            rowid, file, size, key, rank, stored, place = victim
+            forget(link, rowid, file, size, key, place)
             removed += 1
-            rank = victim.rank
-            stored = victim.store_time
             if young is not None and type(stored) is float and now - YOUNG < stored <= now:
                 young.append(stored)
         self.age(link, rank)
@@ -448,8 +469,10 @@ class Culler(Ranking):
         """Yield what goes next, until *is_done*. Whoever asks removes each before the next."""
         queues = link.queues
         if queues is not None and self.policy.template is None:
-            for entry in queues.victims(link, limit, spared, is_done):
-                yield Victim(entry.rowid, entry.file, entry.size, entry.key, None, entry.store_time)
+            take = self.forget_reads if self.policy.rank is Rank.QUEUES else _none_read
+            for entry in queues.victims(link, take, spared, is_done):
+                rank, rowid, file, size, key, _, _, stored, cost = entry
+                yield Victim(rowid, file, size, key, None, stored, (rank, cost))
             return
         # One more, in case the policy is somebody's own and names the one that is spared.
         most = min(limit, VICTIMS) + 1
@@ -473,6 +496,12 @@ class Culler(Ranking):
         if self.policy.template is None:
             return reading.fetch(link.execute, sql.VICTIMS, (spared, limit))
         return templates.victims(link, self.policy, now, limit)
+
+
+def _none_read(key: EncodedKey, link: Link) -> float:
+    """Tell what was read of an entry since reads were written down: nothing."""
+    del key, link
+    return 0
 
 
 def as_microseconds(moment: float) -> int:

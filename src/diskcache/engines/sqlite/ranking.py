@@ -100,18 +100,19 @@ class Ranking:
 
     # -- Reads --
 
-    def forget_reads(self, key: EncodedKey, link: Link | None = None) -> None:
-        """Forget what was read of an entry that is replaced, so that reads count once more.
+    def forget_reads(self, key: EncodedKey, link: Link | None = None) -> float:
+        """Forget what was read of an entry that is replaced or spared; return what that was.
 
         If *link* is in a transaction that is undone, it was read all the same.
         """
         read = self.reads.pop(key, None)
         if read is None:
-            return
+            return 0
         self.quiet.clear()
         if link is not None:
             times = {key: self.times[key]} if key in self.times else {}
             link.noted.append((self.policy.name, [(key, read)], times))
+        return read
 
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""

@@ -67,8 +67,12 @@ PART: Final = 10
 GHOSTS: Final = 0.9
 FORGOTTEN: Final = 1000
 """Ghosts that one write removes."""
+FEW: Final = 4
+"""Candidates looked up at first: in a small cache, one goes and one or two are spared."""
+FEW_MORE: Final = 128
+"""Entries for each of which one more is looked up: large caches give up several at a time."""
 FETCHED: Final = 64
-"""Candidates looked up at a time."""
+"""Candidates looked up at a time, later on."""
 
 _STATE: Final = struct.Struct("<qdqqqqqqq")
 _FILLED: Final = 1
@@ -314,15 +318,21 @@ class Queues:
     # -- Victims --
 
     def victims(
-        self, link: Link, limit: int, spared: int, is_enough: Callable[[], bool]
+        self,
+        link: Link,
+        take_reads: Callable[[Any, Link], float],
+        spared: int,
+        is_enough: Callable[[], bool],
     ) -> Iterator[Candidate]:
-        """Yield entries in the order in which they go, until *is_enough*; about *limit* of them.
+        """Yield entries in the order in which they go, until *is_enough*.
 
-        Whoever asks removes each before asking for the next.
+        Whoever asks removes each before asking for the next. *take_reads* tells, and forgets, how
+        often an entry was read since reads were written down: so only what is spared is written.
         """
-        moves, fetched = _Moves(link), min(limit + limit // 4 + 2, FETCHED)
-        small = _Feed(link, sql.SMALL, fetched, spared, moves)
-        main = _Feed(link, sql.MAIN, fetched, spared, moves)
+        moves = _Moves(link)
+        few = FEW + (self.small + self.main) // FEW_MORE
+        small = _Feed(link, sql.SMALL, few, spared, moves)
+        main = _Feed(link, sql.MAIN, few, spared, moves)
         gone: list[tuple[DbValue, int]] = []
         kept = 0
         while not is_enough():
@@ -338,6 +348,7 @@ class Queues:
             if feed is main:
                 self.level = found.rank
             hits = found.hits if type(found.hits) is int else 0
+            hits += int(take_reads((found.key, found.raw), link))
             if hits > 0 and kept < KEPT:
                 kept += 1
                 self._spare(found, min(hits, HITS), moves, small, main)
@@ -400,8 +411,7 @@ class _Feed:
         self, link: Link, statement: str, fetched: int, spared: int, moves: _Moves
     ) -> None:
         self._link, self._statement, self._moves = link, statement, moves
-        self._values = spared, fetched
-        self._fetched = fetched
+        self._spared, self._fetched = spared, min(fetched, FETCHED)
         self._heap: list[tuple[float, int, Candidate]] = []
         self._end: tuple[float, int] = (float("-inf"), 0)
         """Place up to which the heap has all entries."""
@@ -421,9 +431,11 @@ class _Feed:
 
     def _fetch(self) -> None:
         self._moves.write()
-        rows = reading.fetch(self._link.execute, self._statement, self._values)
+        values = self._spared, self._fetched
+        rows = reading.fetch(self._link.execute, self._statement, values)
         self._heap = [(row[0], row[1], Candidate(*row)) for row in rows]
         heapify(self._heap)
         self._has_all = len(rows) < self._fetched
+        self._fetched = min(4 * self._fetched, FETCHED)
         if rows:
             self._end = rows[-1][:2]
