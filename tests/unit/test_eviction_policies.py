@@ -652,3 +652,21 @@ def test_deque_and_index_keep_all_whatever_the_count_limit(tmp_path):
     assert list(deque) == list(index) == list("abcde")
     deque.cache.close()
     index.cache.close()
+
+
+def test_limit_that_was_lowered_for_a_cull_without_victims_is_not_believed_later(
+    make_cache, monkeypatch
+):
+    monkeypatch.setattr(s3fifo, "FLOOR", 3)
+    cache = make_cache(eviction_policy="s3-fifo", count_limit=12)
+    for number in range(20):
+        cache[number] = 0
+    gone = [number for number in range(20) if number not in cache][-1]
+    cache.delete_many([number for number in range(18) if number in cache])
+    cache.count_limit = 3
+    assert cache.cull() == 0
+    cache.count_limit = 12
+    cache[gone] = 0
+
+    # With one queue, as in a cache of three, it would not matter that it is remembered.
+    assert rows(cache, f"key = {gone} AND rank >= 0") == 1
