@@ -1,4 +1,4 @@
-"""The contract is kept by the cache on a server."""
+"""The contract is kept by the cache on a server, where memory answers the second read."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pytest
 
 from tests.contract import suite
 from tests.support.servers import need_server
-from tests.support.variants import REMOTE
+from tests.support.variants import REMOTE_EAGER
 
 
 @pytest.fixture
 def variant():
     need_server()
-    return REMOTE
+    return REMOTE_EAGER
 
 
 OTHERWISE = {
@@ -26,4 +26,4 @@ OTHERWISE = {
 }
 """Tests that a cache on a server does not pass, and why."""
 
-globals().update(suite(REMOTE, without=OTHERWISE))
+globals().update(suite(REMOTE_EAGER, without=OTHERWISE))

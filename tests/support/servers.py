@@ -11,9 +11,12 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+
+from diskcache.cache.watching import bare_engine
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
 MEMORY = "90mb"
@@ -101,6 +104,16 @@ class Server:
         """Return the address of a cache on it."""
         rest = "".join(f"&{name}={value}" for name, value in query.items())
         return f"redis://127.0.0.1:{self.port}/0?namespace={namespace}{rest}"
+
+
+def await_memory(cache: Any) -> None:
+    """Wait until a cache on a server keeps in memory what it reads."""
+    engine = bare_engine(cache)
+    engine.look(("", 1), 0.0)
+    deadline = time.monotonic() + DEADLINE
+    while not engine.site.tracking.is_live:
+        assert time.monotonic() < deadline, "the server tells of no changes"
+        time.sleep(0.001)
 
 
 _shared: list[Server] = []

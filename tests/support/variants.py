@@ -69,4 +69,19 @@ def make_remote(directory: Any, shards: int | None = None, **keywords: Any) -> A
 
 
 REMOTE = Variant(make_remote, frozenset({"durable", "ordered"}))
+REMOTE_WITHOUT_MEMORY = Variant(partial(make_remote, memory_limit=0), REMOTE.capabilities)
+
+
+def make_remote_eager(directory: Any, **keywords: Any) -> Any:
+    """Make a `RemoteCache` that keeps in memory what it reads, already the first time."""
+    from diskcache.memory.tier import GROUPS
+    from tests.support.servers import await_memory
+
+    cache = make_remote(directory, **keywords)
+    cache._tier._expected = bytearray(b"\1") * GROUPS
+    await_memory(cache)
+    return cache
+
+
+REMOTE_EAGER = Variant(make_remote_eager, REMOTE.capabilities)
 SPREAD = Variant(partial(make_remote, shards=4), REMOTE.capabilities)

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diskcache import settings as rules
 from diskcache.cache import Cache
-from diskcache.cache.arguments import checked_timeout, packer_for, serializer_for, unusual
+from diskcache.cache.arguments import (
+    checked_memory_limit,
+    checked_timeout,
+    decoding,
+    packer_for,
+    serializer_for,
+    unusual,
+)
 from diskcache.cache.reading import Found, Load
 from diskcache.clock import Clock
 from diskcache.codecs.compression import DEFAULT_MINIMUM, Method
@@ -23,6 +30,7 @@ from diskcache.engines.redis.tolerant import Tolerant
 from diskcache.entry import EXPIRE_TIME, VERSION, EncodedKey, Only, Payload, Tag, expiry
 from diskcache.errors import SettingError, TooLargeError, UnsupportedError
 from diskcache.files import ValueFiles
+from diskcache.memory.tier import MEMORY_LIMIT, tier_of
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
 if TYPE_CHECKING:
@@ -90,10 +98,10 @@ class RemoteCache(Cache):
         on_error: str = "raise",
         namespace: str | None = None,
         shards: int | None = None,
-        memory_limit: int = 0,
+        memory_limit: int = MEMORY_LIMIT,
         **settings: Any,
     ) -> None:
-        del memory_limit
+        self._memory_limit = checked_memory_limit(memory_limit)
         if pickle is None:
             pickle = "signed" if secret is not None or names_secret(os.environ) else "never"
         self._serializer = serializer_for(Disk, serializer, authenticate)
@@ -101,10 +109,10 @@ class RemoteCache(Cache):
         self._url, self._directory = url, without_password(url)
         self._secret, self._parts = secret, {}
         self._timeout = checked_timeout(timeout)
-        self._memory_limit = 0
         self._options = {"pickle": pickle, "readonly": readonly, "strict": strict}
         self._options |= unusual(
             serializer=(self._serializer, None),
+            memory_limit=(memory_limit, MEMORY_LIMIT),
             compress=(compress, None),
             compress_min=(compress_min, DEFAULT_MINIMUM),
             compress_level=(compress_level, None),
@@ -126,6 +134,14 @@ class RemoteCache(Cache):
         )
         self._attach_memory(Disk, {}, secret)
         self._obey_environment()
+
+    def _attach_memory(self, disk: type[Disk], options: dict[str, Any], secret: Any) -> None:
+        """Share the memory tier of all objects that read this namespace as this one does."""
+        self._decoding = decoding(disk, options, self._codec, secret, self._serializer)
+        self._choose_noter()
+        # The whole URL, as whoever shares values must also hear of changes by the same way.
+        place = (self._url, self._namespace)
+        self._tier = tier_of((*place, *self._decoding), self._memory_limit)
 
     def _connect(self, on_error: str) -> Any:
         """Return the engine, connected if the server is there.
@@ -287,6 +303,8 @@ class RemoteCache(Cache):
         found = self._parts.get(name)
         if found is None:
             keywords: dict[str, Any] = {**self._options, **self._remote, "shards": 1}
+            # Structures do not read from memory.
+            keywords["memory_limit"] = 0
             keywords["namespace"] = f"{self._namespace}/{name}"
             keywords |= {"timeout": self._timeout, "secret": self._secret}
             found = self._parts.setdefault(name, type(self)(self._url, **keywords))
@@ -297,6 +315,8 @@ class RemoteCache(Cache):
         for part in self._parts.values():
             part.close(everywhere=everywhere)
         self._engine.close(everywhere=everywhere)
+        if everywhere:
+            self._tier.clear()
 
     def __reduce__(self) -> tuple[Any, ...]:
         keywords = {"timeout": self._timeout, **self._options, **self._remote}

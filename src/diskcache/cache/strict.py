@@ -26,7 +26,7 @@ from diskcache.entry import (
 )
 from diskcache.errors import CodecError, TooLargeError, UnavailableError, UntrustedPickleError
 from diskcache.files import is_lost
-from diskcache.sentinels import ENOVAL
+from diskcache.sentinels import ENOVAL, UNKNOWN
 
 PAGE: Final = 100
 """Entries read at a time while iterating."""
@@ -49,7 +49,9 @@ class StrictAccess:
         self.now: Callable[[], float] = cache._now
         self.encode_key: Callable[[Any], EncodedKey] = cache._encode_key
         self.pack_early: Callable[[Any, bool], Payload | None] = cache._pack_early
-        self.hit: Callable[[Any], Any] = cache._hit
+        self._reads_memory = self.engine.capabilities.one_machine
+        """Whether memory is never stale, as a structure needs it."""
+        self.hit: Callable[[Any], Any] = cache._hit if self._reads_memory else _unknown
         """Answers from memory, where the key is its own place; else `UNKNOWN`."""
         self.discard: Callable[[Payload | None], None] = cache._discard
         self._has_own_keys = type(cache._disk).get is not Disk.get
@@ -132,7 +134,7 @@ class StrictAccess:
 
     def get(self, key: Any) -> Any:
         """Return the value of a key, or `ENOVAL`."""
-        if self.cache._switch is not None:
+        if self.cache._switch is not None or not self._reads_memory:
             # The cache may be bypassed; what is in here would be lost by that.
             encoded = self.encode_key(key)
             row = self.engine.get(encoded, self.now())
@@ -245,6 +247,12 @@ class StrictAccess:
                 if expire_time is None or expire_time > self.now():
                     yield listed
             after, skip = page[-1].cursor, 0
+
+
+def _unknown(key: Any) -> Any:
+    """Answer nothing from memory."""
+    del key
+    return UNKNOWN
 
 
 def sibling(cache: Cache) -> Cache:

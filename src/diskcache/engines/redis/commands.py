@@ -52,6 +52,19 @@ class Call(NamedTuple):
         """Return the call with the keys of one more tag."""
         return self._replace(tags=(*self.tags, tag))
 
+    def written(self, answer: Any) -> list[bytes]:
+        """Return the keys that the script has changed, or may have, if nobody knows the answer.
+
+        Those are enough that say whether what is kept of an entry still counts.
+        """
+        if self.token == READS:
+            return []
+        if self.script is scripts.RENEW:
+            return [*map(self.shard.tag_version, self.tags)] or [self.shard.versions]
+        if self.script is scripts.PUSH:
+            return [self.shard.entry + answer[1]] if answer and answer[0] == b"key" else []
+        return list(self.keys)
+
     def all_keys(self) -> list[bytes]:
         """Return KEYS of the script."""
         shard = self.shard

@@ -11,8 +11,8 @@ from diskcache.clock import SYSTEM_CLOCK, Clock, uptime
 from diskcache.engines.redis import commands, keyspace
 from diskcache.engines.redis.address import CLUSTER_SHARDS, Address
 from diskcache.engines.redis.commands import LOOKS, TIDIED, Call, Change
-from diskcache.engines.redis.driver import Driver
 from diskcache.engines.redis.keyspace import Shard, meta_key
+from diskcache.engines.redis.listening import Listener, TrackedDriver, site_of
 from diskcache.entry import EncodedKey
 from diskcache.errors import (
     CacheFormatError,
@@ -55,7 +55,7 @@ class ServerClock:
         """Return seconds since this machine started."""
         return uptime(self._base)
 
-    def measure(self, driver: Driver) -> None:
+    def measure(self, driver: TrackedDriver) -> None:
         """Compare with the server."""
         before = self._base.time()
         seconds, micros = driver.time()
@@ -84,7 +84,10 @@ class Core:
         self._settings = settings
         self.is_readonly = readonly
         self._timeout = timeout
-        self.driver = Driver(address, timeout or ANSWER, self.clock)
+        self.site = site_of(address)
+        self.driver = TrackedDriver(
+            address, timeout or ANSWER, self.clock, tracking=self.site.tracking
+        )
         self._meta = meta_key(address.namespace)
         self.local = _Local()
         self._opening = threading.Lock()
@@ -92,6 +95,7 @@ class Core:
         self._policy = ""
         self._made: list[Shard] = []
         self._tidy = f"{TIDIED}:0"
+        self._listener: Listener | None = None
         self._hits = self._misses = 0
 
     # -- Opening --
@@ -177,6 +181,8 @@ class Core:
     def close(self, *, everywhere: bool = True) -> None:
         """Close the connections of this process; the next operation connects again."""
         if everywhere:
+            self.site.leave(self)
+            self._listener = None
             self._flush_counts()
             self.driver.close()
             self._open_as = None

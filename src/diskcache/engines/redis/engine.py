@@ -54,6 +54,8 @@ class RedisEngine(Upkeep):
     records_reads = False
     culled_young = 0
     book = None
+    _epoch = 0
+    """That of the connections: see `Tracking.epoch`."""
 
     # -- One key --
 
@@ -71,8 +73,13 @@ class RedisEngine(Upkeep):
         expires = entry.row[EXPIRE_TIME]
         return None if expires is not None and expires <= now else entry.row
 
-    def _current(self, key: EncodedKey) -> Entry | None:
-        """Return the entry on the server, expired or not, unless it was cleared or evicted."""
+    def _current(self, key: EncodedKey, slot: int | None = None) -> Entry | None:
+        """Return the entry on the server, expired or not, unless it was cleared or evicted.
+
+        Args:
+            key: The key.
+            slot: Under which its answer is to be kept, if it is.
+        """
         shard, ident = self._place(key)
         data, versions = self.driver.command("MGET", shard.entry + ident, shard.versions)
         if data is None:
@@ -82,6 +89,8 @@ class RedisEngine(Upkeep):
             return None
         tag_version = None
         if entry.tag and entry.tag_version != keyspace.NO_TAG_VERSION:
+            if slot is not None:
+                self.site.tracking.note_tag(entry.tag, slot)
             tag_version = self.driver.command("GET", shard.tag_version(entry.tag))
         return entry if keyspace.is_current(entry, versions, tag_version) else None
 
@@ -107,9 +116,24 @@ class RedisEngine(Upkeep):
         self._run(commands.hold_off(shard, ident, version, mode, 0.0), wait)
 
     def look(self, key: EncodedKey, now: float, *, noting: bool = True) -> Seen:
-        """Do as `get`: nothing may be kept in memory."""
+        """Do as `get`, and tell under what the answer may be kept in memory, if it may be."""
         del noting
-        return self.get(key, now), None, 0, 0
+        if self.local.transaction is not None:
+            return self.get(key, now), None, 0, 0
+        if self._listener is None or self._listener is not self.site.listener:
+            self._listener = self.site.join(self, self._timeout, self.shards)
+        ticket = self.site.tracking.ticket(keyspace.ident_of(key))
+        if ticket is None:
+            return self.get(key, now), None, 0, 0
+        if ticket.epoch != self._epoch:
+            # Connections that are older than the one that tells of changes may lead elsewhere.
+            self.driver.close()
+            self._epoch = ticket.epoch
+        entry = self._current(key, ticket.slot)
+        row = None if entry is None else entry.row
+        if row is not None and (expires := row[EXPIRE_TIME]) is not None and expires <= now:
+            row = None
+        return row, ticket.source, ticket.slot, ticket.generation
 
     def note_read(self, key: EncodedKey, now: float) -> None:
         """Do nothing: the server notes what is read."""

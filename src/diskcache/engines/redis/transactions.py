@@ -277,11 +277,17 @@ def transaction(engine: RedisEngine, wait: float | None) -> Iterator[None]:
     begun = Transaction(engine, engine.parts[0])
     begun.begin(wait)
     local.transaction = begun
+    # What is in memory is not what this thread has written.
+    engine.site.tracking.hide()
     try:
         yield
     except BaseException:
         local.transaction = None
         begun.end()
         raise
-    local.transaction = None
-    begun.commit()
+    else:
+        local.transaction = None
+        begun.commit()
+    finally:
+        local.transaction = None
+        engine.site.tracking.show()

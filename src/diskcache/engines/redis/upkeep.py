@@ -149,11 +149,14 @@ class Upkeep(Queues):
         """Add to the counts; they are written down from time to time."""
         self._hits += hits
         self._misses += misses
-        if self._hits + self._misses >= NOTED:
+        tally = self.site.tracking.tally
+        if self._hits + self._misses + tally.hits + tally.misses >= NOTED:
             self._flush_counts()
 
     def _flush_counts(self) -> None:
-        hits, misses, self._hits, self._misses = self._hits, self._misses, 0, 0
+        tally = self.site.tracking.tally
+        hits, self._hits, tally.hits = self._hits + tally.hits, 0, 0
+        misses, self._misses, tally.misses = self._misses + tally.misses, 0, 0
         if self.is_readonly or not (hits or misses):
             return
         with suppress(DiskCacheError):
@@ -163,7 +166,8 @@ class Upkeep(Queues):
     def reset_statistics(self, wait: float | None) -> None:
         """Set hits and misses to zero."""
         del wait
-        self._hits = self._misses = 0
+        tally = self.site.tracking.tally
+        self._hits = self._misses = tally.hits = tally.misses = 0
         self.check_writable()
         self.driver.command("HDEL", self._meta, b"hits", b"misses")
 
@@ -239,8 +243,7 @@ class Upkeep(Queues):
     def off(self) -> dict[str, str]:
         """What is switched off here, and why."""
         found = {
-            "size_limit, eviction_policy": ("the server's maxmemory and maxmemory-policy decide"),
-            "memory_limit": "nothing is kept in this process",
+            "size_limit, eviction_policy": "the server's maxmemory and maxmemory-policy decide"
         }
         if self.policy.startswith("allkeys"):
             found["order, len and prefixes"] = f"{self.policy} may evict the lists of entries"

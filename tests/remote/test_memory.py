@@ -1,0 +1,469 @@
+"""Memory answers what the server has told to be unchanged, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+import warnings
+
+import pytest
+
+from diskcache import Deque, Index, connect
+from diskcache.engines.redis import tracking
+from diskcache.sentinels import UNKNOWN
+from tests.support.cluster import Cluster
+from tests.support.servers import Server, await_memory, need_server, shared_server
+from tests.support.variants import REMOTE_EAGER
+
+DEADLINE = 20
+"""Seconds in which what comes at last must have come."""
+
+
+@pytest.fixture
+def variant():
+    need_server()
+    return REMOTE_EAGER
+
+
+@pytest.fixture
+def own_server():
+    """A server of this test alone."""
+    need_server()
+    made = Server()
+    yield made
+    made.remove()
+
+
+class Place:
+    """A namespace on the server that tests share."""
+
+    def __init__(self):
+        self.server = shared_server()
+        self.port = self.server.port
+        self.namespace = f"memory-{secrets.token_hex(4)}"
+
+    def url(self):
+        return self.server.url(self.namespace)
+
+
+@pytest.fixture
+def server():
+    """A namespace of this test alone."""
+    need_server()
+    return Place()
+
+
+@pytest.fixture
+def opened():
+    """Open caches that keep what they read at once, and close them at the end."""
+    made = []
+
+    def open_one(url, **settings):
+        cache = connect(url, **settings)
+        made.append(cache)
+        if cache._tier.limit:
+            cache._tier._expected = bytearray(b"\1") * 2**17
+            await_memory(cache)
+        return cache
+
+    yield open_one
+    for cache in made:
+        cache.close()
+
+
+def in_memory(cache, key):
+    """Tell whether the next read of a key is answered by memory."""
+    return cache._promptly(key) is not UNKNOWN
+
+
+def eventually(condition):
+    """Wait for what comes by another connection."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def kept(cache, key):
+    """Read a key until memory answers; what was written just before may be told late."""
+    eventually(lambda: (cache.get(key), in_memory(cache, key))[1])
+    return cache[key]
+
+
+def other_process(server):
+    """Return a cache whose writes this process hears of as of those of another one."""
+    return connect(server.url().replace("127.0.0.1", "localhost"), memory_limit=0)
+
+
+WRITES = {
+    "set": lambda cache: cache.set("a", 2),
+    "[]=": lambda cache: cache.__setitem__("a", 2),
+    "add": lambda cache: cache.delete("a") and cache.add("a", 2),
+    "incr": lambda cache: cache.incr("a"),
+    "incr float": lambda cache: cache.incr("a", 0.5),
+    "delete": lambda cache: cache.delete("a"),
+    "pop": lambda cache: cache.pop("a"),
+    "touch": lambda cache: cache.touch("a", 1000),
+    "update": lambda cache: cache.update("a", lambda value: value + 5),
+    "set_many": lambda cache: cache.set_many({"a": 3, "b": 4}),
+    "delete_many": lambda cache: cache.delete_many(["a"]),
+    "evict": lambda cache: cache.evict("t"),
+    "clear": lambda cache: cache.clear(),
+    "popitem": lambda cache: cache.peekitem(last=False),
+}
+
+
+def state(cache):
+    return cache.get("a", expire_time=True, tag=True)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_writes_of_this_process_are_read_at_once(server, opened, write):
+    cache, through = opened(server.url()), opened(server.url(), memory_limit=0)
+    alike = opened(server.url())
+    for _ in range(20):
+        cache.set("a", 1, tag="t", expire=500)
+        cache.get("a")
+        alike.get("a")
+        write(cache)
+
+        assert state(cache) == state(alike) == state(through)
+        write(through)
+        assert state(cache) == state(through)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_writes_of_others_are_read_once_they_are_told(server, opened, write):
+    cache = opened(server.url())
+    with other_process(server) as other:
+        cache.set("a", 1, tag="t", expire=500)
+        assert kept(cache, "a") == 1
+        write(other)
+        eventually(lambda: state(cache) == state(other))
+
+
+def test_push_is_read_where_a_miss_was_known(server, opened):
+    cache = opened(server.url())
+    assert cache.get(500000000000000) is None
+    assert cache.push("x") == 500000000000000
+
+    assert cache.get(500000000000000) == "x"
+
+
+def test_evict_reaches_only_entries_with_the_tag(server, opened):
+    cache = opened(server.url())
+    with other_process(server) as other:
+        cache.set("a", 1, tag="t")
+        cache.set("b", 2, tag="u")
+        kept(cache, "a")
+        kept(cache, "b")
+        other.evict("t")
+        eventually(lambda: cache.get("a") is None)
+
+        assert in_memory(cache, "b")
+
+
+def test_tag_evicted_while_an_entry_is_read_is_not_kept(server, opened, monkeypatch):
+    """The tag goes between the two steps of a read: it is told before the entry is kept."""
+    cache = opened(server.url())
+    with other_process(server) as other:
+        other.set("a", 1, tag="t")
+        note_tag = cache._engine.site.tracking.note_tag
+
+        def note(tag, slot):
+            note_tag(tag, slot)
+            other.evict("t")
+
+        monkeypatch.setattr(cache._engine.site.tracking, "note_tag", note)
+        cache.get("a")
+        monkeypatch.undo()
+
+        eventually(lambda: cache.get("a") is None)
+
+
+def test_read_in_flight_during_a_write_is_not_kept(server, opened, monkeypatch):
+    cache = opened(server.url())
+    cache["a"] = 1
+    command = cache._engine.driver.command
+
+    def slow(*words):
+        answer = command(*words)
+        if words[0] == "MGET" and not slow.has_written:
+            slow.has_written = True
+            cache["a"] = 2
+        return answer
+
+    slow.has_written = False
+    monkeypatch.setattr(cache._engine.driver, "command", slow)
+    assert cache["a"] == 1
+    monkeypatch.undo()
+
+    assert cache["a"] == 2
+
+
+def test_mutable_values_are_copies(server, opened):
+    cache = opened(server.url())
+    cache["a"] = {"n": [1]}
+    kept(cache, "a")
+    cache["a"]["n"].append(2)
+
+    assert in_memory(cache, "a")
+    assert cache["a"] == {"n": [1]}
+    assert cache["a"] is not cache["a"]
+
+
+def test_entry_expires_in_memory_by_the_clock(make_cache, clock):
+    cache = make_cache()
+    cache.set("a", 1, expire=1000)
+    kept(cache, "a")
+    clock.advance(1000.1)
+
+    assert cache.get("a") is None
+    assert "a" not in cache
+
+
+def test_flushall_empties_memory(own_server, opened):
+    cache = opened(own_server.url())
+    cache["a"] = 1
+    kept(cache, "a")
+    own_server.client().flushall()
+
+    eventually(lambda: cache.get("a") is None)
+
+
+def test_memory_is_bounded_and_counted(server, opened):
+    cache = opened(server.url(), memory_limit=100_000)
+    for number in range(300):
+        cache[number] = b"x" * 1000
+        cache.get(number)
+
+    assert 50_000 < cache._tier.volume <= 100_000
+
+
+def test_memory_that_is_off_keeps_nothing_and_starts_nothing(server, opened):
+    cache = opened(server.url(), memory_limit=0)
+    cache["a"] = 1
+    before = threading.active_count()
+    for _ in range(5):
+        assert cache["a"] == 1
+        assert "a" in cache
+
+    assert threading.active_count() == before
+    assert not in_memory(cache, "a")
+
+
+def test_hits_are_counted_by_statistics(server, opened):
+    cache = opened(server.url(), statistics=True)
+    cache["a"] = 1
+    kept(cache, "a")
+    cache.stats(reset=True)
+    for _ in range(50):
+        cache.get("a")
+        cache.get("b")
+
+    assert cache.stats() == (50, 50)
+
+
+def test_structures_do_not_read_from_memory(server, opened):
+    cache = opened(server.url())
+    with other_process(server) as other:
+        index, theirs = Index.fromcache(cache), Index.fromcache(other)
+        index["a"] = 1
+        for number in range(50):
+            assert index["a"] == number + 1
+            cache.get("a")
+            theirs["a"] = number + 2
+        line = Deque.fromcache(cache.cache("line"))
+        line.append(1)
+        line[0] = 2
+        assert list(line) == [2]
+
+
+def test_step_of_a_structure_sees_what_it_has_written(server, opened):
+    cache = opened(server.url())
+    cache["a"] = 1
+    kept(cache, "a")
+    with cache._engine.transaction(1):
+        cache["a"] = 2
+        assert cache["a"] == 2
+
+    assert cache["a"] == 2
+
+
+# -- Connections --
+
+
+def test_close_leaves_no_thread_and_no_connection(own_server, opened):
+    cache, other = opened(own_server.url()), opened(own_server.url())
+    cache["a"] = 1
+    kept(cache, "a")
+    names = {thread.name for thread in threading.enumerate()}
+    assert "diskcache-test" in names
+    cache.close()
+    # The thread is that of both.
+    assert cache._engine.site.listener is not None
+    other.close()
+
+    assert "diskcache-test" not in {thread.name for thread in threading.enumerate()}
+    eventually(lambda: own_server.client().info("clients")["connected_clients"] == 1)
+    await_memory(cache)
+    assert kept(cache, "a") == 1
+
+
+def test_thread_ends_with_the_last_cache_that_was_not_closed(own_server):
+    cache = connect(own_server.url())
+    await_memory(cache)
+    del cache
+
+    eventually(lambda: "diskcache-test" not in {t.name for t in threading.enumerate()})
+
+
+def test_connection_that_is_lost_empties_memory_until_there_is_another(own_server, opened):
+    cache = opened(own_server.url())
+    cache["a"] = 1
+    kept(cache, "a")
+    client = own_server.client()
+    for each in client.client_list():
+        if "t" in each["flags"] or "B" in each["flags"]:
+            client.client_kill_filter(_id=each["id"])
+    eventually(lambda: not in_memory(cache, "a"))
+    client.set(cache._engine.parts[0].entry + b"2a", b"")
+
+    assert cache.get("a") is None
+    eventually(lambda: cache._engine.site.tracking.is_live)
+    cache["a"] = 2
+    assert kept(cache, "a") == 2
+
+
+def test_server_that_is_silent_for_a_second_is_not_believed(own_server, opened):
+    cache = opened(own_server.url(), on_error="miss", timeout=0.2)
+    cache["a"] = 1
+    kept(cache, "a")
+    own_server.process.send_signal(19)
+    began = time.monotonic()
+    eventually(lambda: not in_memory(cache, "a"))
+    lasted = time.monotonic() - began
+    own_server.process.send_signal(18)
+
+    assert lasted <= tracking.TRUST + 0.05
+    eventually(lambda: cache.get("a") == 1 and in_memory(cache, "a"))
+
+
+def test_server_that_was_restarted_is_listened_to_again(own_server, opened):
+    cache = opened(own_server.url(), on_error="miss")
+    cache["a"] = 1
+    kept(cache, "a")
+    own_server.stop()
+    own_server.start()
+    eventually(lambda: cache._engine.site.tracking.is_live)
+
+    assert cache.get("a") is None
+    eventually(lambda: cache.set("a", 2))
+    assert kept(cache, "a") == 2
+
+
+def test_server_that_refuses_to_tell_is_read_each_time(own_server, opened):
+    own_server.client().execute_command("ACL", "SETUSER", "default", "-client|tracking")
+    with connect(own_server.url()) as cache:
+        cache["a"] = 1
+        cache._tier._expected = bytearray(b"\1") * 2**17
+        for _ in range(20):
+            assert cache["a"] == 1
+            time.sleep(0.01)
+
+        assert not in_memory(cache, "a")
+
+
+def test_forked_child_starts_empty_and_listens_by_itself(server, opened):
+    cache = opened(server.url())
+    cache["a"] = 1
+    kept(cache, "a")
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        # Newer interpreters warn of a fork beside threads, which is what is tested.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        outcome = b"no"
+        try:
+            was_empty = not in_memory(cache, "a")
+            cache._tier._expected = bytearray(b"\1") * 2**17
+            await_memory(cache)
+            is_right = kept(cache, "a") == 1
+            with other_process(server) as other:
+                other["a"] = 2
+                eventually(lambda: cache["a"] == 2)
+            cache.close()
+            outcome = b"yes" if was_empty and is_right else b"no"
+        finally:
+            os.write(write, outcome)
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert os.read(read, 10) == b"yes"
+    os.close(read)
+    os.close(write)
+
+    assert cache["a"] == 2
+    assert kept(cache, "a") == 2
+
+
+def test_memory_works_over_a_unix_socket_and_with_a_password(opened, tmp_path):
+    need_server()
+    path = tmp_path / "s"
+    server = Server("--unixsocket", str(path))
+    server.client().config_set("requirepass", "word")
+    for url in (
+        f"unix://:word@{path}?db=0&namespace=test",
+        server.url().replace("redis://", "redis://:word@"),
+    ):
+        cache = opened(url)
+        cache["a"] = 1
+        assert kept(cache, "a") == 1
+        cache.close()
+    server.remove()
+
+
+# -- Clusters --
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    need_server()
+    made = Cluster()
+    yield made
+    made.remove()
+
+
+def test_cluster_is_listened_to_at_every_master(cluster, opened):
+    cache = opened(cluster.url("test"))
+    with connect(cluster.url("test").replace("127.0.0.1", "localhost"), memory_limit=0) as other:
+        for number in range(60):
+            cache[number] = 1
+        for number in range(60):
+            kept(cache, number)
+        assert sum(in_memory(cache, number) for number in range(60)) > 50
+        for number in range(60):
+            other[number] = 2
+        eventually(lambda: all(cache[number] == 2 for number in range(60)))
+        other.clear()
+        eventually(lambda: all(number not in cache for number in range(60)))
+
+
+def test_replica_that_takes_over_empties_memory(cluster, opened):
+    cache = opened(cluster.url("other"), timeout=1)
+    for number in range(60):
+        cache[number] = 1
+    cluster.run(0, "WAIT", 1, 5000)
+    for number in range(60):
+        kept(cache, number)
+    epoch = cache._engine.site.tracking.epoch
+    cluster.nodes[0].stop()
+    eventually(lambda: not any(in_memory(cache, number) for number in range(60)))
+    eventually(lambda: cache._engine.site.tracking.epoch > epoch)
+    with connect(cluster.url("other").replace("127.0.0.1", "localhost"), memory_limit=0) as other:
+        for number in range(60):
+            assert kept(cache, number) == 1
+            other[number] = 2
+        eventually(lambda: all(cache[number] == 2 for number in range(60)))
