@@ -416,7 +416,7 @@ def main() -> None:
         work(url, where, int(serial), seed, int(operations), mutation)
         return
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--operations", type=int, default=1_000_000)
+    parser.add_argument("--operations", type=int, default=1_010_000)
     parser.add_argument("--mutation", default="", choices=["", *MUTATIONS])
     parser.add_argument("--seed", default="")
     report = run(**vars(parser.parse_args()))
