@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import secrets
 import threading
 import time
@@ -10,7 +11,7 @@ import warnings
 
 import pytest
 
-from diskcache import Deque, Index, connect
+from diskcache import Deque, Index, SettingError, connect
 from diskcache.engines.redis import tracking
 from diskcache.sentinels import UNKNOWN
 from tests.support.cluster import Cluster
@@ -266,6 +267,38 @@ def test_hits_are_counted_by_statistics(server, opened):
     assert cache.stats() == (50, 50)
 
 
+def test_copies_have_the_same_limit(server, opened):
+    cache = opened(server.url(), memory_limit=5000)
+    with pickle.loads(pickle.dumps(cache)) as other:
+        assert other._tier is cache._tier
+        assert other._tier.limit == 5000
+
+
+@pytest.mark.parametrize("limit", [-1, "1", None])
+def test_limit_that_is_no_number_of_bytes_is_refused(server, limit):
+    with pytest.raises(SettingError, match="memory_limit"):
+        connect(server.url(), memory_limit=limit)
+
+
+def test_namespaces_of_one_url_have_nothing_in_common(server, opened):
+    one, other = (opened(server.url(), namespace=server.namespace + name) for name in "ab")
+    one["a"], other["a"] = 1, 2
+
+    assert (kept(one, "a"), kept(other, "a")) == (1, 2)
+
+
+def test_thread_that_cannot_be_started_is_done_without(server, monkeypatch):
+    with connect(server.url()) as cache:
+        cache["a"] = 1
+        cache._tier._expected = bytearray(b"\1") * 2**17
+
+        def refuse(_):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert cache["a"] == cache["a"] == 1
+
+
 def test_structures_do_not_read_from_memory(server, opened):
     cache = opened(server.url())
     with other_process(server) as other:
@@ -374,6 +407,7 @@ def test_server_that_refuses_to_tell_is_read_each_time(own_server, opened):
             time.sleep(0.01)
 
         assert not in_memory(cache, "a")
+        eventually(lambda: "tracking" in cache.info().off.get("memory_limit", ""))
 
 
 def test_forked_child_starts_empty_and_listens_by_itself(server, opened):

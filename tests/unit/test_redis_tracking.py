@@ -212,6 +212,35 @@ def test_line_that_is_refused_is_lost(tracking):
         line.receive(b"-NOPERM this user has no permissions\r\n")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b">1\r\n+invalidate\r\n",
+        b">2\r\n+invalidate\r\n:5\r\n",
+        b">2\r\n+invalidate\r\n*1\r\n:5\r\n",
+        b">3\r\n+invalidate\r\n_\r\n_\r\n",
+    ],
+)
+def test_line_that_tells_of_no_keys_is_lost(tracking, said):
+    with pytest.raises(LineLostError, match="keys"):
+        line_of(tracking).receive(said)
+
+
+@pytest.mark.parametrize("said", [b">2\r\n+message\r\n:5\r\n", b">0\r\n"])
+def test_line_ignores_what_else_is_said(tracking, said):
+    ticket = tracking.ticket(b"2a")
+    line_of(tracking).receive(said)
+
+    assert is_good(ticket)
+
+
+def test_line_to_a_cluster_that_does_not_tell_its_state_is_lost(tracking):
+    line = line_of(tracking, is_cluster=True)
+    line.beat(100.0)
+    with pytest.raises(LineLostError, match="cluster"):
+        line.receive(b":999999999999\r\n")
+
+
 def test_line_to_a_cluster_whose_masters_change_is_lost(tracking):
     line = line_of(tracking, is_cluster=True)
     told = b"cluster_state:ok\r\ncluster_known_nodes:4\r\ncluster_current_epoch:%d\r\n"

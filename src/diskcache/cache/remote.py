@@ -51,7 +51,11 @@ class RemoteCache(Cache):
     child connects anew. Pickling gives another object on the same server, with the password of the
     URL, without the secret.
 
-    Cost: an operation on one entry is one round trip; on one with a tag, reading takes two.
+    Reads may be answered from memory: never with anything older than what this process has written,
+    than what the server has told of, or than a second. `memory_limit=0` rules that out.
+
+    Cost: a look-up in memory for what was read before; otherwise an operation on one entry is one
+    round trip, and reading one with a tag takes two.
 
     Args:
         url: `redis://host:port/db?namespace=app`, `rediss://` with TLS, `valkey://`,
@@ -64,6 +68,8 @@ class RemoteCache(Cache):
         strict: Raise for entries that may not be loaded, instead of treating them as missing.
         clock: Where time comes from; by default the server.
         serializer: As for `Cache`.
+        memory_limit: Bytes of what was read that this process keeps; 0 keeps nothing, and needs no
+            thread and no connection that hears of changes.
         compress: As for `Cache`.
         compress_min: As for `Cache`.
         compress_level: As for `Cache`.

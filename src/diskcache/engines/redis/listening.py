@@ -66,7 +66,8 @@ class TrackedDriver(Driver):
             one, places = client, [{}]
             if self.address.is_cluster:
                 places = _masters_of(client)
-                one = client.get_redis_connection(client.get_primaries()[0])
+                for node in client.get_primaries():
+                    one = client.get_redis_connection(node)
             pool = one.connection_pool
             made = [
                 pool.connection_class(**{**pool.connection_kwargs, "protocol": 3, **place})
@@ -121,13 +122,18 @@ class Listener:
         self._is_stopped = False
         self._told, self._bell = socket.socketpair()
         self._told.setblocking(False)
-        self._has_logged = False
+        self.trouble = ""
+        """Why nothing is kept for now; empty if something is, or soon will be."""
         self._epoch = 0
         self._channels: list[socket.socket] = []
         self._thread = threading.Thread(
             target=self._run, name=f"diskcache-{address.namespace}", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.abandon()
+            raise
 
     def stop(self) -> None:
         """End the thread, and close its connections."""
@@ -169,9 +175,9 @@ class Listener:
         return self._is_stopped or not self._is_needed()
 
     def _note(self, exc: Exception) -> None:
-        if not self._has_logged and not self._is_stopped:
-            self._has_logged = True
+        if not self.trouble and not self._is_stopped:
             log.info("nothing is kept in memory of %s for now: %s", self._address.safe, exc)
+        self.trouble = str(exc) or type(exc).__name__
 
     def _wait(self, pause: float) -> None:
         with selectors.DefaultSelector() as selector:
@@ -215,7 +221,7 @@ class Listener:
                 self._tracking.trust(self._epoch, good_until)
             elif good_until > 0:
                 has_begun = True
-                self._has_logged = False
+                self.trouble = ""
                 self._epoch = self._tracking.begin(good_until)
 
 
@@ -252,14 +258,18 @@ class Site:
         self.listener: Listener | None = None
         self.tracking.reset()
 
-    def join(self, user: object, timeout: float, shards: int) -> Listener:
-        """Listen to the servers for as long as a user is there."""
+    def join(self, user: object, timeout: float, shards: int) -> Listener | None:
+        """Listen to the servers for as long as a user is there.
+
+        None while there can be no thread, because the interpreter ends, or no more descriptors.
+        """
         with self._lock:
             self._users.add(user)
             if self.listener is None:
-                self.listener = Listener(
-                    self._address, timeout, self.tracking, shards, self._is_needed
-                )
+                with suppress(RuntimeError, OSError):
+                    self.listener = Listener(
+                        self._address, timeout, self.tracking, shards, self._is_needed
+                    )
             return self.listener
 
     def _is_needed(self) -> bool:

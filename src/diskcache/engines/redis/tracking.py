@@ -285,8 +285,8 @@ class Line:
         """
         for message in self._decoder.feed(data):
             if isinstance(message, Push):
-                if message and message[0] == b"invalidate":
-                    self._tracking.invalidate(message[1])
+                if message[:1] == [b"invalidate"]:
+                    self._tracking.invalidate(_keys_in(message))
             elif isinstance(message, Refused):
                 raise LineLostError(message.text)
             elif not self._is_tracked:
@@ -299,10 +299,25 @@ class Line:
         """Look whether the cluster is still the one that was connected to."""
         if not self._is_cluster:
             return
-        members = [line for line in bytes(answer).split() if line.startswith(_TELLING)]
+        if not isinstance(answer, bytes):
+            raise LineLostError(f"the state of the cluster is not told in words: {answer!r:.40}")
+        members = [line for line in answer.split() if line.startswith(_TELLING)]
         if self._members not in (None, members):
             raise LineLostError("the masters of the cluster have changed")
         self._members = members
+
+
+def _keys_in(message: Push) -> list[bytes] | None:
+    """Return the keys that a message names; None for all there are.
+
+    Raises:
+        LineLostError: It names none.
+    """
+    if len(message) == 2:
+        keys = message[1]
+        if keys is None or (isinstance(keys, list) and {bytes}.issuperset(map(type, keys))):
+            return keys
+    raise LineLostError(f"what changed is not told by keys: {message!r:.60}")
 
 
 _TELLING: Final = (b"cluster_known_nodes:", b"cluster_size:", b"cluster_current_epoch:")

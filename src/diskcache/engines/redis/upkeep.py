@@ -245,6 +245,9 @@ class Upkeep(Queues):
         found = {
             "size_limit, eviction_policy": "the server's maxmemory and maxmemory-policy decide"
         }
+        listener = self.site.listener
+        if listener is not None and listener.trouble:
+            found["memory_limit"] = listener.trouble
         if self.policy.startswith("allkeys"):
             found["order, len and prefixes"] = f"{self.policy} may evict the lists of entries"
         return found
