@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import secrets
+import shutil
+import subprocess
 import threading
 import time
 import warnings
 
 import pytest
 
-from diskcache import Deque, Index, SettingError, connect
+from diskcache import Deque, DiskCacheError, Index, SettingError, connect
 from diskcache.engines.redis import tracking
 from diskcache.sentinels import UNKNOWN
 from tests.support.cluster import Cluster
-from tests.support.servers import Server, await_memory, need_server, shared_server
+from tests.support.servers import (
+    BINARY,
+    Server,
+    await_memory,
+    free_port,
+    need_server,
+    shared_server,
+)
 from tests.support.variants import REMOTE_EAGER
 
 DEADLINE = 20
@@ -349,6 +359,7 @@ def test_thread_ends_with_the_last_cache_that_was_not_closed(own_server):
     cache = connect(own_server.url())
     await_memory(cache)
     del cache
+    gc.collect()
 
     eventually(lambda: "diskcache-test" not in {t.name for t in threading.enumerate()})
 
@@ -457,6 +468,56 @@ def test_memory_works_over_a_unix_socket_and_with_a_password(opened, tmp_path):
         assert kept(cache, "a") == 1
         cache.close()
     server.remove()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_memory_works_with_tls(opened, tmp_path):
+    need_server()
+    key, certificate, port = tmp_path / "key", tmp_path / "certificate", free_port()
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    words += ["-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=test"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(words, check=True, capture_output=True)
+    options = ["--tls-port", str(port), "--tls-cert-file", str(certificate)]
+    options += ["--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate)]
+    server = Server(*options, "--tls-auth-clients", "no")
+    cache = opened(f"rediss://127.0.0.1:{port}/0?namespace=test&ssl_ca_certs={certificate}")
+    with other_process(server) as other:
+        for number in range(100):
+            other["a"] = number
+            other[number] = b"x" * 1000
+        eventually(lambda: cache.get("a") == 99)
+        assert kept(cache, "a") == 99
+    cache.close()
+    server.remove()
+
+
+def test_memory_works_behind_sentinels(own_server, opened, tmp_path):
+    port, settings = free_port(), tmp_path / "sentinel.conf"
+    settings.write_text(f"port {port}\nsentinel monitor main 127.0.0.1 {own_server.port} 1\n")
+    words = [str(BINARY), str(settings), "--sentinel"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        try:
+            url = f"redis+sentinel://127.0.0.1:{port}/main?namespace=test"
+            eventually(lambda: is_served(url))
+            cache = opened(url)
+            with other_process(own_server) as other:
+                other["a"] = 1
+                assert kept(cache, "a") == 1
+                other["a"] = 2
+                eventually(lambda: cache["a"] == 2)
+            cache.close()
+        finally:
+            process.kill()
+
+
+def is_served(url):
+    """Tell whether a cache can be opened."""
+    try:
+        connect(url).close()
+    except DiskCacheError:
+        return False
+    return True
 
 
 # -- Clusters --
