@@ -343,13 +343,13 @@ def test_close_leaves_no_thread_and_no_connection(own_server, opened):
     cache["a"] = 1
     kept(cache, "a")
     names = {thread.name for thread in threading.enumerate()}
-    assert "diskcache-test" in names
+    assert "diskcache-listening-test" in names
     cache.close()
     # The thread is that of both.
     assert cache._engine.site.listener is not None
     other.close()
 
-    assert "diskcache-test" not in {thread.name for thread in threading.enumerate()}
+    assert "diskcache-listening-test" not in {thread.name for thread in threading.enumerate()}
     eventually(lambda: own_server.client().info("clients")["connected_clients"] == 1)
     await_memory(cache)
     assert kept(cache, "a") == 1
@@ -361,7 +361,7 @@ def test_thread_ends_with_the_last_cache_that_was_not_closed(own_server):
     del cache
     gc.collect()
 
-    eventually(lambda: "diskcache-test" not in {t.name for t in threading.enumerate()})
+    eventually(lambda: "diskcache-listening-test" not in {t.name for t in threading.enumerate()})
 
 
 def test_connection_that_is_lost_empties_memory_until_there_is_another(own_server, opened):
@@ -379,6 +379,31 @@ def test_connection_that_is_lost_empties_memory_until_there_is_another(own_serve
     eventually(lambda: cache._engine.site.tracking.is_live)
     cache["a"] = 2
     assert kept(cache, "a") == 2
+
+
+def test_connections_are_made_anew_after_one_was_lost_that_tells_of_changes(own_server, opened):
+    """What was lost may have been a master, and the others may still lead there."""
+    cache, client = opened(own_server.url()), own_server.client()
+
+    def connections():
+        found = client.client_list()
+        return {each["id"] for each in found if "t" not in each["flags"]} - {
+            str(client.client_id())
+        }
+
+    cache["a"] = 1
+    kept(cache, "a")
+    before = connections()
+    cache["b"] = 1
+    kept(cache, "b")
+    assert connections() == before
+    for each in client.client_list():
+        if "t" in each["flags"]:
+            client.client_kill_filter(_id=each["id"])
+    eventually(lambda: cache._engine.site.tracking.epoch > 1)
+    kept(cache, "a")
+
+    assert not connections() & before
 
 
 def test_server_that_is_silent_for_a_second_is_not_believed(own_server, opened):

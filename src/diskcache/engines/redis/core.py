@@ -96,6 +96,8 @@ class Core:
         self._made: list[Shard] = []
         self._tidy = f"{TIDIED}:0"
         self._listener: Listener | None = None
+        self._epoch = 0
+        """In which one the connections were made; see `Ticket.epoch`."""
         self._hits = self._misses = 0
 
     # -- Opening --
@@ -133,6 +135,7 @@ class Core:
                 self.clock.measure(self.driver)
             self._policy = self.driver.policy()
             self._open_as = found
+            self._epoch = self.site.tracking.epoch
             self.settings_changed()
 
     def _checked(self, found: dict[bytes, bytes], default: int) -> int:

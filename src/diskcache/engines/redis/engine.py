@@ -12,6 +12,7 @@ from diskcache.engines.base import Capabilities, Put
 from diskcache.engines.redis import commands, keyspace
 from diskcache.engines.redis.keyspace import Entry, Shard
 from diskcache.engines.redis.listing import Span
+from diskcache.engines.redis.tracking import FIRST_EPOCH
 from diskcache.engines.redis.transactions import transaction
 from diskcache.engines.redis.upkeep import Upkeep
 from diskcache.entry import (
@@ -54,8 +55,6 @@ class RedisEngine(Upkeep):
     records_reads = False
     culled_young = 0
     book = None
-    _epoch = 0
-    """That of the connections: see `Tracking.epoch`."""
 
     # -- One key --
 
@@ -125,8 +124,8 @@ class RedisEngine(Upkeep):
         ticket = self.site.tracking.ticket(keyspace.ident_of(key))
         if ticket is None:
             return self.get(key, now), None, 0, 0
-        if ticket.epoch != self._epoch:
-            # Connections that are older than the one that tells of changes may lead elsewhere.
+        if ticket.epoch not in (self._epoch, FIRST_EPOCH):
+            # What was lost may have been the master: older connections may lead to what it was.
             self.driver.close()
             self._epoch = ticket.epoch
         entry = self._current(key, ticket.slot)

@@ -127,7 +127,7 @@ class Listener:
         self._epoch = 0
         self._channels: list[socket.socket] = []
         self._thread = threading.Thread(
-            target=self._run, name=f"diskcache-{address.namespace}", daemon=True
+            target=self._run, name=f"diskcache-listening-{address.namespace}", daemon=True
         )
         try:
             self._thread.start()
