@@ -8,9 +8,11 @@ import pickle
 import secrets
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,7 @@ from tests.support.servers import (
 )
 from tests.support.variants import REMOTE_EAGER
 
+ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 20
 """Seconds in which what comes at last must have come."""
 
@@ -364,6 +367,31 @@ def test_thread_ends_with_the_last_cache_that_was_not_closed(own_server):
     eventually(lambda: "diskcache-listening-test" not in {t.name for t in threading.enumerate()})
 
 
+CLOSED_LATE = """
+import sys
+from diskcache import connect
+from tests.support.servers import await_memory
+
+class Owner:
+    def __init__(self):
+        self.cache = connect(sys.argv[1])
+        await_memory(self.cache)
+
+    def __del__(self):
+        self.cache.close()
+        print("closed")
+
+sys.modules["owner"] = Owner()
+"""
+
+
+def test_cache_that_is_closed_while_the_interpreter_ends_waits_for_nobody(server):
+    words = [sys.executable, "-c", CLOSED_LATE, server.url()]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
+
+    assert (done.stdout, done.stderr, done.returncode) == ("closed\n", "", 0)
+
+
 def test_connection_that_is_lost_empties_memory_until_there_is_another(own_server, opened):
     cache = opened(own_server.url())
     cache["a"] = 1
@@ -383,13 +411,11 @@ def test_connection_that_is_lost_empties_memory_until_there_is_another(own_serve
 
 def test_connections_are_made_anew_after_one_was_lost_that_tells_of_changes(own_server, opened):
     """What was lost may have been a master, and the others may still lead there."""
-    cache, client = opened(own_server.url()), own_server.client()
+    cache, client = opened(own_server.url() + "&client_name=mine"), own_server.client()
 
     def connections():
-        found = client.client_list()
-        return {each["id"] for each in found if "t" not in each["flags"]} - {
-            str(client.client_id())
-        }
+        mine = [each for each in client.client_list() if each["name"] == "mine"]
+        return {each["id"] for each in mine if "t" not in each["flags"]}
 
     cache["a"] = 1
     kept(cache, "a")

@@ -8,6 +8,7 @@ import random
 import selectors
 import socket
 import ssl
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -282,6 +283,9 @@ class Site:
 
     def leave(self, user: object) -> None:
         """Stop listening, if nobody else needs it."""
+        if sys.is_finalizing():
+            # The thread has stopped where it was, perhaps with a lock, and never ends.
+            return
         with self._lock:
             self._users.discard(user)
             listener = self.listener
