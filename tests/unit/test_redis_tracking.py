@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 
 import pytest
 
@@ -132,12 +133,21 @@ def test_nothing_is_a_hit_or_kept_while_hidden(tracking):
 
 def test_forked_child_forgets_and_may_go_on(tracking):
     ticket = tracking.ticket(b"2a")
-    tracking._lock.acquire()
+    other = threading.Thread(target=tracking._lock.acquire)
+    other.start()
+    other.join()
     tracking.reset()
 
     assert tracking.ticket(b"2a") is None
     tracking.begin(FAR)
     assert not is_good(ticket)
+
+
+def test_signal_handler_may_come_in_the_middle(tracking):
+    with tracking._lock:
+        tracking.invalidate(None)
+        tracking.note_tag(b"2t", 1)
+        assert is_good(tracking.ticket(b"2a"))
 
 
 def test_numbers_do_not_come_again_in_a_child(tracking):

@@ -254,7 +254,7 @@ class Site:
 
     def reset(self) -> None:
         """Be as new, in a child that has none of the threads."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._users: weakref.WeakSet[Any] = weakref.WeakSet()
         self.listener: Listener | None = None
         self.tracking.reset()
@@ -296,7 +296,7 @@ class Site:
 
 
 _sites: Final[weakref.WeakValueDictionary[Any, Site]] = weakref.WeakValueDictionary()
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def site_of(address: Address) -> Site:
@@ -311,7 +311,7 @@ def site_of(address: Address) -> Site:
 
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603 - a thread that is not here may hold it
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for site in list(_sites.values()):
         listener = site.listener
         site.reset()

@@ -83,7 +83,8 @@ class Tracking:
 
     def reset(self) -> None:
         """Forget everything, the lock included: a thread that is not here may hold it."""
-        self._lock = threading.Lock()
+        # A signal handler, or a finalizer, may use the cache in the middle of this.
+        self._lock = threading.RLock()
         self._tagged: dict[bytes, set[int]] = {}
         self._pairs = self._hidden = 0
         self._retire()
@@ -143,11 +144,12 @@ class Tracking:
 
     def _forget(self) -> None:
         """Forget everything that is kept, with the lock in hand; the connections are good."""
-        before, words = self._source, self._words
+        words, until = self._words, -INFINITY if self._source is None else self._source.look_at
         self._tagged, self._pairs = {}, 0
-        if before is not None and words is not None:
-            self._source = self._new_source(words, before.look_at)
-            before.retire()
+        if self._source is not None and words is not None:
+            made = self._new_source(words, until)
+            self._retire()
+            self._source = made
 
     # -- Connections --
 
