@@ -90,17 +90,11 @@ def deaf_to_itself() -> None:
 
 def deaf_to_others() -> None:
     """Take no notice of what the server tells."""
-    told = "self._tracking.invalidate(message[1])"
+    told = "self._tracking.invalidate(_keys_in(message))"
     changed(tracking, tracking.Line, "receive", (told, "pass"))
 
 
-def tagless() -> None:
-    """Forget nothing when a tag is evicted."""
-    noted = "self.site.tracking.note_tag(entry.tag, slot)"
-    changed(engine, engine.RedisEngine, "_current", (noted, "pass"))
-
-
-MUTATIONS: Final = {made.__name__: made for made in (late, deaf_to_itself, deaf_to_others, tagless)}
+MUTATIONS: Final = {made.__name__: made for made in (late, deaf_to_itself, deaf_to_others)}
 
 
 class Worker:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.remote.history import run
+import subprocess
+import sys
+
+from tests.remote.history import ROOT, run
 from tests.support.servers import need_server
 
 OPERATIONS = 15_000
@@ -23,3 +26,10 @@ def test_history_shows_reads_in_flight_that_are_kept():
 
     assert report.broken["read what this process had replaced"], str(report)
     assert report.broken["read what the server had told to be replaced"], str(report)
+
+
+def test_every_fault_still_fits_the_product():
+    faults = "from tests.remote.history import MUTATIONS; [make() for make in MUTATIONS.values()]"
+    done = subprocess.run([sys.executable, "-c", faults], check=False, cwd=ROOT, timeout=60)
+
+    assert done.returncode == 0

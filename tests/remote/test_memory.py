@@ -179,22 +179,39 @@ def test_evict_reaches_only_entries_with_the_tag(server, opened):
         assert in_memory(cache, "b")
 
 
-def test_tag_evicted_while_an_entry_is_read_is_not_kept(server, opened, monkeypatch):
-    """The tag goes between the two steps of a read: it is told before the entry is kept."""
+def evict_without_sweeping(server, cache):
+    """Do the first step of `evict("t")`, and die."""
+    with server.server.client() as client:
+        assert client.delete(cache._engine.parts[0].tag_version(b"2t"))
+
+
+def test_entry_whose_tag_was_evicted_by_a_process_that_died_is_forgotten(server, opened):
     cache = opened(server.url())
-    with other_process(server) as other:
-        other.set("a", 1, tag="t")
-        note_tag = cache._engine.site.tracking.note_tag
+    cache.set("a", 1, tag="t")
+    kept(cache, "a")
+    evict_without_sweeping(server, cache)
 
-        def note(tag, slot):
-            note_tag(tag, slot)
-            other.evict("t")
+    eventually(lambda: cache.get("a") is None)
 
-        monkeypatch.setattr(cache._engine.site.tracking, "note_tag", note)
-        cache.get("a")
-        monkeypatch.undo()
 
-        eventually(lambda: cache.get("a") is None)
+def test_tag_evicted_while_an_entry_is_read_is_not_kept(server, opened, monkeypatch):
+    """The tag goes before its version is asked for, or after: it is told before all is kept."""
+    cache = opened(server.url())
+    cache.set("a", 1, tag="t")
+    command = cache._engine.driver.command
+
+    def slow(*words):
+        answer = command(*words)
+        if words[0] == "GET":
+            evict_without_sweeping(server, cache)
+            eventually(lambda: not cache._engine.site.tracking._tagged)
+        return answer
+
+    monkeypatch.setattr(cache._engine.driver, "command", slow)
+    assert cache.get("a") == 1
+    monkeypatch.undo()
+
+    assert cache.get("a") is None
 
 
 def test_read_in_flight_during_a_write_is_not_kept(server, opened, monkeypatch):
@@ -278,6 +295,13 @@ def test_hits_are_counted_by_statistics(server, opened):
         cache.get("b")
 
     assert cache.stats() == (50, 50)
+
+
+def test_timeout_of_zero_does_not_keep_from_listening(server, opened):
+    cache = opened(server.url(), timeout=0)
+    cache["a"] = 1
+
+    assert kept(cache, "a") == 1
 
 
 def test_copies_have_the_same_limit(server, opened):

@@ -114,7 +114,11 @@ class Listener:
         is_needed: Callable[[], bool],
     ) -> None:
         self._driver = TrackedDriver(
-            address, min(timeout, PATIENCE), SYSTEM_CLOCK, connections=2, tracking=tracking
+            address,
+            min(timeout or PATIENCE, PATIENCE),
+            SYSTEM_CLOCK,
+            connections=2,
+            tracking=tracking,
         )
         self._address = address
         self._tracking = tracking
