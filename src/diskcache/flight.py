@@ -5,7 +5,8 @@ Implementation note.
 *A flight* is the computation of one value. In a process it is an object in a table, under the place
 of its key; whoever finds it there waits for its *landing*. Between processes it is a file in the
 folder `locks` of the cache directory, locked while the flight lasts. The kernel unlocks the file of
-a process that dies, so the next one takes over at once. Nothing is written to the database.
+a process that dies, so the next one takes over at once. Nothing is written to the database. Of a
+cache on a server the sign of a flight is a lease instead (`engines/redis/lease.py`).
 
 *The file* is named by 32 hexadecimal digits, a hash of the key. It is empty, or holds one value of
 plain data, a tuple that starts with
@@ -40,56 +41,38 @@ import enum
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from hashlib import blake2b
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
-from diskcache import host
-from diskcache.codecs import plain
-from diskcache.codecs.keys import key_bytes
-from diskcache.entry import EncodedKey
-from diskcache.errors import CodecError, RecursiveLoaderError
-from diskcache.failures import Failure
-from diskcache.lockfiles import is_there, open_folder, open_or_make
+from diskcache.errors import RecursiveLoaderError
+from diskcache.signs import LONGEST_NAP, Landing, LockFile, Place, Share, Sign, place_of, record_of
+
+__all__ = [
+    "Alone",
+    "Flight",
+    "Landing",
+    "LockFile",
+    "Place",
+    "Share",
+    "Sign",
+    "Waiting",
+    "place_of",
+    "running_loop",
+    "take_off",
+    "take_off_at_once",
+]
 
 FIRST_NAP: Final = 0.001
 """Seconds between two looks at the file of another process, at first."""
-LONGEST_NAP: Final = 0.025
-"""Seconds between two looks later on: what is waited in vain at most."""
 PART: Final = 0.1
 """Part of the time waited so far that the next nap may take."""
-LONGEST: Final = 4096
-"""Bytes of a file that are read."""
 FARTHEST: Final = 1000
 """Flights that are looked at in search of a ring."""
 GLANCE: Final = 0.5
 """Seconds between two looks whether an event loop that computes is closed."""
-
-
-class Place(NamedTuple):
-    """Where a value is kept."""
-
-    directory: str
-    """Absolute path of the directory of the cache."""
-    name: str
-    """What the key is called in the folder of locks."""
-
-
-def place_of(directory: str, key: EncodedKey) -> Place:
-    """Return the place of a key in the cache of a directory."""
-    return Place(directory, blake2b(key_bytes(*key), digest_size=16, person=b"flight").hexdigest())
-
-
-class Landing(NamedTuple):
-    """How a flight ended: with an exception, or a value."""
-
-    value: Any = None
-    error: Exception | None = None
-    is_elsewhere: bool = False
-    """Whether another process had the value, and did not store it."""
 
 
 class Alone(enum.Enum):
@@ -108,6 +91,10 @@ class Waiting(Protocol):
 
     async def nap(self, seconds: float) -> None:
         """Let time pass."""
+        ...
+
+    async def do(self, step: Callable[..., Any], *args: Any) -> Any:
+        """Do what may block."""
         ...
 
     def monotonic(self) -> float:
@@ -131,13 +118,16 @@ class Loop(Protocol):
 class Flight:
     """The computation of one value in this process."""
 
-    def __init__(self, place: Place, loop: Loop | None = None) -> None:
+    def __init__(
+        self, place: Place, loop: Loop | None = None, share: Share | None = None
+    ) -> None:
         self.place = place
         self.loop = loop
+        self.share = share
         self.pid = os.getpid()
         self.waits: list[Place] = []
         """What is waited for on the way to this value."""
-        self.file: LockFile | None = None
+        self.sign: Sign | None = None
         self.is_over = False
         self._futures: list[Future[Landing | None]] = []
 
@@ -167,8 +157,8 @@ class Flight:
         if not self.is_live():
             return
         try:
-            if self.file is not None:
-                self.file.release(_record_of(landing, is_stored))
+            if self.sign is not None:
+                self.sign.release(record_of(landing, is_stored))
         finally:
             with _lock:
                 self.is_over = True
@@ -199,19 +189,16 @@ _lock = threading.RLock()
 _under_way: ContextVar[tuple[Flight, ...]] = ContextVar("diskcache_under_way", default=())
 
 
-def _record_of(landing: Landing | None, is_stored: bool) -> tuple[Any, ...]:
-    if landing is None or is_stored:
-        return ()
-    if landing.error is not None:
-        return ("failed", *Failure.of(landing.error))
-    return ("kept",)
-
-
 # -- Taking off ------------------------------------------------------------------------------
 
 
 async def take_off(
-    place: Place, waiting: Waiting, seconds: float | None, *, shared: bool, label: object = None
+    place: Place,
+    waiting: Waiting,
+    seconds: float | None,
+    *,
+    shared: Share | None,
+    label: object = None,
 ) -> Flight | Landing | Alone:
     """Become the one who computes the value of a place, or wait for the landing of who does.
 
@@ -219,7 +206,7 @@ async def take_off(
         place: Where the value is.
         waiting: How to wait.
         seconds: How long to wait; None for as long as the other lives.
-        shared: Whether other processes have a say.
+        shared: How other processes have a say; None if they have none.
         label: What a message calls the value.
 
     Returns:
@@ -230,10 +217,10 @@ async def take_off(
     """
     deadline = None if seconds is None else waiting.monotonic() + seconds
     while True:
-        flight, future = _join(place, waiting.loop)
+        flight, future = _join(place, waiting.loop, shared)
         if future is None:
             return await _lead(flight, waiting, deadline, label) if shared else flight
-        with _said(place, flight, waiting.loop, label) as may_wait:
+        async with _said(place, flight, waiting, label) as may_wait:
             if not may_wait:
                 return Alone.RING
             if not await _landed(flight, future, waiting, deadline):
@@ -263,9 +250,9 @@ async def _landed(
 async def _lead(
     flight: Flight, waiting: Waiting, deadline: float | None, label: object
 ) -> Flight | Landing | Alone:
-    """Go for the file of a flight, on behalf of all who wait for it in this process."""
+    """Go for the sign of a flight, on behalf of all who wait for it in this process."""
     try:
-        found = await _take_file(flight, waiting, deadline, label)
+        found = await _take_sign(flight, waiting, deadline, label)
     except BaseException:
         flight.land(None)
         raise
@@ -275,15 +262,17 @@ async def _lead(
     return found
 
 
-def take_off_at_once(place: Place, loop: Loop | None = None, *, shared: bool) -> Flight | None:
+async def take_off_at_once(
+    place: Place, waiting: Waiting, *, shared: Share | None
+) -> Flight | None:
     """Become the one who computes a value; None if somebody does already."""
     _give_up_if_stranded(place)
     with _lock:
         if place in _flights:
             return None
-        flight = _flights[place] = Flight(place, loop)
+        flight = _flights[place] = Flight(place, waiting.loop, shared)
     try:
-        if not shared or _try_file(flight) is True:
+        if not shared or await _tried(flight, waiting) is True:
             return flight
     except BaseException:
         flight.land(None)
@@ -298,13 +287,15 @@ def _give_up_if_stranded(place: Place) -> None:
         flight.give_up_if_stranded()
 
 
-def _join(place: Place, loop: Loop | None) -> tuple[Flight, Future[Landing | None] | None]:
+def _join(
+    place: Place, loop: Loop | None, share: Share | None
+) -> tuple[Flight, Future[Landing | None] | None]:
     """Return the flight to a place, a new one if there is none, and what to wait for."""
     _give_up_if_stranded(place)
     with _lock:
         flight = _flights.get(place)
         if flight is None:
-            flight = _flights[place] = Flight(place, loop)
+            flight = _flights[place] = Flight(place, loop, share)
             return flight, None
         future: Future[Landing | None] = Future()
         flight._futures.append(future)  # noqa: SLF001 - it would take the lock again
@@ -318,8 +309,10 @@ def _left(deadline: float | None, waiting: Waiting) -> float | None:
 # -- Rings -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def _said(place: Place, flight: Flight, loop: Loop | None, label: object) -> Iterator[bool]:
+@asynccontextmanager
+async def _said(
+    place: Place, flight: Flight, waiting: Waiting, label: object
+) -> AsyncIterator[bool]:
     """Say that the caller waits for a place, while it does; yield whether it may.
 
     Raises:
@@ -331,22 +324,28 @@ def _said(place: Place, flight: Flight, loop: Loop | None, label: object) -> Ite
             f"the function that computes the value of {label!r} asks for that value itself: call it"
             " with another key, or without the cache"
         )
-    if flight.loop is not None and flight.loop is not loop and flight.loop is _running_loop():
+    if (
+        flight.loop is not None
+        and flight.loop is not waiting.loop
+        and flight.loop is running_loop()
+    ):
         # A function that blocks the event loop cannot wait for a coroutine of that loop.
         yield False
         return
     for held in mine:
         held.waits.append(place)
-        _write_waits(held)
+        await _write_waits(held, waiting)
     try:
-        yield not mine or not _leads_to(place, {held.place for held in mine})
+        goals = {held.place for held in mine}
+        yield not mine or not await _leads_to(place, goals, _shares(), waiting)
     finally:
         for held in mine:
             held.waits.remove(place)
-            _write_waits(held)
+            await _write_waits(held, waiting)
 
 
-def _running_loop() -> object:
+def running_loop() -> object:
+    """Return the event loop that runs in this thread; None for none."""
     # Whoever has not imported it runs no loop.
     asyncio = sys.modules.get("asyncio")
     try:
@@ -355,16 +354,23 @@ def _running_loop() -> object:
         return None
 
 
-def _write_waits(flight: Flight) -> None:
-    if flight.file is not None and flight.is_live():
+async def _write_waits(flight: Flight, waiting: Waiting) -> None:
+    if flight.sign is not None and flight.is_live():
         waits = [tuple(place) for place in flight.waits]
-        flight.file.write(("waits", *waits) if waits else ())
+        await _used(flight.sign, waiting, "write", ("waits", *waits) if waits else ())
 
 
-def _leads_to(place: Place, goals: set[Place]) -> bool:
+def _shares() -> dict[str, Share | None]:
+    """Return what tells of flights in the caches that are in use here."""
+    return {held.place.directory: held.share for held in list(_flights.values())}
+
+
+async def _leads_to(
+    place: Place, goals: set[Place], shares: dict[str, Share | None], waiting: Waiting
+) -> bool:
     """Tell whether who flies to a place waits, in the end, for one of *goals*."""
-    # Only caches that are in use here are looked at, whatever a file says.
-    directories = {goal.directory for goal in (*goals, *list(_flights))}
+    # Only caches that are in use here are looked at, whatever a sign says.
+    directories = {goal.directory for goal in goals} | set(shares)
     seen: set[Place] = set()
     to_do = [place]
     while to_do and len(seen) < FARTHEST:
@@ -373,17 +379,23 @@ def _leads_to(place: Place, goals: set[Place]) -> bool:
             return True
         if current not in seen and current.directory in directories:
             seen.add(current)
-            to_do += _waits_of(current)
+            to_do += await _waits_of(current, shares.get(current.directory), waiting)
     return False
 
 
-def _waits_of(place: Place) -> list[Place]:
+async def _waits_of(place: Place, share: Share | None, waiting: Waiting) -> list[Place]:
     flight = _flights.get(place)
     said = [] if flight is None else list(flight.waits)
-    record = LockFile(place).peek()
+    record = () if share is None else await _used(share(place), waiting, "peek")
     if record[:1] == ("waits",):
         said += [Place(*pair) for pair in record[1:] if _is_place(pair)]
     return said
+
+
+async def _used(sign: Sign, waiting: Waiting, name: str, *args: Any) -> Any:
+    """Call a method of a sign, where it may be waited for."""
+    method = getattr(sign, name)
+    return await waiting.do(method, *args) if sign.is_slow else method(*args)
 
 
 def _is_place(pair: object) -> bool:
@@ -393,203 +405,58 @@ def _is_place(pair: object) -> bool:
     return False
 
 
-# -- Files -----------------------------------------------------------------------------------
+# -- Signs -----------------------------------------------------------------------------------
 
 
-async def _take_file(
+async def _take_sign(
     flight: Flight, waiting: Waiting, deadline: float | None, label: object
 ) -> Landing | Alone | None:
-    """Lock the file of a flight.
+    """Take the sign of a flight.
 
     Returns:
         How the flight of another process ended instead, or why it is not waited for.
     """
-    found = _try_file(flight)
+    found = await _tried(flight, waiting)
     if found is True:
         return None
     start = waiting.monotonic()
-    with _said(flight.place, flight, waiting.loop, label) as may_wait:
+    longest = LONGEST_NAP if flight.sign is None else flight.sign.longest_nap
+    async with _said(flight.place, flight, waiting, label) as may_wait:
         while found is False:
             now = waiting.monotonic()
             if not may_wait:
                 return Alone.RING
             if deadline is not None and now >= deadline:
                 return Alone.LATE
-            nap = min(max(FIRST_NAP, (now - start) * PART), LONGEST_NAP)
+            nap = min(max(FIRST_NAP, (now - start) * PART), longest)
             await waiting.nap(nap if deadline is None else min(nap, deadline - now))
-            found = _try_file(flight)
+            found = await _tried(flight, waiting)
     return found if isinstance(found, Landing) else None
 
 
-def _try_file(flight: Flight) -> bool | Landing:
-    """Lock the file of a flight if nobody has it locked; or return how the last flight ended."""
-    file = flight.file
-    if file is None:
-        file = flight.file = LockFile(flight.place)
-    try:
-        return file.take()
-    except OSError:
-        # Nowhere to lock is nowhere to store either: who stores will say so.
-        file.close()
-        flight.file = None
+async def _tried(flight: Flight, waiting: Waiting) -> bool | Landing:
+    """Take the sign of a flight if nobody has it; or return how the last flight ended."""
+    if flight.share is None:
         return True
-
-
-class LockFile:
-    """The file that stands for a flight between processes."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._descriptor = -1
-        self._is_mine = False
-        # The number of a descriptor that was closed soon means another file.
-        self._in_use = threading.RLock()
-
-    def take(self) -> bool | Landing:
-        """Lock the file if it is free; return how the flight that was waited for ended, if it did.
-
-        Raises:
-            OSError: It cannot be made.
-        """
-        while True:
-            if self._descriptor < 0:
-                self._open()
-            if not host.lock(self._descriptor):
-                return False
-            record = _parsed(_content(self._descriptor))
-            if is_there(*self._place, self._descriptor):
-                self._is_mine = True
-                if record:
-                    self.write(())
-                return True
-            self.close()
-            landing = _landing_of(record)
-            if landing is not None:
-                return landing
-
-    def _open(self) -> None:
-        # No child is made while a descriptor is open but not recorded.
-        with _forking:
-            try:
-                self._make(make=False)
-            except FileNotFoundError:
-                self._make(make=True)
-            _open_files.add(self)
-
-    def _make(self, *, make: bool) -> None:
-        with open_folder(self._place.directory, make=make) as folder:
-            self._descriptor = open_or_make(folder, self._place.name)
-
-    def write(self, record: tuple[Any, ...]) -> None:
-        """Replace the content of a file that is locked here."""
-        data = plain.dumps(record) if record else b""
-        with self._in_use, suppress(OSError):
-            if self._is_mine and len(data) <= LONGEST:
-                os.ftruncate(self._descriptor, 0)
-                os.lseek(self._descriptor, 0, os.SEEK_SET)
-                os.write(self._descriptor, data)
-
-    def peek(self) -> tuple[Any, ...]:
-        """Return what the file at the path says; nothing if there is none."""
-        try:
-            with open_folder(self._place.directory) as folder:
-                descriptor = host.open_file(folder.path(self._place.name), _READ, dir_fd=folder.fd)
-        except OSError:
-            return ()
-        try:
-            return _parsed(_content(descriptor))
-        finally:
-            os.close(descriptor)
-
-    def release(self, record: tuple[Any, ...]) -> None:
-        """Say how the flight ended, remove the file, and unlock it."""
-        if self._is_mine:
-            if record:
-                self.write(record)
-            with suppress(OSError), open_folder(self._place.directory) as folder:
-                os.unlink(folder.path(self._place.name), dir_fd=folder.fd)
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; a lock is given back."""
-        with _forking, self._in_use:
-            descriptor, self._descriptor = self._descriptor, -1
-            _open_files.discard(self)
-            if descriptor >= 0:
-                # A child made by a program in C may have a copy: closing ours would not unlock it.
-                if self._is_mine:
-                    host.unlock(descriptor)
-                os.close(descriptor)
-            self._is_mine = False
-
-    def forget(self) -> None:
-        """Close the copy of a file that the parent has locked."""
-        descriptor, self._descriptor = self._descriptor, -1
-        self._is_mine = False
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-
-
-def _content(descriptor: int) -> bytes:
     try:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return os.read(descriptor, LONGEST)
+        if flight.sign is None:
+            flight.sign = flight.share(flight.place)
+        taken: bool | Landing = await _used(flight.sign, waiting, "take")
     except OSError:
-        return b""
-
-
-def _parsed(content: bytes) -> tuple[Any, ...]:
-    """Return the record in a file; nothing if there is none, or it is being written."""
-    if not content:
-        return ()
-    try:
-        record = plain.loads(content)
-    except CodecError:
-        return ()
-    return record if isinstance(record, tuple) else ()
-
-
-def _landing_of(record: tuple[Any, ...]) -> Landing | None:
-    match record:
-        case ("failed", *parts):
-            failure = Failure.parsed(tuple(parts))
-            if failure is not None:
-                return Landing(error=failure.revived((), NOTE))
-        case ("kept",):
-            return Landing(is_elsewhere=True)
-    return None
-
-
-NOTE: Final = "raised in another process, which computed the value"
-
-_open_files: set[LockFile] = set()
-_forking = threading.RLock()
-
-
-def _before_fork() -> None:
-    _forking.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    _forking.release()
+        # Nowhere to take it is nowhere to store either: who stores will say so.
+        if flight.sign is not None:
+            flight.sign.close()
+            flight.sign = None
+        return True
+    return taken
 
 
 def _after_fork_in_child() -> None:
     """Forget the flights of the parent, which it goes on with."""
-    global _lock, _forking
-    _lock, _forking = threading.RLock(), threading.RLock()
+    global _lock  # noqa: PLW0603 - a thread that is not here may hold it
+    _lock = threading.RLock()
     _flights.clear()
-    for file in list(_open_files):
-        file.forget()
-    _open_files.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from diskcache import LoaderError, flight
+from diskcache import LoaderError, flight, signs
 from diskcache.codecs import plain
 from diskcache.computing.ways import Blocking, run
 from diskcache.errors import DiskCacheError, RecursiveLoaderError, TooLargeError
@@ -31,6 +31,10 @@ class OwnError(Exception):
 
 def path_of(place):
     return os.path.join(place.directory, "locks", place.name)
+
+
+def leads_to(place, goals, waiting):
+    return run(flight._leads_to(place, goals, {place.directory: LockFile}, waiting))
 
 
 def test_place_is_that_of_the_key_alone():
@@ -74,7 +78,7 @@ def test_waiting_process_gets_the_exception_of_the_flight(place, record, expecte
     landing = two.take()
 
     assert (type(landing.error), landing.error.args) == expected
-    assert landing.error.__notes__ == [flight.NOTE]
+    assert landing.error.__notes__ == [signs.NOTE]
 
 
 @pytest.mark.parametrize(
@@ -85,13 +89,13 @@ def test_waiting_process_gets_the_exception_of_the_flight(place, record, expecte
         plain.dumps([("waits", "/a")]), plain.dumps({"failed": 1}),
     ],
 )  # fmt: skip
-def test_content_that_a_stranger_wrote_does_no_harm(cache, place, content):
+def test_content_that_a_stranger_wrote_does_no_harm(cache, place, waiting, content):
     os.makedirs(os.path.dirname(path_of(place)), exist_ok=True)
     with open(path_of(place), "wb") as file:
         file.write(content)
 
     assert LockFile(place).peek() is not None
-    assert flight._leads_to(place, {place._replace(name="f" * 32)}) is False
+    assert leads_to(place, {place._replace(name="f" * 32)}, waiting) is False
     assert cache.get_or_set("k", lambda: 1) == 1
     assert not os.path.exists(path_of(place))
 
@@ -113,15 +117,15 @@ def test_thing_that_is_no_file_at_the_place_is_not_used(cache, place, tmp_path, 
     os.rmdir(path_of(place)) if plant == "folder" else os.unlink(path_of(place))
 
 
-def test_ring_is_seen_in_what_others_wrote(place):
+def test_ring_is_seen_in_what_others_wrote(place, waiting):
     names = [place._replace(name=digit * 32) for digit in "abc"]
     files = [LockFile(name) for name in names]
     for number, file in enumerate(files):
         file.take()
         file.write(("waits", tuple(names[(number + 1) % 3])))
 
-    assert flight._leads_to(names[0], {names[2]}) is True
-    assert flight._leads_to(names[0], {place}) is False
+    assert leads_to(names[0], {names[2]}, waiting) is True
+    assert leads_to(names[0], {place}, waiting) is False
     for file in files:
         file.release(())
 
@@ -130,7 +134,7 @@ def test_flight_that_cannot_have_a_file_is_one_of_the_process(cache, monkeypatch
     def full(*_, **__):
         raise OSError(28, "no space left")
 
-    monkeypatch.setattr(flight, "open_or_make", full)
+    monkeypatch.setattr(signs, "open_or_make", full)
 
     assert cache.get_or_set("k", lambda: 1) == 1
 
@@ -154,18 +158,18 @@ def test_waiter_that_left_does_not_disturb_the_landing(place):
 
 
 def test_flight_that_is_given_up_is_taken_over(place, waiting):
-    first = flight.take_off_at_once(place, shared=True)
-    assert flight.take_off_at_once(place, shared=True) is None
+    first = run(flight.take_off_at_once(place, waiting, shared=LockFile))
+    assert run(flight.take_off_at_once(place, waiting, shared=LockFile)) is None
     threading.Timer(0, first.land, [None]).start()
-    second = run(flight.take_off(place, waiting, 20, shared=True))
+    second = run(flight.take_off(place, waiting, 20, shared=LockFile))
 
     assert isinstance(second, Flight)
     assert second is not first
     second.land(Landing(1))
 
 
-def test_forked_child_leaves_the_lock_to_its_parent(place):
-    led = flight.take_off_at_once(place, shared=True)
+def test_forked_child_leaves_the_lock_to_its_parent(place, waiting):
+    led = run(flight.take_off_at_once(place, waiting, shared=LockFile))
     child = os.fork()
     if child == 0:
         led.land(Landing(1))

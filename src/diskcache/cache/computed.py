@@ -9,19 +9,20 @@ from diskcache.codecs import plain
 from diskcache.codecs.base import MODE_DATA
 from diskcache.computing.steps import Computer
 from diskcache.computing.terms import Expire, Seconds, Terms
-from diskcache.computing.ways import Blocking, Stale, run
+from diskcache.computing.ways import Blocking, Stale, Version, run
 from diskcache.entry import (
     EXPIRE_TIME,
     FAILURE_SPAN,
     HOLD_FAILED,
     HOLD_SHIFT,
     VERSION,
+    EncodedKey,
     Only,
     Tag,
     mode_in_grace,
 )
 from diskcache.failures import Failure
-from diskcache.flight import Place, place_of
+from diskcache.flight import LockFile, Place, Share, place_of
 from diskcache.holding import hold_of, holds
 from diskcache.memoizing import Memoizer, check_name, memoizer
 from diskcache.sentinels import ENOVAL
@@ -100,14 +101,14 @@ class CacheStore:
         expire: float | None,
         tag: Tag,
         grace: float,
-        version: int | None = None,
+        version: Version = ENOVAL,
     ) -> bool:
-        """Keep a value, in place of a version if one is given."""
+        """Keep a value, if a version is there."""
         if self._is_readonly:
             return False
         # A subclass may have a `set` of its own, that knows nothing of grace and of versions.
         more: dict[str, Any] = {"grace": grace} if grace else {}
-        if version is not None:
+        if version is not ENOVAL:
             more["if_version"] = version
         stored: bool = self._cache.set(key, value, expire, tag=tag, retry=True, **more)
         return stored
@@ -140,14 +141,14 @@ class CacheStore:
         dropped: int = self._cache._drop_calls(name)
         return dropped
 
-    def place(self, key: Any) -> tuple[Place, bool] | None:
+    def place(self, key: Any) -> tuple[Place, Share | None] | None:
         """Return the place of a key, unless this thread or task is in a transaction or a bypass."""
         cache = self._home(key)
         is_bypassed = cache._switch is not None and cache._switch.is_on()
         if is_bypassed or cache._engine.in_transaction() or self.hold() is not None:
             return None
-        place = place_of(cache._files._directory, cache._encode_key(key))
-        return place, cache._engine.capabilities.one_machine and not self._is_readonly
+        place, share = cache._flight_place(cache._encode_key(key))
+        return place, None if self._is_readonly else share
 
     def hold(self) -> Any:
         """Return the open transaction of an event loop that the task is in; None for none."""
@@ -164,6 +165,11 @@ class ComputedMethods:
     def _home(self, key: Any) -> Cache:
         """Return the cache that a key is in."""
         raise NotImplementedError
+
+    def _flight_place(self, key: EncodedKey) -> tuple[Place, Share]:
+        """Return where a value is computed, and what tells other processes."""
+        cache: Any = self
+        return place_of(cache._files._directory, key), LockFile
 
     @property
     def _computed(self) -> CacheStore:
@@ -198,7 +204,8 @@ class ComputedMethods:
 
         A value that cannot be stored is returned all the same, and the log says why.
 
-        Cost: of a hit, a `get`; of a miss, the call, a `set`, and a file made and removed.
+        Cost: of a hit, a `get`; of a miss, the call, a `set`, and a file made and removed, or on a
+        server three more round trips.
 
         Args:
             key: Key to look up.

@@ -31,6 +31,7 @@ from diskcache.entry import EXPIRE_TIME, VERSION, EncodedKey, Only, Payload, Tag
 from diskcache.errors import SettingError, TooLargeError, UnsupportedError
 from diskcache.files import ValueFiles
 from diskcache.memory.tier import MEMORY_LIMIT, tier_of
+from diskcache.flight import Place, Share, place_of
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
 if TYPE_CHECKING:
@@ -192,6 +193,12 @@ class RemoteCache(Cache):
         if read and type(value) is bytes:
             value = io.BytesIO(value)
         return value, expire_time, tag
+
+    # -- Computing --
+
+    def _flight_place(self, key: EncodedKey) -> tuple[Place, Share]:
+        engine: Any = self._engine
+        return engine.flight_place(key, place_of("", key).name), engine.lease
 
     # -- Storing --
 

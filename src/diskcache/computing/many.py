@@ -27,7 +27,7 @@ async def get_many(
     missing = [key for key in dict.fromkeys(keys) if key not in found]
     led: dict[Any, Flight] = {}
     try:
-        _take_off_many(computer, way, missing, led)
+        await _take_off_many(computer, way, missing, led)
         if led:
             found |= await _flown_many(computer, way, led, func, find_many)
     finally:
@@ -41,14 +41,16 @@ async def get_many(
     return {key: found[key] for key in keys if key in found}
 
 
-def _take_off_many(computer: Computer, way: Way, keys: list[Any], led: dict[Any, Flight]) -> None:
+async def _take_off_many(
+    computer: Computer, way: Way, keys: list[Any], led: dict[Any, Flight]
+) -> None:
     """Take those of *keys* that nobody computes; wait for none."""
     for key in keys:
         place = computer.store.place(key)
         if place is None or not computer.terms.lock:
             led[key] = Flight(Place("", ""))
             continue
-        one = flight.take_off_at_once(place[0], way.loop, shared=place[1])
+        one = await flight.take_off_at_once(place[0], way, shared=place[1])
         if one is not None:
             led[key] = one
 
@@ -80,7 +82,7 @@ async def _flown_many(
             raise
     for key in wanted:
         value = values.get(key, ENOVAL)
-        is_stored = await computer.keep(way, key, value)
+        is_stored = await computer.keep(way, key, value, computer.condition(led[key]))
         led[key].land(Landing(value), is_stored=is_stored)
     computer.tally.misses += len(wanted)
     return found | {key: values[key] for key in wanted if key in values}

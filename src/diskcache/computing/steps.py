@@ -19,10 +19,10 @@ from typing import Any, Final
 
 from diskcache import flight
 from diskcache.computing.terms import Terms, seconds_of
-from diskcache.computing.ways import Stale, Store, Way, original
+from diskcache.computing.ways import Stale, Store, Version, Way, original
 from diskcache.errors import IntegerRangeError, LoaderError, LoaderTimeoutError, TagTypeError
 from diskcache.failures import FAILURES, Failure
-from diskcache.flight import Alone, Flight, Landing, Place
+from diskcache.flight import Alone, Flight, Landing, Place, Share
 from diskcache.sentinels import ENOVAL
 
 log: Final = logging.getLogger("diskcache")
@@ -61,7 +61,7 @@ class Computer:
         else:
             value, until, _ = await way.do(self.store.find_until, key)
             if value is not ENOVAL and self._is_due(value, until):
-                self._refresh_behind(way, key, func)
+                await self._refresh_behind(way, key, func)
         if value is not ENOVAL:
             self.tally.hits += 1
             return value
@@ -77,7 +77,7 @@ class Computer:
             landing = await self._flown(way, key, func, None, stale)
             return await self._outcome(way, key, landing, stale)
         if stale is not None:
-            led = flight.take_off_at_once(place[0], way.loop, shared=place[1])
+            led = await flight.take_off_at_once(place[0], way, shared=place[1])
             if led is None:
                 return self._served(stale)
             return await self._compute(way, key, func, led, stale, look=True)
@@ -110,7 +110,7 @@ class Computer:
     # -- Flying --
 
     async def _fly(
-        self, way: Way, key: Any, func: Callable[[], Any], place: tuple[Place, bool]
+        self, way: Way, key: Any, func: Callable[[], Any], place: tuple[Place, Share | None]
     ) -> Any:
         """Compute a value, or wait for whoever does."""
         terms = self.terms
@@ -261,7 +261,7 @@ class Computer:
             else:
                 landing = await self._called(way, func, led, alone=alone)
                 if landing.error is None:
-                    version = self._still_live(replaces)
+                    version = self.condition(led, replaces)
                     landing, is_stored = await self._landed(way, key, landing, version)
                 elif not alone:
                     await self._remember(way, key, landing.error, stale)
@@ -274,7 +274,7 @@ class Computer:
         return landing
 
     async def _landed(
-        self, way: Way, key: Any, landing: Landing, version: int | None
+        self, way: Way, key: Any, landing: Landing, version: Version
     ) -> tuple[Landing, bool]:
         """Keep the value of a landing; return how it ended after that, and whether it is stored."""
         try:
@@ -297,18 +297,23 @@ class Computer:
 
     # -- Keeping --
 
-    def _still_live(self, replaces: tuple[int | None, float | None] | None) -> int | None:
-        """Return the version that must still be there, unless it has expired meanwhile.
+    def condition(
+        self, led: Flight | None, replaces: tuple[int | None, float | None] | None = None
+    ) -> Version:
+        """Return the version that must still be there; None for no live value, `ENOVAL` for any.
 
-        Who deletes, evicts or replaces the value while a new one is computed has the last word.
+        Who deletes, evicts or replaces a value while a new one is computed behind the backs of all
+        has the last word; who stores one while another process may be computing it, too.
         """
-        if replaces is None:
-            return None
-        version, until = replaces
-        return None if until is not None and until <= self.store.clock.time() else version
+        if replaces is not None:
+            version, until = replaces
+            if until is None or until > self.store.clock.time():
+                return ENOVAL if version is None else version
+        sign = None if led is None else led.sign
+        return ENOVAL if sign is None or not sign.must_yield else None
 
-    async def keep(self, way: Way, key: Any, value: Any, version: int | None = None) -> bool:
-        """Keep a value if it is to be kept, and can be; in place of a version if one is given."""
+    async def keep(self, way: Way, key: Any, value: Any, version: Version = ENOVAL) -> bool:
+        """Keep a value if it is to be kept, and can be, where a version is; see `condition`."""
         terms = self.terms
         try:
             if value is ENOVAL or not (terms.when is None or terms.when(value)):
@@ -350,12 +355,12 @@ class Computer:
             return False
         return until - self.store.clock.time() < (1 - terms.refresh) * life
 
-    def _refresh_behind(self, way: Way, key: Any, func: Callable[[], Any]) -> None:
+    async def _refresh_behind(self, way: Way, key: Any, func: Callable[[], Any]) -> None:
         """Compute a live value anew, unless somebody does, or there is no room."""
         place = self.store.place(key)
         if place is None:
             return
-        led = flight.take_off_at_once(place[0], way.loop, shared=place[1])
+        led = await flight.take_off_at_once(place[0], way, shared=place[1])
         if led is None:
             return
         started = False

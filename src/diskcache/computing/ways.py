@@ -12,17 +12,19 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from threading import TIMEOUT_MAX
 from types import CoroutineType
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from diskcache import flight
 from diskcache.background import background
 from diskcache.clock import Clock
 from diskcache.entry import Tag
 from diskcache.failures import Failure
-from diskcache.flight import Place
-from diskcache.sentinels import ENOVAL
+from diskcache.flight import Place, Share
+from diskcache.sentinels import ENOVAL, Constant
 
 T = TypeVar("T")
+Version: TypeAlias = int | Constant | None
+"""What must be there, as for `Cache.set`: a version, None for no live value, `ENOVAL` for any."""
 
 
 class Stale(NamedTuple):
@@ -77,9 +79,9 @@ class Store(Protocol):
         expire: float | None,
         tag: Tag,
         grace: float,
-        version: int | None = None,
+        version: Version = ENOVAL,
     ) -> bool:
-        """Keep a value, in place of a version if one is given; tell whether that was possible."""
+        """Keep a value, if a version is there; tell whether that was so, and possible."""
         ...
 
     def save_failure(self, key: Any, failure: Failure, seconds: float, tag: Tag) -> None:
@@ -98,8 +100,8 @@ class Store(Protocol):
         """Forget the values of all keys that start with a name; tell how many."""
         ...
 
-    def place(self, key: Any) -> tuple[Place, bool] | None:
-        """Return the place of a key, and whether other processes can be kept from computing.
+    def place(self, key: Any) -> tuple[Place, Share | None] | None:
+        """Return the place of a key, and how other processes are kept from computing, if they are.
 
         None where the caller must not wait: inside a transaction, which others wait for.
         """

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from diskcache.cache.computed import CacheStore
-from diskcache.computing.ways import Stale
+from diskcache.computing.ways import Stale, Version
 from diskcache.entry import Tag
 from diskcache.failures import Failure
-from diskcache.flight import Place
+from diskcache.flight import Place, Share
 from diskcache.sentinels import ENOVAL
 
 
@@ -52,12 +52,12 @@ class DjangoStore(CacheStore):
         expire: float | None,
         tag: Tag,
         grace: float,
-        version: int | None = None,
+        version: Version = ENOVAL,
     ) -> bool:
-        """Keep a value, in place of a version if one is given."""
+        """Keep a value, if a version is there."""
         if self._is_readonly:
             return False
-        if grace or version is not None:
+        if grace or version is not ENOVAL:
             return super().save(self._made(key), value, expire, tag, grace, version)
         stored: bool = self._backend.set(key, value, expire, self._version, tag=tag)
         return stored
@@ -88,6 +88,6 @@ class DjangoStore(CacheStore):
         dropped: int = self._cache.delete_many(keys, retry=True)
         return dropped
 
-    def place(self, key: Any) -> tuple[Place, bool] | None:
+    def place(self, key: Any) -> tuple[Place, Share | None] | None:
         """Return the place of a key."""
         return super().place(self._made(key))

@@ -13,6 +13,7 @@ from diskcache.engines.redis.address import CLUSTER_SHARDS, Address
 from diskcache.engines.redis.commands import LOOKS, TIDIED, Call, Change
 from diskcache.engines.redis.keyspace import Shard, meta_key
 from diskcache.engines.redis.listening import Listener, TrackedDriver, site_of
+from diskcache.engines.redis.lease import Keeper, Lease, key_in
 from diskcache.entry import EncodedKey
 from diskcache.errors import (
     CacheFormatError,
@@ -21,6 +22,7 @@ from diskcache.errors import (
     ServerPolicyError,
     SettingError,
 )
+from diskcache.signs import Place
 
 if TYPE_CHECKING:
     from diskcache.engines.redis.transactions import Transaction
@@ -88,6 +90,8 @@ class Core:
         self.driver = TrackedDriver(
             address, timeout or ANSWER, self.clock, tracking=self.site.tracking
         )
+        self.driver = Driver(address, timeout or ANSWER, self.clock)
+        self._keeper = Keeper(self.driver)
         self._meta = meta_key(address.namespace)
         self.local = _Local()
         self._opening = threading.Lock()
@@ -187,6 +191,7 @@ class Core:
             self.site.leave(self)
             self._listener = None
             self._flush_counts()
+            self._keeper.close()
             self.driver.close()
             self._open_as = None
 
@@ -204,6 +209,20 @@ class Core:
     def _queue_shard(self, prefix: str | None) -> Shard:
         shards = self.parts
         return shards[keyspace.shard_of_queue(prefix, len(shards)) if len(shards) > 1 else 0]
+
+    # -- Leases --
+
+    def flight_place(self, key: EncodedKey, name: str) -> Place:
+        """Return the place of a key whose hash is *name*: its first digits are those of a shard."""
+        # Before the server was reached nobody knows how many there are, and nobody has a lease.
+        number = keyspace.shard_of(key, keyspace.ident_of(key), len(self._made) or 1)
+        where = f"{self._address.safe}#{self.namespace}"
+        return Place(where, f"{number:04x}{name[4:]}")
+
+    def lease(self, place: Place) -> Lease:
+        """Return the lease of a place, which is in the slot of its key."""
+        number = int(place.name[:4], 16) % self.shards
+        return Lease(self.driver, self._keeper, key_in(place, self.parts[number].prefix))
 
     # -- Changes --
 

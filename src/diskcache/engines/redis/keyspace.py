@@ -11,6 +11,8 @@ and so lie in one slot of a cluster:
     :x         sorted set of idents that expire, by the moment at which they may be removed
     :t:TAG     sorted set of the idents stored with a tag, by the microsecond of that
     :l         token of the transaction that nobody may write beside; the server expires it
+    :c:NAME    while the value of a key is computed: by whom; NAME is a hash; see `lease`
+    :c:NAME:T  for a few seconds after it failed: with what
     :f         the last fencing number that was given
     :n         scratch of a script, gone when it ends
 

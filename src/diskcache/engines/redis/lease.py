@@ -1,0 +1,275 @@
+"""Leases: of all machines that want a value, one computes it.
+
+Implementation note.
+
+While a value is computed, `:c:NAME` in the slot of its key holds the token of who does, 32
+hexadecimal digits, and what the flight waits for (`flight.py`). The server removes it after `TERM`
+seconds, so that a process that died is replaced. One that lives renews it every `BEAT`, by a thread
+that all leases of an engine share, and that ends when there have been none for a while.
+
+It is taken with `SET NX`, and given back by a script, which removes it only if the token is the own
+one. A flight that ends without a stored value leaves `:c:NAME:TOKEN` for a few seconds: its
+exception, or the word that its value was not kept. Who waited for that token reads it there.
+
+*A lease may be lost*: the server evicts it or forgets it in a failover, the process sleeps, or its
+threads do not get to run for longer than the term. Then a second process computes too. For that
+case `must_yield` is set: what is computed under a lease is stored only where no live value is, so
+it replaces none that somebody stored meanwhile. What was stored meanwhile, and has expired or was
+removed before this computation ends, cannot be seen: the older result is then stored.
+
+*Event loops* take leases in a thread, and leave it to the renewing thread to give them back.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from diskcache.errors import DiskCacheError, ServerUnavailableError
+from diskcache.flight import running_loop
+from diskcache.signs import Landing, Place, landing_of, packed, parsed
+
+TERM: Final = 1250
+"""Milliseconds after which the server frees a lease that is not renewed."""
+BEAT: Final = 0.25
+"""Seconds between two renewals."""
+LINGER: Final = 4
+"""Beats without a lease after which the renewing thread ends."""
+KEPT: Final = 10_000
+"""Milliseconds for which an exception is there for those who waited."""
+LONGEST_NAP: Final = 0.1
+"""Seconds between two looks of who waits at most: what a thousand of them ask bears down on one
+slot."""
+TOKEN: Final = 32
+"""Characters of a token."""
+
+WRITE: Final = """
+if string.sub(redis.call('GET', KEYS[1]) or '', 1, 32) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'KEEPTTL')
+return 1
+"""
+GIVE_BACK: Final = """
+if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
+if string.sub(redis.call('GET', KEYS[1]) or '', 1, 32) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+
+
+class Sender(Protocol):
+    """What a driver does for leases."""
+
+    def command(self, *command: Any) -> Any:
+        """Send a command, and return the answer."""
+        ...
+
+    def commands(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Send many commands, and return their answers."""
+        ...
+
+
+class Lease:
+    """The sign of a flight on a server.
+
+    Args:
+        sender: Sends commands.
+        keeper: Renews it.
+        key: Where it is, `:c:NAME`.
+    """
+
+    is_slow = True
+    must_yield = True
+    longest_nap = LONGEST_NAP
+
+    def __init__(self, sender: Sender, keeper: Keeper, key: bytes) -> None:
+        self.key = key
+        self.token = secrets.token_hex(TOKEN // 2).encode()
+        self._sender = sender
+        self._keeper = keeper
+        self._is_mine = False
+        self._awaited = b""
+        """Token of the flight that is waited for."""
+
+    def take(self) -> bool | Landing:
+        """Take the lease if it is free; return how the flight that was waited for ended.
+
+        Raises:
+            ServerUnavailableError: The server is away, or does not let it be written.
+        """
+        try:
+            if not self._awaited:
+                return self._try()
+            keys = self.key, self._outcome(self._awaited)
+            held, outcome = self._sender.command("MGET", *keys)
+            landing = landing_of(parsed(outcome)) if outcome else None
+            if landing is not None:
+                self._awaited = b""
+                return landing
+            if held is None:
+                return self._try()
+            self._awaited = held[:TOKEN]
+        except OSError:
+            raise
+        except DiskCacheError as exc:
+            raise ServerUnavailableError(str(exc)) from exc
+        return False
+
+    def _try(self) -> bool:
+        sent = self._sender.command("SET", self.key, self.token, "NX", "PX", TERM)
+        if sent is None:
+            held = self._sender.command("GET", self.key)
+            if held is None:
+                return False
+            if held[:TOKEN] != self.token:
+                self._awaited = held[:TOKEN]
+                return False
+        self._is_mine = True
+        self._keeper.add(self)
+        return True
+
+    def _outcome(self, token: bytes) -> bytes:
+        return self.key + b":" + token
+
+    def write(self, record: tuple[Any, ...]) -> None:
+        """Say what the flight waits for; who is in a ring and does not learn of it waits longer."""
+        if self._is_mine:
+            with suppress(DiskCacheError):
+                self._sender.command("EVAL", WRITE, 1, self.key, self.token, packed(record))
+
+    def peek(self) -> tuple[Any, ...]:
+        """Return what the flight of another one waits for."""
+        with suppress(DiskCacheError):
+            return parsed((self._sender.command("GET", self.key) or b"")[TOKEN:])
+        return ()
+
+    def release(self, record: tuple[Any, ...]) -> None:
+        """Give the lease back; leave the record for those who wait."""
+        if not self._is_mine:
+            return
+        self._is_mine = False
+        if running_loop() is not None and self._keeper.later(self, record):
+            return
+        self._keeper.drop(self)
+        self.give_back(record)
+
+    def give_back(self, record: tuple[Any, ...]) -> None:
+        """Remove the lease on the server, where it ends by itself if that fails."""
+        keys = self.key, self._outcome(self.token)
+        with suppress(DiskCacheError):
+            self._sender.command("EVAL", GIVE_BACK, 2, *keys, self.token, packed(record), KEPT)
+
+    def close(self) -> None:
+        """Think no more of it."""
+        self._is_mine = False
+        self._keeper.drop(self)
+
+
+class Keeper:
+    """Renews the leases of one engine in one process, in a thread that is there while needed.
+
+    The thread is a daemon: the exit of the interpreter does not wait for it, and the leases of a
+    process that ends run out. A forked child has no leases.
+
+    Args:
+        sender: Sends commands.
+    """
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._leases: set[Lease] = set()
+        self._to_do: list[Callable[[], None]] = []
+        self._thread: threading.Thread | None = None
+        self._is_closing = False
+
+    def add(self, lease: Lease) -> None:
+        """Renew a lease from now on."""
+        if self._pid != os.getpid():
+            self._forget()
+        with self._changed:
+            self._leases.add(lease)
+            self._start()
+
+    def drop(self, lease: Lease) -> None:
+        """Renew a lease no more."""
+        if self._pid == os.getpid():
+            with self._changed:
+                self._leases.discard(lease)
+
+    def later(self, lease: Lease, record: tuple[Any, ...]) -> bool:
+        """Give a lease back soon; tell whether there is a thread that will."""
+        if self._pid != os.getpid():
+            return False
+        with self._changed:
+            self._leases.discard(lease)
+            if not self._start():
+                return False
+            self._to_do.append(lambda: lease.give_back(record))
+            self._changed.notify()
+        return True
+
+    def close(self) -> None:
+        """End the thread, unless a lease is held, and wait for that."""
+        if self._pid != os.getpid():
+            return
+        with self._changed:
+            thread, self._is_closing = self._thread, not self._leases
+            self._changed.notify()
+            if not self._is_closing or thread is threading.current_thread():
+                return
+        if thread is not None:
+            thread.join()
+
+    def _start(self) -> bool:
+        self._is_closing = False
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="diskcache leases", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # No thread can be had: the lease lasts one term.
+                return False
+            self._thread = thread
+        return True
+
+    def _run(self) -> None:
+        idle = 0
+        while True:
+            with self._changed:
+                if not self._to_do and not self._is_closing:
+                    self._changed.wait(BEAT)
+                to_do, self._to_do = self._to_do, []
+                leases = list(self._leases)
+                idle = 0 if leases or to_do else idle + 1
+                if idle > LINGER or (self._is_closing and not to_do):
+                    self._thread = None
+                    return
+            for step in to_do:
+                step()
+            if leases:
+                self._renew(leases)
+
+    def _renew(self, leases: list[Lease]) -> None:
+        """Renew leases that are still held, and take again what the server has forgotten."""
+        with suppress(DiskCacheError):
+            found = self._sender.commands([("GET", lease.key) for lease in leases])
+            commands: list[tuple[Any, ...]] = []
+            for lease, held in zip(leases, found, strict=True):
+                if held is None:
+                    commands.append(("SET", lease.key, lease.token, "NX", "PX", TERM))
+                elif held[:TOKEN] == lease.token:
+                    commands.append(("PEXPIRE", lease.key, TERM))
+            if commands:
+                self._sender.commands(commands)
+
+
+def key_in(place: Place, prefix: bytes) -> bytes:
+    """Return where the lease of a place is, in the shard whose keys have a prefix."""
+    return prefix + b"c:" + place.name.encode()

@@ -1,0 +1,328 @@
+"""Of all threads, tasks, processes and machines that want a value of a server, one computes it.
+
+Property: while the one that computes lives and has its lease, nobody else does; all get its value,
+or its exception. One that is killed is replaced. What is computed replaces nothing newer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from diskcache import connect, flight
+from diskcache.engines.redis import lease
+from tests.support.servers import Server, need_server, shared_server
+
+PROGRAM = """
+import asyncio, os, sys, time
+from diskcache import connect
+url, here, seconds, way = sys.argv[1:]
+cache = connect(url)
+def func():
+    with open(here, 'a') as file:
+        file.write(f'{os.getpid()}\\n')
+    time.sleep(float(seconds))
+    if way == 'fail':
+        raise ValueError('no', os.getpid())
+    return os.getpid()
+@cache.memoize(name='f', lock=True)
+async def coroutine():
+    return func()
+print('ready', flush=True)
+sys.stdin.readline()
+try:
+    if way == 'async':
+        found = asyncio.run(coroutine())
+    elif way == 'memoize':
+        found = cache.memoize(name='f', lock=True)(func)()
+    else:
+        found = cache.get_or_set('k', func)
+except ValueError as exc:
+    found = exc.args
+print(found, flush=True)
+cache.close()
+"""
+
+
+class Crowd:
+    """Processes that ask for a value."""
+
+    def __init__(self, url, notes):
+        self.url, self.notes, self.started = url, notes, []
+
+    def add(self, seconds, *ways):
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, self.url, str(self.notes), str(seconds), way],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )
+            for way in ways or ("plain",)
+        ]  # fmt: skip
+        self.started += children
+        for child in children:
+            assert child.stdout.readline() == "ready\n"
+        return children
+
+    def ask(self, children):
+        for child in children:
+            child.stdin.write("\n")
+            child.stdin.flush()
+
+    def answers(self, children):
+        return [child.communicate(timeout=60)[0].strip() for child in children]
+
+    def computed(self):
+        return self.notes.read_text().split() if self.notes.exists() else []
+
+    def await_computing(self, count):
+        deadline = time.monotonic() + 20
+        while len(self.computed()) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def crowd(variant, tmp_path):
+    del variant
+    made = Crowd(shared_server().url(f"flights-{tmp_path.name}"), tmp_path / "notes")
+    yield made
+    for child in made.started:
+        child.kill()
+        child.communicate()
+
+
+def leases_of(cache):
+    keys = shared_server().client().keys(f"{{{cache._namespace}:*:c:*")
+    return [key for key in keys if key.count(b":") == 3]
+
+
+@pytest.mark.parametrize("ways", [["plain"] * 8, ["memoize", "async"] * 4])
+def test_get_or_set_in_eight_processes_computes_once(crowd, ways):
+    children = crowd.add(0.5, *ways)
+    crowd.ask(children)
+
+    assert set(crowd.answers(children)) == set(crowd.computed())
+    assert len(crowd.computed()) == 1
+
+
+def test_exception_is_raised_in_all_processes_that_wait(crowd):
+    first = crowd.add(3, "fail")
+    crowd.ask(first)
+    crowd.await_computing(1)
+    others = crowd.add(0, *["fail"] * 3)
+    crowd.ask(others)
+    (found,) = crowd.computed()
+
+    assert set(crowd.answers(first + others)) == {f"('no', {found})"}
+    assert crowd.computed() == [found]
+
+
+def test_killed_process_is_replaced_in_about_a_second(crowd):
+    first = crowd.add(60)
+    crowd.ask(first)
+    crowd.await_computing(1)
+    others = crowd.add(0, *["plain"] * 3)
+    crowd.ask(others)
+    killed = time.monotonic()
+    os.kill(first[0].pid, signal.SIGKILL)
+    crowd.await_computing(2)
+    spent = time.monotonic() - killed
+
+    # The limit is a few terms, for machines that are busy.
+    assert spent < 5 * lease.TERM / 1000
+    assert set(crowd.answers(others)) == set(crowd.computed()[1:])
+    assert len(crowd.computed()) == 2
+
+
+def test_computation_keeps_its_lease_for_longer_than_a_term(remote, crowd, make_cache):
+    crowd.url = f"{remote.url}&shards=1"
+    first = crowd.add(3 * lease.TERM / 1000, "plain")
+    crowd.ask(first)
+    crowd.await_computing(1)
+    found = remote.get_or_set("k", lambda: "second")
+
+    assert str(found) == crowd.answers(first)[0] == crowd.computed()[0]
+
+
+def test_lease_is_gone_after_the_computation(remote):
+    seen = []
+    assert remote.get_or_set("k", lambda: seen.append(leases_of(remote)) or 1) == 1
+
+    assert [len(names) for names in seen] == [1]
+    assert leases_of(remote) == []
+
+
+def test_lease_lies_in_the_slot_of_its_key(variant, make_cache):
+    cache = make_cache(shards=4, clock=None)
+    for number in range(20):
+        shard, _ = cache._engine._place((number, 1))
+        seen = []
+        cache.get_or_set(number, lambda seen=seen: seen.extend(leases_of(cache)))
+        assert [name.startswith(shard.prefix) for name in seen] == [True]
+
+
+def test_lease_of_another_is_not_given_back(remote):
+    def func():
+        (name,) = leases_of(remote)
+        shared_server().client().set(name, b"f" * 32)
+        return "value"
+
+    assert remote.get_or_set("k", func) == "value"
+    (name,) = leases_of(remote)
+    assert shared_server().client().get(name) == b"f" * 32
+
+
+def test_result_does_not_replace_what_was_stored_meanwhile(remote):
+    def func():
+        shared_server().client().delete(*leases_of(remote))
+        remote["k"] = "newer"
+        return "older"
+
+    assert remote.get_or_set("k", func) == "older"
+    assert remote["k"] == "newer"
+
+
+def test_result_of_many_does_not_replace_what_was_stored_meanwhile(remote):
+    def func(keys):
+        remote["a"] = "newer"
+        return dict.fromkeys(keys, "older")
+
+    remote.get_or_set_many(["a", "b"], func)
+    assert remote.get_many(["a", "b"]) == {"a": "newer", "b": "older"}
+
+
+def test_lease_that_the_server_lost_is_taken_again(remote):
+    def func():
+        (name,) = leases_of(remote)
+        shared_server().client().delete(name)
+        deadline = time.monotonic() + 20
+        while leases_of(remote) != [name]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return 1
+
+    assert remote.get_or_set("k", func) == 1
+    assert leases_of(remote) == []
+
+
+def test_lease_that_others_took_is_not_renewed(remote):
+    engine = remote._engine
+    place, share = remote._flight_place(("k", 1))
+    first, second = share(place), share(place)
+    assert first.take() is True
+    shared_server().client().delete(first.key)
+    assert second.take() is True
+    shared_server().client().pexpire(second.key, 100)
+    engine._keeper._renew([first])
+
+    assert shared_server().client().pttl(second.key) <= 100
+    first.release(())
+    assert shared_server().client().get(second.key) == second.token
+    second.release(())
+
+
+def test_exception_reaches_who_waited_although_another_flight_began(remote):
+    place, share = remote._flight_place(("k", 1))
+    first, waiter, third = share(place), share(place), share(place)
+    assert first.take() is True
+    assert waiter.take() is False
+    first.release(("failed", "builtins.ValueError", ("no",), "no"))
+    assert third.take() is True
+    landing = waiter.take()
+
+    assert (type(landing.error), landing.error.args) == (ValueError, ("no",))
+    third.release(())
+
+
+def test_ring_over_two_processes_comes_to_an_end(remote):
+    """Another process computes `b` and waits for `a`: who computes `a` does not wait for `b`."""
+    places = [remote._flight_place((key, 1)) for key in "ab"]
+    (a, _), (b, share) = places
+    other = share(b)
+    assert other.take() is True
+    other.write(("waits", tuple(a)))
+
+    assert remote.get_or_set("a", lambda: remote.get_or_set("b", lambda: "alone")) == "alone"
+    other.release(())
+
+
+def test_computation_goes_on_when_the_server_dies(opened_server):
+    server, cache = opened_server
+    assert cache.get_or_set("k", lambda: server.stop() or 1) == 1
+    assert cache.get_or_set("k", lambda: 2) == 2
+
+
+@pytest.fixture
+def opened_server():
+    need_server()
+    server = Server()
+    with connect(server.url(), on_error="miss", timeout=1) as cache:
+        yield server, cache
+    server.remove()
+
+
+def test_caches_beside_each_other_on_a_server_do_not_wait_for_each_other(remote):
+    part = remote.cache("part")
+    assert remote.get_or_set("k", lambda: part.get_or_set("k", lambda: "inner") + "!") == "inner!"
+    part.clear()
+
+
+def test_event_loop_goes_on_while_another_process_computes(remote, monkeypatch):
+    """Nothing is sent by the thread of the loop, which counts on meanwhile."""
+    driver, sent_by_loop = remote._engine.driver, []
+    command = driver.command
+
+    def watched(*words):
+        if flight.running_loop() is not None:
+            sent_by_loop.append(words)
+        return command(*words)
+
+    monkeypatch.setattr(driver, "command", watched)
+
+    @remote.memoize(name="f", lock=True)
+    async def func(number):
+        await asyncio.sleep(0)
+        return number
+
+    place, share = remote._flight_place(remote._encode_key(func.__cache_key__(1)))
+    other = share(place)
+    assert other.take() is True
+
+    async def main():
+        task = asyncio.ensure_future(func(1))
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert not task.done()
+        await asyncio.to_thread(other.release, ())
+        return await task
+
+    assert asyncio.run(main()) == 1
+    assert sent_by_loop == []
+    assert flight._flights == {}
+
+
+def test_forked_child_leaves_the_lease_to_its_parent(remote):
+    def func():
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert len(leases_of(remote)) == 1
+        return 1
+
+    assert remote.get_or_set("k", func) == 1
+    assert leases_of(remote) == []
+
+
+def test_thread_of_leases_ends_with_the_cache(remote):
+    remote.get_or_set("k", lambda: 1)
+    assert any(thread.name == "diskcache leases" for thread in threading.enumerate())
+    remote.close()
+    assert not any(thread.name == "diskcache leases" for thread in threading.enumerate())
