@@ -99,6 +99,8 @@ class ArchiveWriter:
         self._digest = _digest(b"", MAGIC)
         self.size = len(MAGIC)
         """Bytes written."""
+        self.blocks = 0
+        """Blocks written: the number of the next one."""
         write(MAGIC)
 
     def put(self, kind: bytes, value: Any) -> None:
@@ -109,6 +111,7 @@ class ArchiveWriter:
         for part in (head, payload, self._digest):
             self._write(part)
             self.size += len(part)
+        self.blocks += 1
 
 
 class ArchiveReader:

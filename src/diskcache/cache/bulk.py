@@ -251,8 +251,8 @@ class BulkMethods(QueueMethods):
         tag: Tag = None,
         until: object | None = None,
         values: bool = False,
+        after: object | None = None,
     ) -> Iterator[Listed]:
-        after: object | None = None
         while page := self._engine.page(
             order,
             after,

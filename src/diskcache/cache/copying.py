@@ -9,6 +9,7 @@ from diskcache.archive import Archive
 from diskcache.cache.computed import ComputedMethods
 from diskcache.cache.exporting import ExportReport, Progress, export
 from diskcache.cache.importing import Importer, ImportReport
+from diskcache.cache.journal import Track
 from diskcache.cache.upkeep import UpkeepMethods
 from diskcache.engines.base import Copied
 from diskcache.errors import TransactionError
@@ -135,6 +136,18 @@ class CopyMethods(ComputedMethods, UpkeepMethods):
             return Importer(file, [self], lambda _: self, progress=progress).run()
         with Archive(file) as archive:
             return self.import_from(archive, progress=progress)
+
+    def _send_copy(
+        self, file: BinaryIO, track: Track, *, pickles: bool, progress: Progress | None
+    ) -> ExportReport:
+        """Do as `export` for `_take_copy` in another thread, from where an earlier copy stopped."""
+        return export(
+            [self], file, pickles=pickles, strict=self._strict, progress=progress, track=track
+        )
+
+    def _take_copy(self, archive: Archive, track: Track) -> ImportReport:
+        """Do as `import_from` with what `_send_copy` sends."""
+        return Importer(archive, [self], lambda _: self, journal=track).run()
 
     def _refuse_in_transaction(self, name: str) -> None:
         if self._engine.in_transaction():

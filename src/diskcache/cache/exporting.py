@@ -24,6 +24,7 @@ from diskcache.archive import (
     new_id,
 )
 from diskcache.cache.bulk import BulkMethods
+from diskcache.cache.journal import Track, position_of
 from diskcache.codecs.base import KIND, MODE_PICKLE, is_encoded, is_native
 from diskcache.entry import (
     CHECKSUM,
@@ -35,6 +36,7 @@ from diskcache.entry import (
     SIZE,
     TAG,
     EncodedKey,
+    Listed,
     Order,
     Row,
 )
@@ -70,6 +72,7 @@ def export(
     pickles: bool = True,
     strict: bool = False,
     progress: Progress | None = None,
+    track: Track | None = None,
 ) -> ExportReport:
     """Write the live entries of caches, one after the other, to an archive.
 
@@ -80,20 +83,34 @@ def export(
         pickles: Whether entries that are pickles, or have a key that is one, are written.
         strict: Raise for a value whose file is missing or damaged.
         progress: Called with the number of entries that were written, and that there are.
+        track: Says behind which entry to begin, and is told where each one is.
 
     Raises:
         CodecError: With *strict*, a value whose file is unusable.
     """
     parts = list(caches)
     first = parts[0]
+    if track is not None:
+        track.identify(parts)
     with created(file) as write:
         exporter = _Exporter(ArchiveWriter(write), pickles, strict, progress)
         exporter.total = sum(map(len, parts))
         exporter.writer.put(HEADER, _header(first, shards))
-        for part in parts:
-            exporter.add(part)
+        start = () if track is None else _agreed(track, parts, file)
+        if track is not None and start:
+            exporter.sent = start[-1]
+        exporter.track = track
+        for number, part in enumerate(parts):
+            if not start or number >= start[0]:
+                exporter.add(part, number, start[1] if start and number == start[0] else None)
         exporter.writer.put(TRAILER, {"entries": exporter.entries})
         return ExportReport(exporter.entries, exporter.skipped, exporter.writer.size)
+
+
+def _agreed(track: Track, parts: list[BulkMethods], file: Any) -> Any:
+    """Return where to begin, as whoever reads the stream, and has the header, wants it."""
+    file.flush()
+    return track.resume(parts)
 
 
 def _header(cache: BulkMethods, shards: int) -> dict[str, Any]:
@@ -119,20 +136,24 @@ class _Exporter:
         self, writer: ArchiveWriter, pickles: bool, strict: bool, progress: Progress | None
     ) -> None:
         self.writer = writer
-        self.entries = self.skipped = self.total = 0
+        self.entries = self.skipped = self.total = self.sent = 0
+        self.track: Track | None = None
+        self._part = 0
         self._pickles = pickles
         self._strict = strict
         self._progress = progress
         self._batch: list[tuple[Any, ...]] = []
+        self._positions: list[Any] = []
         self._size = 0
 
-    def add(self, cache: BulkMethods) -> None:
-        """Write the entries of a cache, as they are when it is their turn."""
+    def add(self, cache: BulkMethods, number: int, after: object | None) -> None:
+        """Write the entries of a cache behind a cursor, as they are when it is their turn."""
+        self._part = number
         self.writer.put(SOURCE, {"cache_id": cache._engine.cache_id})
         last = cache._engine.last_cursor()
         if last is None:
             return
-        for entry in cache._entries(Order.INSERTION, until=last, values=True):
+        for entry in cache._entries(Order.INSERTION, until=last, values=True, after=after):
             row = entry.row
             if row[MODE] & GUARD or (
                 row[EXPIRE_TIME] is not None and row[EXPIRE_TIME] <= cache._now()
@@ -143,12 +164,23 @@ class _Exporter:
             elif not self._pickles and _is_pickle(entry.key, row):
                 self.skipped += 1
             elif row[FILE] is None:
-                self._add_row(entry.key, row)
+                self._add_row(entry, row)
             else:
-                self._add_file(cache, entry.key, row)
+                self._add_file(cache, entry)
         self._flush()
 
-    def _add_row(self, key: EncodedKey, row: Row) -> None:
+    def _place(self, entry: Listed, row: Row) -> Any:
+        self.sent += 1
+        return position_of(self._part, entry.cursor, entry.key, row, self.sent)
+
+    def _put(self, kind: bytes, value: Any, positions: list[Any]) -> None:
+        if self.track is not None:
+            self.track.add(self.writer.blocks, positions)
+        self.writer.put(kind, value)
+
+    def _add_row(self, entry: Listed, row: Row) -> None:
+        key = entry.key
+        self._positions.append(self._place(entry, row))
         self._batch.append((*key, row[MODE], row[VALUE_COLUMN], row[EXPIRE_TIME], row[TAG]))
         for part in (key[0], row[VALUE_COLUMN], row[TAG]):
             self._size += len(part) if isinstance(part, (str, bytes)) else 8
@@ -158,23 +190,24 @@ class _Exporter:
 
     def _flush(self) -> None:
         if self._batch:
-            self.writer.put(ENTRIES, self._batch)
+            self._put(ENTRIES, self._batch, self._positions)
             self._count(len(self._batch))
-            self._batch, self._size = [], 0
+            self._batch, self._positions, self._size = [], [], 0
 
     def _count(self, entries: int) -> None:
         self.entries += entries
         if self._progress is not None:
-            self._progress(self.entries, max(self.total, self.entries))
+            self._progress(self.sent, max(self.total, self.sent))
 
-    def _add_file(self, cache: BulkMethods, key: EncodedKey, row: Row) -> None:
+    def _add_file(self, cache: BulkMethods, entry: Listed) -> None:
         """Write an entry with a value file; the latest one, if it is being replaced."""
-        seen: Row | None = row
+        key = entry.key
+        seen: Row | None = entry.row
         for _ in range(LOOKS):
             if seen is None:
                 return
             if seen[FILE] is None:
-                self._add_row(key, seen)
+                self._add_row(entry, seen)
                 return
             expected = None if seen[CHECKSUM] is None else seen[SIZE]
             try:
@@ -187,14 +220,15 @@ class _Exporter:
                 seen = again
                 continue
             with reader:
-                self._copy(cache, key, seen, reader)
+                self._copy(cache, entry, seen, reader)
             return
 
-    def _copy(self, cache: BulkMethods, key: EncodedKey, row: Row, reader: BinaryIO) -> None:
+    def _copy(self, cache: BulkMethods, entry: Listed, row: Row, reader: BinaryIO) -> None:
         self._flush()
+        key = entry.key
         size = os.fstat(reader.fileno()).st_size
         fields = (*key, row[MODE], None, row[EXPIRE_TIME], row[TAG], size)
-        self.writer.put(VALUE, fields)
+        self._put(VALUE, fields, [self._place(entry, row)])
         checksum = found = 0
         while chunk := reader.read(min(CHUNK_SIZE, size - found)):
             checksum = zlib.crc32(chunk, checksum)

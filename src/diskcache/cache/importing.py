@@ -1,13 +1,12 @@
 """Entries from an archive, which is believed no more than a directory is.
 
 A block is stored in one transaction, together with its number; so an import that was interrupted
-goes on behind the last block that was stored, and stores none of them twice.
+goes on behind the last block that was stored, and stores none of them twice; see `journal`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -23,11 +22,12 @@ from diskcache.archive import (
     Block,
 )
 from diskcache.cache.bulk import BulkMethods
+from diskcache.cache.journal import Journal
 from diskcache.cache.watching import bare_engine
 from diskcache.codecs.base import inlined, is_encoded, is_native, is_number
 from diskcache.codecs.sealing import is_signed
 from diskcache.engines.base import Put
-from diskcache.entry import EncodedKey, Payload
+from diskcache.entry import EncodedKey, Only, Payload
 from diskcache.errors import (
     ArchiveError,
     CodecError,
@@ -80,6 +80,7 @@ class Importer:
         part_of: Which of them a key belongs to.
         takes: Whether an entry may be here, or None if every one may.
         progress: Called with the bytes that were read, and 0 for the whole, which nobody knows.
+        journal: Keeps how far it has come; by default by the blocks of the archive.
 
     Raises:
         SettingError: The values were made by another disk or serializer than these.
@@ -93,6 +94,7 @@ class Importer:
         *,
         takes: Callable[[Entry], bool] | None = None,
         progress: Progress | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._archive = archive
         self._parts = list(parts)
@@ -100,20 +102,16 @@ class Importer:
         self._takes = takes
         self._progress = progress
         self._source = b""
-        self._name = f"import:{archive.id.hex()}"
+        self._journal = journal or Journal(f"import:{archive.id.hex()}")
         self._stored = self._skipped = self._refused = self._earlier = 0
         for part in self._parts:
             _check_writer(part, archive.writer)
-        self._at = {part: self._position(part) for part in self._parts}
+        self._at = self._journal.begin(self._parts)
 
     @property
     def is_begun(self) -> bool:
         """Whether a part of the archive was imported before."""
         return any(self._at.values())
-
-    def _position(self, part: Part) -> int:
-        found = part._engine.mark(self._name)
-        return found if isinstance(found, int) else 0
 
     def run(self) -> ImportReport:
         """Store all entries.
@@ -143,30 +141,41 @@ class Importer:
     def _finish(self, block: Block, seen: int) -> None:
         if block.loads(dict).get("entries") != seen:
             raise ArchiveError("the archive does not hold as many entries as its trailer says")
-        for part in self._parts:
-            if part._engine.mark(self._name) is not None:
-                part._engine.note(self._name, None, part._timeout)
+        self._journal.clear(self._parts)
 
     # -- Entries in rows --
 
     def _store(self, block: Block, entries: list[Entry]) -> None:
-        puts: dict[Part, list[Put]] = {}
-        for entry in entries:
+        puts: dict[Part, list[tuple[Any, Put]]] = {}
+        positions = self._journal.positions(block.number, len(entries))
+        for position, entry in zip(positions, entries, strict=True):
             adopted = self._adopted(entry, block)
             if adopted is None:
                 continue
             part, key, value = adopted
-            if self._at[part] >= block.number:
+            if self._at[part] >= position:
                 self._earlier += 1
                 continue
             payload = _laid_out(part, entry.mode, value)
-            puts.setdefault(part, []).append((key, payload, entry.expire_time, entry.tag))
+            put = key, payload, entry.expire_time, entry.tag
+            puts.setdefault(part, []).append((position, put))
         for part, each in puts.items():
-            with _one_step(part):
-                stored = bare_engine(part).put_many(each, part._now(), None)
-                part._engine.note(self._name, block.number, None)
-            self._stored += stored
-            self._refused += len(each) - stored
+            self._put(part, each)
+        if positions:
+            self._journal.stored(self._parts, positions[-1])
+
+    def _put(self, part: Part, puts: list[tuple[Any, Put]]) -> None:
+        """Store entries of one part; of those that may have been stored before, what is missing."""
+        unsure = [put for position, put in puts if self._journal.is_unsure(part, position)]
+        sure = [put for position, put in puts if not self._journal.is_unsure(part, position)]
+        with self._journal.storing(part, puts[-1][0]):
+            for put in unsure:
+                is_new = bare_engine(part).put(*put, part._now(), None, Only.ABSENT)
+                self._stored += is_new
+                self._earlier += not is_new
+            stored = bare_engine(part).put_many(sure, part._now(), None) if sure else 0
+        self._stored += stored
+        self._refused += len(sure) - stored
 
     def _adopted(self, entry: Entry, block: Block) -> tuple[Part, EncodedKey, Any] | None:
         """Return where an entry belongs, its key and its value; None if it may not be here."""
@@ -204,20 +213,28 @@ class Importer:
         entry = _checked(block.loads(tuple), block, has_file=True)
         chunks = _Chunks(entry.size or 0, blocks)
         try:
+            (position,) = self._journal.positions(block.number, 1)
             adopted = self._adopted(entry, block)
-            if adopted is None or self._at[adopted[0]] >= block.number:
+            if adopted is None or self._at[adopted[0]] >= position:
                 self._earlier += adopted is not None
                 for _ in chunks:
                     pass
                 return 1
-            self._put_file(block, entry, chunks, adopted[0], adopted[1])
+            self._put_file(block, entry, chunks, position, adopted[:2])
+            self._journal.stored(self._parts, position)
         except _Mistake:
             return 0
         return 1
 
     def _put_file(
-        self, block: Block, entry: Entry, chunks: _Chunks, part: Part, key: EncodedKey
+        self,
+        block: Block,
+        entry: Entry,
+        chunks: _Chunks,
+        position: Any,
+        place: tuple[Part, EncodedKey],
     ) -> None:
+        part, key = place
         capabilities = part._engine.capabilities
         data: bytes | None = None
         if is_signed(entry.mode) or part._codec.is_sealing:
@@ -229,7 +246,8 @@ class Importer:
                 self._skipped += 1
                 return
         if not capabilities.files:
-            self._put_content(block, entry, b"".join(chunks) if data is None else data, part, key)
+            content = b"".join(chunks) if data is None else data
+            self._put(part, [(position, _inlined(block, entry, key, content))])
             return
         if data is not None:
             staged = part._on_disk(part._files.stage, data)
@@ -238,41 +256,24 @@ class Importer:
         payload = (entry.mode, None, staged)
         engine = bare_engine(part)
         try:
-            with _one_step(part):
+            with self._journal.storing(part, position):
                 stored = engine.put(key, payload, entry.expire_time, entry.tag, part._now(), None)
-                engine.note(self._name, block.number, None)
         except BaseException:
             part._files.discard(staged)
             raise
         self._stored += stored
         self._refused += not stored
 
-    def _put_content(
-        self, block: Block, entry: Entry, content: bytes, part: Part, key: EncodedKey
-    ) -> None:
-        """Store what was in a file where there are none."""
-        try:
-            mode, data = inlined(entry.mode, content)
-        except ValueError as exc:
-            raise ArchiveError(
-                f"block {block.number} of the archive has an entry that makes no sense"
-            ) from exc
-        engine, now = part._engine, part._now()
-        stored = engine.put(key, (mode, data, None), entry.expire_time, entry.tag, now, None)
-        engine.note(self._name, block.number, None)
-        self._stored += stored
-        self._refused += not stored
 
-
-def _one_step(part: Part) -> AbstractContextManager[object]:
-    """Return a context in which entries and the number of their block are stored as one.
-
-    Where there are no transactions the number follows the entries: an import that was interrupted
-    in between stores a block again, with the same entries.
-    """
-    if part._engine.capabilities.transactions:
-        return part._engine.transaction(part._timeout)
-    return nullcontext()
+def _inlined(block: Block, entry: Entry, key: EncodedKey, content: bytes) -> Put:
+    """Return what to store of an entry whose value was in a file, where there are none."""
+    try:
+        mode, data = inlined(entry.mode, content)
+    except ValueError as exc:
+        raise ArchiveError(
+            f"block {block.number} of the archive has an entry that makes no sense"
+        ) from exc
+    return key, (mode, data, None), entry.expire_time, entry.tag
 
 
 def _laid_out(part: Part, mode: int, value: Any) -> Payload:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
 
 from diskcache import Archive, ArchiveError, Cache, DiskCacheError, FanoutCache
+from diskcache.cache.journal import Track
 from diskcache.cli import CommandError, ExitCode
 from diskcache.cli.commands import (
     DATABASE,
@@ -94,10 +95,11 @@ def _import(args: Namespace, meter: Meter) -> Result:
 
 
 def _copy(args: Namespace, meter: Meter) -> Result:
-    """Send the entries of one cache through a pipe into another."""
+    """Send the entries of one cache through a pipe into another, or the rest of them."""
     target = Namespace(**{**vars(args), "directory": args.destination})
     incoming, outgoing = os.pipe()
     failures: list[BaseException] = []
+    track = Track()
 
     def send() -> None:
         try:
@@ -107,9 +109,11 @@ def _copy(args: Namespace, meter: Meter) -> Result:
                 open(outgoing, "wb") as pipe,
                 _opened(args, readonly=True) as cache,
             ):
-                cache.export(pipe, pickles=not args.no_pickles, progress=meter)
+                cache._send_copy(pipe, track, pickles=not args.no_pickles, progress=meter)
         except (CommandError, DiskCacheError, OSError, ValueError) as exc:
             failures.append(exc)
+        finally:
+            track.cancel()
 
     sender = threading.Thread(target=send, name="diskcache-copy")
     sender.start()
@@ -117,12 +121,13 @@ def _copy(args: Namespace, meter: Meter) -> Result:
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(incoming, "rb"))
             archive = stack.enter_context(Archive(file))
-            report = stack.enter_context(_target(target, archive)).import_from(archive)
+            report = stack.enter_context(_target(target, archive))._take_copy(archive, track)
     except ArchiveError:
         sender.join()
         if not failures:
             raise
     finally:
+        track.cancel()
         sender.join()
     if failures:
         # What was not sent is missed by whoever reads, and it is no fault of the archive.
@@ -223,7 +228,7 @@ def _sentence(args: Namespace, data: dict[str, Any]) -> str:
         return f"exported {entries}, {human_bytes(data['size'])}{skipped}"
     parts = [f"{'copied' if args.command == 'copy' else 'imported'} {entries}"]
     for name, text in (
-        ("earlier", "imported earlier"),
+        ("earlier", f"{'copied' if args.command == 'copy' else 'imported'} earlier"),
         ("skipped", "left out: pickles that may not be loaded here"),
         ("refused", "larger than the size limit"),
     ):

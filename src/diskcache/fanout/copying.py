@@ -10,6 +10,7 @@ from diskcache.archive import Archive
 from diskcache.cache.copying import not_in_transaction
 from diskcache.cache.exporting import ExportReport, Progress, export
 from diskcache.cache.importing import Importer, ImportReport
+from diskcache.cache.journal import Track
 from diskcache.codecs.keys import shard_hash
 from diskcache.engines.base import Copied
 from diskcache.entry import EncodedKey
@@ -109,6 +110,25 @@ class FanoutCopies(FanoutParts):
             return Importer(file, self._shards, self._shard_of_encoded, progress=progress).run()
         with Archive(file) as archive:
             return self.import_from(archive, progress=progress)
+
+    def _send_copy(
+        self, file: BinaryIO, track: Track, *, pickles: bool, progress: Progress | None
+    ) -> ExportReport:
+        """Do as `export` for `_take_copy` in another thread, from where an earlier copy stopped."""
+        strict = self._shards[0].options["strict"]
+        return export(
+            self._shards,
+            file,
+            shards=self._count,
+            pickles=pickles,
+            strict=strict,
+            progress=progress,
+            track=track,
+        )
+
+    def _take_copy(self, archive: Archive, track: Track) -> ImportReport:
+        """Do as `import_from` with what `_send_copy` sends."""
+        return Importer(archive, self._shards, self._shard_of_encoded, journal=track).run()
 
     def _shard_of_encoded(self, key: EncodedKey) -> Shard:
         if key[1] or not self._hashes_text:
