@@ -222,6 +222,32 @@ def apply(
     )
 
 
+_UNVERSIONED: Final = bytes(keyspace.HEADER.size - keyspace.HEAD.size)
+"""Two versions that are not known yet, and the length of no tag."""
+NEVER: Final = keyspace.pack_head(0, b"n", 0, None)[18:26]
+"""The expire_time of an entry that has none."""
+
+
+def put_alone(
+    shard: Shard, change: Change, now: float, most: int
+) -> tuple[Script, tuple[bytes, ...], tuple[Any, ...]]:
+    """Return the script that stores one entry without a tag, its KEYS and its ARGV.
+
+    The answer is 0 if `apply` must do it.
+
+    Args:
+        shard: The shard.
+        change: A put on no condition, of an entry without a tag that is no guard.
+        now: The moment.
+        most: How many expired entries to remove in passing.
+    """
+    _, ident, _, head, _, tail, life, removable = change
+    entry = shard.entry + ident
+    keys = (shard.versions, shard.lock, entry, shard.order, shard.keys, shard.times)
+    data = b"".join((head, _UNVERSIONED, tail))
+    return scripts.PUT, keys, (ident, data, life, removable, repr(now), most, NEVER)
+
+
 def touch(
     shard: Shard, ident: bytes, expire_time: float | None, now: float, token: str = ""
 ) -> Call:

@@ -98,10 +98,12 @@ class Core:
         self._open_as: dict[bytes, bytes] | None = None
         self._policy = ""
         self._made: list[Shard] = []
+        self._most = TIDIED
         self._tidy = f"{TIDIED}:0"
         self._listener: Listener | None = None
         self._epoch = 0
         """In which one the connections were made; see `Ticket.epoch`."""
+        self.may_evict_lists = False
         self._hits = self._misses = 0
 
     # -- Opening --
@@ -166,7 +168,9 @@ class Core:
     def settings_changed(self) -> None:
         """Take note of a changed `cull_limit`: how many expired entries a write removes."""
         looks = LOOKS if self._policy.startswith("allkeys") else 0
-        self._tidy = f"{min(int(self._settings['cull_limit']), TIDIED)}:{looks}"
+        self._most = min(int(self._settings["cull_limit"]), TIDIED)
+        self._tidy = f"{self._most}:{looks}"
+        self.may_evict_lists = bool(looks)
 
     @property
     def parts(self) -> list[Shard]:

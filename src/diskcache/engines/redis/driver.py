@@ -18,7 +18,8 @@ from redis.retry import Retry
 from diskcache.clock import Clock
 from diskcache.engines.redis.breaker import Breaker
 from diskcache.engines.redis.commands import Call, Command, refusal_of
-from diskcache.engines.redis.errors import is_moving, translating
+from diskcache.engines.redis.errors import FOREIGN, is_moving, translated, translating
+from diskcache.engines.redis.scripts import Script
 from diskcache.errors import (
     ServerError,
     ServerUnavailableError,
@@ -88,6 +89,13 @@ class Driver:
     @contextmanager
     def _using(self) -> Iterator[Any]:
         """Yield the client of redis-py; it is not closed meanwhile."""
+        held = self._taken()
+        try:
+            yield held.client
+        finally:
+            self._given_back(held)
+
+    def _taken(self) -> _Held:
         if self._pid != os.getpid():
             # The lock, and the clients, may be in use by threads that are not here.
             self._pid, self._lock, self._held = os.getpid(), threading.Lock(), None
@@ -96,14 +104,14 @@ class Driver:
                 self._held = _Held(self._connect())
             held = self._held
             held.users += 1
-        try:
-            yield held.client
-        finally:
-            with self._lock:
-                held.users -= 1
-                is_last = held.is_doomed and not held.users
-            if is_last:
-                held.disconnect()
+        return held
+
+    def _given_back(self, held: _Held) -> None:
+        with self._lock:
+            held.users -= 1
+            is_last = held.is_doomed and not held.users
+        if is_last:
+            held.disconnect()
 
     def _connect(self) -> Any:
         """Return a client of redis-py, whose annotations are not complete."""
@@ -172,7 +180,9 @@ class Driver:
         """
         nap, deadline = FIRST_NAP, None
         while True:
-            answer = self._guarded(lambda client: _evaluate(client, call), safe=call.is_idempotent)  # noqa: B023
+            answer = self.evaluate(
+                call.script, call.all_keys(), call.all_args(), call.is_idempotent
+            )
             refusal = refusal_of(answer)
             if refusal is None:
                 return answer
@@ -188,6 +198,12 @@ class Driver:
                 raise Timeout
             self.clock.sleep(nap * random.uniform(0.5, 1))
             nap = min(nap * 1.5, LONGEST_NAP)
+
+    def evaluate(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[Any], safe: bool
+    ) -> Any:
+        """Run a script once, and return its answer; *safe* is one that may be sent again."""
+        return self._guarded(lambda client: _evaluate(client, script, keys, args), safe=safe)
 
     def commands(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands that read, many at a time, and return their answers."""
@@ -250,6 +266,16 @@ class Driver:
             if piece:
                 yield piece
 
+    def _once(self, send: Callable[[Any], T]) -> T:
+        """Send something once, with errors of this library; every operation goes through here."""
+        held = self._taken()
+        try:
+            return send(held.client)
+        except FOREIGN as exc:
+            raise translated(exc, self.where) from exc
+        finally:
+            self._given_back(held)
+
     def _guarded(self, send: Callable[[Any], T], *, safe: bool) -> T:
         """Send something, with errors of this library.
 
@@ -260,8 +286,7 @@ class Driver:
         deadline = None
         while True:
             try:
-                with translating(self.where), self._using() as client:
-                    result = send(client)
+                result = self._once(send)
             except ServerUnavailableError as exc:
                 now = self.clock.monotonic()
                 if deadline is None:
@@ -291,13 +316,12 @@ def _of_one_node(answer: Any) -> Any:
     return answer
 
 
-def _evaluate(client: Any, call: Call) -> Any:
+def _evaluate(client: Any, script: Script, keys: Sequence[bytes], args: Sequence[Any]) -> Any:
     """Run a script by its name, or by its text where the server does not know it."""
-    keys, args = call.all_keys(), call.all_args()
     try:
-        return client.execute_command("EVALSHA", call.script.digest, len(keys), *keys, *args)
+        return client.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
     except theirs.NoScriptError:
-        return client.execute_command("EVAL", call.script.text, len(keys), *keys, *args)
+        return client.execute_command("EVAL", script.text, len(keys), *keys, *args)
 
 
 def _pipelined(client: Any, commands: Sequence[Command]) -> list[Any]:

@@ -167,7 +167,20 @@ class RedisEngine(Upkeep):
             return False
         shard, _ = self._place(key)
         change = commands.put_change(key, payload, expire_time, tag, now, only)
+        if (
+            not (change.tag or change.condition)
+            and change.what == b"p"
+            and self._put_alone(shard, change, now)
+        ):
+            return True
         return bool(self._apply(shard, [change], now, wait)[0])
+
+    def _put_alone(self, shard: Shard, change: commands.Change, now: float) -> bool:
+        """Store an entry by the short script, if that can be; where lists are safe."""
+        if self.may_evict_lists:
+            return False
+        self.check_writable()
+        return bool(self.driver.evaluate(*commands.put_alone(shard, change, now, self._most), True))
 
     def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
         """Remove a live entry; tell whether there was one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from redis import exceptions as theirs
 
@@ -39,6 +40,8 @@ def translated(exc: Exception, where: str) -> Exception:
         where: Address of the server, without a password.
     """
     text = str(exc) or type(exc).__name__
+    if isinstance(exc, OSError) and not isinstance(exc, theirs.RedisError):
+        return ServerUnavailableError(f"server {where} cannot be reached: {text}")
     if isinstance(exc, _ACCESS) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
         return ServerAccessError(
             f"server {where} refused access: {text}; check user and password in the URL, and the"
@@ -95,12 +98,14 @@ def _of_response(text: str, where: str) -> Exception:
     return ServerError(f"server {where} reported: {text}")
 
 
+FOREIGN: Final = (theirs.RedisError, theirs.RedisClusterException, OSError)
+"""What `translated` takes: errors of redis-py, and of the network."""
+
+
 @contextmanager
 def translating(where: str) -> Iterator[None]:
     """Turn errors of redis-py, and of the network, into those of this library."""
     try:
         yield
-    except (theirs.RedisError, theirs.RedisClusterException) as exc:
+    except FOREIGN as exc:
         raise translated(exc, where) from exc
-    except OSError as exc:
-        raise ServerUnavailableError(f"server {where} cannot be reached: {exc}") from exc

@@ -1,0 +1,91 @@
+"""The short script for one entry leaves on the server what the long one does."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.servers import shared_server
+
+BEFORE = {
+    "nothing": lambda _: None,
+    "another entry": lambda cache: cache.set("other", 1),
+    "live": lambda cache: cache.set("k", "old"),
+    "expiring": lambda cache: cache.set("k", "old", expire=60),
+    "expired": lambda cache: [cache.set("k", "old", expire=-1), cache.set("gone", 1, expire=-1)],
+    "in grace": lambda cache: cache.set("k", "old", expire=-1, grace=60),
+    "with a tag": lambda cache: cache.set("k", "old", tag="t"),
+}
+PUTS = {
+    "for ever": {},
+    "for a minute": {"expire": 60},
+    "in grace": {"expire": 60, "grace": 60},
+}
+
+
+def state(cache):
+    """Return what is on the server, without what is random or a moment."""
+    client, found = shared_server().client(), {}
+    prefix = cache._engine.parts[0].prefix
+    for key in sorted(client.keys(prefix.replace(b"{", b"[{]") + b"*")):
+        kind, name = client.type(key), key[len(prefix) :]
+        if kind == b"zset":
+            found[name] = [ident for ident, _ in client.zrange(key, 0, -1, withscores=True)]
+        elif name.startswith(b"e:"):
+            data = client.get(key)
+            versions = client.get(prefix + b"v")
+            is_now = data[26:34] == versions[:8], data[34:42] == versions[8:]
+            found[name] = data[:10], is_now, data[42:], client.ttl(key) > 0
+        elif name != b"v" and not name.startswith(b"g:"):
+            found[name] = client.get(key)
+    return found
+
+
+def renewed(cache):
+    """Let what is there count no more, as the first step of `clear` does."""
+    from diskcache.engines.redis import commands
+
+    engine = cache._engine
+    engine._run(commands.renew(engine.parts[0], "all", 0.0), None)
+
+
+BEFORE["cleared"] = lambda cache: [cache.set("k", "old"), renewed(cache)]
+
+
+@pytest.mark.parametrize("put", PUTS)
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("value", ["new", b"\0" * 70_000])
+def test_short_put_leaves_what_the_long_one_does(make_cache, tmp_path, before, put, value):
+    states = []
+    for number, may_be_short in enumerate((True, False)):
+        cache = make_cache(tmp_path / str(number), clock=None)
+        if not may_be_short:
+            cache._engine.may_evict_lists = True
+        BEFORE[before](cache)
+        assert cache.set("k", value, **PUTS[put])
+        assert cache["k"] == value
+        states.append(state(cache))
+
+    assert states[0] == states[1]
+
+
+def test_short_put_is_left_to_the_long_one_while_a_step_holds_the_slot(make_cache):
+    cache = make_cache(clock=None)
+    cache["k"] = "old"
+    client, lock = shared_server().client(), cache._engine.parts[0].lock
+    client.set(lock, "somebody", px=200)
+    cache["k"] = "new"
+
+    assert not client.exists(lock)
+    assert cache["k"] == "new"
+
+
+def test_short_put_takes_one_round_trip(make_cache, monkeypatch):
+    cache = make_cache(clock=None)
+    cache["first"] = 1
+    driver, sent = cache._engine.driver, []
+    once = driver._once
+    monkeypatch.setattr(driver, "_once", lambda send: sent.append(1) or once(send))
+    cache["k"] = 1
+    cache["k"] = 2
+
+    assert len(sent) == 2
