@@ -60,13 +60,16 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         need_server()
+        self.process = subprocess.Popen(self.words(), stdout=subprocess.DEVNULL)
+        self.await_answer()
+
+    def words(self) -> list[str]:
+        """Return the command line."""
         memory = () if "--maxmemory" in self.options else ("--maxmemory", MEMORY)
-        words = [
+        return [
             str(BINARY), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
             "--appendonly", "no", "--dir", str(self.folder), *memory, *self.options,
         ]  # fmt: skip
-        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-        self.await_answer()
 
     def await_answer(self) -> None:
         """Wait until it answers, with a password or without."""
@@ -85,7 +88,7 @@ class Server:
 
     def client(self) -> redis.Redis:
         """Return a client of redis-py."""
-        return redis.Redis(port=self.port)
+        return redis.Redis(host="127.0.0.1", port=self.port)
 
     def stop(self) -> None:
         """Kill it."""
@@ -114,6 +117,37 @@ def await_memory(cache: Any) -> None:
     while not engine.site.tracking.is_live:
         assert time.monotonic() < deadline, "the server tells of no changes"
         time.sleep(0.001)
+class TlsServer(Server):
+    """A server that speaks TLS only.
+
+    Args:
+        keys: Folder with `ca.pem`, `cert.pem` and `key.pem`.
+        *options: More words of its command line.
+    """
+
+    def __init__(self, keys: Path, *options: str) -> None:
+        self.keys = keys
+        files = ("--tls-ca-cert-file", "ca.pem"), ("--tls-cert-file", "cert.pem")
+        words = [
+            word
+            for option, name in (*files, ("--tls-key-file", "key.pem"))
+            for word in (option, str(keys / name))
+        ]
+        ask = () if "--tls-auth-clients" in options else ("--tls-auth-clients", "no")
+        # What is given last counts.
+        port = free_port()
+        super().__init__(*words, *ask, *options, "--port", "0", "--tls-port", str(port), port=port)
+
+    def client(self) -> redis.Redis:
+        """Return a client that has a certificate, too."""
+        return redis.Redis(
+            host="127.0.0.1",
+            port=self.port,
+            ssl=True,
+            ssl_ca_certs=str(self.keys / "ca.pem"),
+            ssl_certfile=str(self.keys / "cert.pem"),
+            ssl_keyfile=str(self.keys / "key.pem"),
+        )
 
 
 _shared: list[Server] = []

@@ -40,8 +40,6 @@ def translated(exc: Exception, where: str) -> Exception:
         where: Address of the server, without a password.
     """
     text = str(exc) or type(exc).__name__
-    if isinstance(exc, OSError) and not isinstance(exc, theirs.RedisError):
-        return ServerUnavailableError(f"server {where} cannot be reached: {text}")
     if isinstance(exc, _ACCESS) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
         return ServerAccessError(
             f"server {where} refused access: {text}; check user and password in the URL, and the"
@@ -65,13 +63,25 @@ def translated(exc: Exception, where: str) -> Exception:
         )
     if isinstance(exc, theirs.BusyLoadingError):
         return ServerUnavailableError(f"server {where} is loading its data: {text}")
-    if isinstance(exc, _AWAY):
-        return ServerUnavailableError(
-            f"server {where} cannot be reached: {text}; start it, or pass on_error='miss' to go on"
-            " without it",
-            is_sent=isinstance(exc, theirs.ConnectionError),
-        )
+    if isinstance(exc, (*_AWAY, OSError)):
+        return _away(exc, text, where)
     return _of_response(text, where)
+
+
+def _away(exc: Exception, text: str, where: str) -> ServerUnavailableError:
+    is_sent = isinstance(exc, theirs.ConnectionError)
+    if "SSL" in text or "certificate" in text:
+        return ServerUnavailableError(
+            f"server {where} and this client do not agree on TLS: {text}; check that ssl_ca_certs"
+            " names the authority that signed its certificate, that the certificate is for that"
+            " host, and that the server speaks TLS at that port",
+            is_sent=is_sent,
+        )
+    return ServerUnavailableError(
+        f"server {where} cannot be reached: {text}; start it, or pass on_error='miss' to go on"
+        " without it",
+        is_sent=is_sent,
+    )
 
 
 def is_moving(exc: BaseException | None) -> bool:

@@ -1,0 +1,119 @@
+"""TLS: a server is believed only if its certificate is signed by the authority that is named."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from diskcache import ServerUnavailableError, connect
+from tests.support.optional import skip_or_fail
+from tests.support.servers import TlsServer, need_server
+
+OPENSSL = shutil.which("openssl")
+
+
+def openssl(folder, *words):
+    subprocess.run([OPENSSL, *words], cwd=folder, check=True, capture_output=True, timeout=60)
+
+
+def make_authority(folder, name):
+    """Make an authority, and a key and a certificate for 127.0.0.1 that it signed."""
+    folder.mkdir()
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl(
+        folder, "req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
+        "-subj", f"/CN={name}",
+    )  # fmt: skip
+    openssl(folder, "req", *curve, "-keyout", "key.pem", "-out", "csr.pem", "-subj", "/CN=server")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    openssl(
+        folder, "x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key",
+        "-CAcreateserial", "-out", "cert.pem", "-days", "2", "-extfile", "names",
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    need_server()
+    if OPENSSL is None:
+        skip_or_fail("openssl is not installed")
+    return make_authority(tmp_path_factory.mktemp("tls") / "authority", "authority")
+
+
+@pytest.fixture(scope="module")
+def server(authority):
+    made = TlsServer(authority)
+    yield made
+    made.remove()
+
+
+def url(server, **query):
+    return server.url("test", **query).replace("redis://", "rediss://")
+
+
+def test_cache_works_over_tls(server, authority):
+    with connect(url(server, ssl_ca_certs=authority / "ca.pem")) as cache:
+        cache.set("k", b"x" * 100_000, tag="t", expire=60)
+        assert cache.get("k", tag=True) == (b"x" * 100_000, "t")
+        assert cache.push("job") == 500_000_000_000_000
+        assert cache.get_or_set("computed", lambda: 5) == 5
+        assert cache.clear() == 3
+
+
+def test_client_with_a_certificate_is_let_in_where_one_is_asked_for(authority):
+    server = TlsServer(authority, "--tls-auth-clients", "yes")
+    try:
+        certificate = {"ssl_certfile": authority / "cert.pem", "ssl_keyfile": authority / "key.pem"}
+        with connect(url(server, ssl_ca_certs=authority / "ca.pem", **certificate)) as cache:
+            cache["k"] = 1
+            assert cache["k"] == 1
+        with (
+            connect(url(server, ssl_ca_certs=authority / "ca.pem"), on_error="miss") as cache,
+            pytest.raises(ServerUnavailableError),
+        ):
+            cache.incr("k")
+    finally:
+        server.remove()
+
+
+def refused(address):
+    with pytest.raises(ServerUnavailableError) as caught:
+        connect(address, timeout=5)
+    return str(caught.value)
+
+
+def test_certificate_of_another_authority_is_refused(server, tmp_path):
+    other = make_authority(tmp_path / "other", "another authority")
+    message = refused(url(server, ssl_ca_certs=other / "ca.pem"))
+
+    assert "certificate verify failed" in message
+    assert "check that ssl_ca_certs names the authority" in message
+
+
+def test_certificate_that_the_system_does_not_know_is_refused(server):
+    assert "certificate verify failed" in refused(url(server))
+
+
+def test_certificate_of_another_host_is_refused(server, authority):
+    address = url(server, ssl_ca_certs=authority / "ca.pem").replace("127.0.0.1", "localhost")
+
+    assert "certificate verify failed" in refused(address)
+
+
+def test_host_is_not_compared_if_told_so(server, authority):
+    address = url(server, ssl_ca_certs=authority / "ca.pem", ssl_check_hostname="false")
+    with connect(address.replace("127.0.0.1", "localhost")) as cache:
+        cache["k"] = 1
+        assert cache.clear() == 1
+
+
+def test_server_that_speaks_tls_refuses_a_client_that_does_not(server):
+    assert "cannot be reached" in refused(server.url())
+
+
+def test_certificate_that_is_not_there_is_named(server, tmp_path):
+    with pytest.raises(OSError, match="missing"):
+        connect(url(server, ssl_ca_certs=tmp_path / "missing.pem"))
