@@ -98,3 +98,13 @@ def wait_for(condition: Callable[[], bool]) -> None:
                 return
         assert time.monotonic() < deadline, "the cluster does not form"
         time.sleep(0.05)
+
+
+_shared: list[Cluster] = []
+
+
+def shared_cluster() -> Cluster:
+    """Return the cluster that most tests of a process share."""
+    if not _shared:
+        _shared.append(Cluster())
+    return _shared[0]

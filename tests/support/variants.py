@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -60,12 +61,24 @@ AWAITED = Variant(make_awaited, SQLITE.capabilities)
 
 def make_remote(directory: Any, shards: int | None = None, **keywords: Any) -> Any:
     """Make a `RemoteCache` on the server of the tests, in a namespace that the path gives."""
-    from diskcache import connect
     from tests.support.servers import shared_server
+
+    return _connected(shared_server().url, directory, shards=shards, **keywords)
+
+
+def make_clustered(directory: Any, **keywords: Any) -> Any:
+    """Make a `RemoteCache` on the cluster of the tests, spread over its masters."""
+    from tests.support.cluster import shared_cluster
+
+    return _connected(shared_cluster().url, directory, **keywords)
+
+
+def _connected(url: Callable[[str], str], directory: Any, **keywords: Any) -> Any:
+    from diskcache import connect
 
     namespace = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
     keywords.setdefault("pickle", "signed")
-    return connect(shared_server().url(namespace), shards=shards, **keywords)
+    return connect(url(namespace), **keywords)
 
 
 REMOTE = Variant(make_remote, frozenset({"durable", "ordered"}))
@@ -85,3 +98,4 @@ def make_remote_eager(directory: Any, **keywords: Any) -> Any:
 
 REMOTE_EAGER = Variant(make_remote_eager, REMOTE.capabilities)
 SPREAD = Variant(partial(make_remote, shards=4), REMOTE.capabilities)
+CLUSTERED = Variant(make_clustered, REMOTE.capabilities)

@@ -225,6 +225,12 @@ class RemoteCache(Cache):
         with self._raising():
             return super().update(key, func, default, expire=expire, tag=tag)
 
+    def _drop_unreadable(self, key: EncodedKey) -> None:
+        now = self._now()
+        row = self._engine.get(key, now)
+        if row is not None and self._load(key, row) is ENOVAL:
+            self._engine.delete_version(key, row[VERSION], now, None)
+
     def _raising(self) -> AbstractContextManager[None]:
         engine: Any = self._engine
         return engine.raising() if isinstance(engine, Tolerant) else nullcontext()
