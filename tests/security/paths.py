@@ -19,6 +19,7 @@ from typing import Any
 
 import diskcache
 from diskcache import Cache, Deque, FanoutCache, Index
+from diskcache.cache.remote import RemoteCache
 from diskcache.cli.main import build_parser, main
 from diskcache.codecs.keys import encode_key
 from diskcache.keys import QUEUE_START, queue_key
@@ -245,6 +246,14 @@ SHARDED: dict[str, Case] = {
     "__getattr__": lambda c: c.sqlite_nonsense,
 }
 """What a `FanoutCache` has besides."""
+
+
+REMOTE: dict[str, Case] = {
+    "cache": lambda c: c.cache("part").get(KEY),
+    "get: other types": lambda c: [c.get(KEY, read=True), c.peekitem(), c.pull()],
+    "export: there": moved,
+}
+"""What a `RemoteCache` has besides."""
 
 
 def mutated(name: str, *arguments: Any) -> Case:
@@ -549,6 +558,7 @@ def covered(*tables: dict[str, Case]) -> set[str]:
 CACHES: dict[type, set[str]] = {
     Cache: covered(READING, CHANGING),
     FanoutCache: covered(READING, CHANGING, SHARDED),
+    RemoteCache: covered(READING, CHANGING, REMOTE),
     Deque: covered(DEQUE),
     Index: covered(INDEX),
 }
