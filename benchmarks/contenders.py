@@ -11,6 +11,7 @@ so, is told not to (`sync=False`). sqlitedict commits each write, in WAL mode.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shelve
@@ -161,12 +162,89 @@ def django_files(folder: str) -> Store:
     return Store(cache.get, None, cache.set, cache.delete)
 
 
-def redis(_: str) -> Store:
+def emptied(contender: str) -> tuple[Any, str]:
+    """Return a client of the database that a contender has for itself, and its address."""
     from redis import Redis
 
-    client = Redis("127.0.0.1", int(os.environ[REDIS]))
-    client.flushall()
+    port, number = os.environ[REDIS], DATABASES[contender]
+    client = Redis("127.0.0.1", int(port), number)
+    client.flushdb()
+    return client, f"redis://127.0.0.1:{port}/{number}"
+
+
+def redis(_: str) -> Store:
+    client, _ = emptied(os.environ[WHO])
     return Store(client.get, client.__getitem__, client.set, client.delete, client.close)
+
+
+def remote(_: str) -> Store:
+    """This version on a server, every read of which is a round trip."""
+    return opened_remote(memory_limit=0)
+
+
+def remote_in_memory(_: str) -> Store:
+    """The same, keeping in memory what the server says is still so."""
+    return opened_remote()
+
+
+def opened_remote(**keywords: Any) -> Store:
+    from diskcache import connect
+
+    client, url = emptied(os.environ[WHO])
+    client.close()
+    cache = connect(f"{url}?namespace=bench", **keywords)
+    if not keywords and "memory_limit" in cache.info().off:
+        cache.close()
+        raise MissingError(NO_SUCH_OPERATION)
+    return Store(cache.get, cache.__getitem__, cache.set, cache.delete, cache.close)
+
+
+def django_redis(_: str) -> Store:
+    from django.conf import settings
+
+    if not settings.configured:
+        settings.configure()
+    from django.core.cache.backends.redis import RedisCache
+
+    client, url = emptied(os.environ[WHO])
+    client.close()
+    cache = RedisCache(url, {"timeout": None})
+    return Store(cache.get, None, cache.set, cache.delete, cache.close)
+
+
+def cashews(_: str) -> Store:
+    from cashews import Cache
+
+    client, url = emptied(os.environ[WHO])
+    client.close()
+    cache = Cache()
+    cache.setup(url)
+    return awaited(cache.get, cache.set, cache.delete, cache.close)
+
+
+def aiocache(_: str) -> Store:
+    from aiocache import RedisCache
+    from aiocache.serializers import PickleSerializer
+
+    client, _ = emptied(os.environ[WHO])
+    client.close()
+    place = {"port": int(os.environ[REDIS]), "db": DATABASES[os.environ[WHO]]}
+    cache = RedisCache(serializer=PickleSerializer(), **place)
+    return awaited(cache.get, cache.set, cache.delete, cache.close)
+
+
+def awaited(get: Call, put: Call, delete: Call, close: Call) -> Store:
+    """Return coroutine functions as functions: a turn of an event loop for each call."""
+    loop = asyncio.new_event_loop()
+
+    def blocking(function: Call) -> Call:
+        return lambda *args: loop.run_until_complete(function(*args))
+
+    def end() -> None:
+        blocking(close)()
+        loop.close()
+
+    return Store(blocking(get), None, blocking(put), blocking(delete), end)
 
 
 def memcached(_: str) -> Store:
@@ -212,8 +290,22 @@ CONTENDERS = {
     "joblib": Contender("joblib.Memory", PEER, joblib, "joblib"),
     "django": Contender("Django, files", PEER, django_files, "django"),
     "redis": Contender("Redis, loopback", PEER, redis, "redis", REDIS),
+    "redis-py": Contender("Redis, client of diskcache", NEW, redis, "redis", REDIS),
+    "remote": Contender("diskcache 6 on Redis", NEW, remote, "diskcache", REDIS),
+    "remote hot": Contender(
+        "diskcache 6 on Redis, memory", NEW, remote_in_memory, "diskcache", REDIS
+    ),
+    "django redis": Contender("Django, Redis", PEER, django_redis, "django", REDIS),
+    "cashews": Contender("cashews, Redis", PEER, cashews, "cashews", REDIS),
+    "aiocache": Contender("aiocache, Redis", PEER, aiocache, "aiocache", REDIS),
     "memcached": Contender("memcached, loopback", PEER, memcached, "pymemcache", MEMCACHED),
 }
+
+
+DATABASES = {name: place for place, name in enumerate(
+    name for name, contender in CONTENDERS.items() if contender.variable == REDIS
+)}  # fmt: skip
+"""Numbers of databases on the one server: rounds alternate, and nobody may empty another's."""
 
 
 # -- The rows --
@@ -318,13 +410,13 @@ def put_all(put: Call, entries: list[tuple[str, bytes]]) -> None:
 def hello() -> dict[str, Any]:
     """Return what this process runs on."""
     contender = CONTENDERS[os.environ[WHO]]
+    if contender.variable and contender.variable not in os.environ:
+        raise MissingError(f"no server for {contender.title}")
     if contender.package == "diskcache":
         return versions()
     found = {"python": sys.version.split()[0]}
     if contender.open is shelf:
         found["dbm"] = kind_of_shelf()
-    if contender.variable and contender.variable not in os.environ:
-        raise MissingError(f"no server for {contender.title}")
     return {**found, contender.package: version(contender.package)} if contender.package else found
 
 

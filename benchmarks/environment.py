@@ -17,7 +17,7 @@ DJANGO = "django>=4.2"
 OLD_HOME = ROOT / ".bench" / "v5"
 PEERS = (
     "lmdb", "rocksdict", "diskcache_rs", "sqlitedict", "joblib", DJANGO, "redis[hiredis]",
-    "pymemcache",
+    "pymemcache", "cashews[redis]", "aiocache[redis]",
 )  # fmt: skip
 """Packages that other ways to keep things come in."""
 PEERS_HOME = ROOT / ".bench" / "peers"

@@ -44,6 +44,10 @@ from run import Side, measure, merge
 OURS = "diskcache"
 WITHIN = 4
 """A hot read takes at most as many times what `functools.lru_cache` takes."""
+COLD = 1.3
+"""On a server an operation takes at most as many times what the client alone takes."""
+HOT = 50
+"""A hit in memory is at least as many times faster than a read from the server."""
 UP_TO = ("40 B", "4 kB")
 """Sizes at which servers are to be slower."""
 WAIT = 10
@@ -84,8 +88,9 @@ def servers(names: Sequence[str], folder: str) -> Iterator[dict[str, str]]:
     """Start the servers that are wanted and installed; give the variables that name their ports."""
     with ExitStack() as stack:
         variables = {}
-        for name, (binary, variable, command) in SERVERS.items():
-            if name not in names or shutil.which(binary) is None:
+        for binary, variable, command in SERVERS.values():
+            is_wanted = any(CONTENDERS[each].variable == variable for each in names)
+            if not is_wanted or shutil.which(binary) is None:
                 continue
             port = free_port()
             process = subprocess.Popen(
@@ -245,12 +250,17 @@ def claims(document: Document) -> list[str]:
         judged("up to 4 kB ahead of", small, "redis", 1),
         judged("up to 4 kB ahead of", small, "memcached", 1),
         judged(f"hot reads within {WITHIN}x of", hot, "lru_cache", WITHIN),
+        judged(f"on a server within {COLD}x of", small, "redis-py", COLD, ours="remote"),
+        judged("on a server ahead of", small, "django redis", 1, ours="remote"),
+        judged(f"on a server hot reads {HOT}x ahead of", hot, "redis-py", 1 / HOT, "remote hot"),
     ]
 
 
-def judged(claim: str, rows: Sequence[Measured], other: str, allowed: float) -> str:
+def judged(
+    claim: str, rows: Sequence[Measured], other: str, allowed: float, ours: str = OURS
+) -> str:
     """Return a claim with the rows that contradict it."""
-    both = [(row, best(row, OURS), best(row, other)) for row in rows]
+    both = [(row, best(row, ours), best(row, other)) for row in rows]
     ratios = {row["name"]: ours / theirs for row, ours, theirs in both if ours and theirs}
     against = [f"{name}: {ratio:.2f}x" for name, ratio in ratios.items() if ratio > allowed]
     verdict = "not measured" if not ratios else f"NO ({', '.join(against)})" if against else "yes"
@@ -267,7 +277,7 @@ def plot(document: Document, path: Path) -> bool:
         1, len(sizes), figsize=(4 * len(sizes), 4.2), sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    marks = "o s ^ v D P X < > * h d".split()
+    marks = "o s ^ v D P X < > * h d p H 8 1 2 3".split()
     places = {operation: place for place, operation in enumerate(reversed(OPERATIONS))}
     for axes, size in zip(panels[0], sizes, strict=True):
         rows = [row for row in document["rows"] if row["size"] == size]

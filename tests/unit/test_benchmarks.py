@@ -1,6 +1,7 @@
 """The benchmarks run, and judge what they measured rightly. Figures are nobody's promise here."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -214,6 +215,20 @@ class TestPeers:
         assert rows["get, hot"]["lru_cache"]["samples"][0] > 0
         assert "| py-lmdb | not here | not here | not here | not here | not here |" in done.stdout
         assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+
+    @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
+    def test_cache_on_a_server_is_measured_beside_the_client_alone(self, tmp_path):
+        figures = tmp_path / "figures.json"
+
+        done = script(
+            "peers.py", "--only", "redis-py", "remote", "--sizes", "40 B", "--passes", 1,
+            "--rounds", 1, "--scale", 0.005, "--directory", tmp_path, "--json", figures,
+        )  # fmt: skip
+
+        for row in json.loads(figures.read_text())["rows"]:
+            assert row["redis-py"]["samples"][0] > 0
+            assert row["remote"]["samples"][0] > 0
+        assert "on a server within 1.3x of Redis, client of diskcache:" in done.stdout
 
     def document(self, **times):
         cells = {name: {"samples": [seconds]} for name, seconds in times.items()}
