@@ -212,6 +212,24 @@ def test_lease_that_the_server_lost_is_taken_again(remote):
     assert leases_of(remote) == []
 
 
+def test_lease_that_is_given_back_while_it_is_renewed_is_free(remote, monkeypatch):
+    place, share = remote._flight_place(("k", 1))
+    lease = share(place)
+    assert lease.take() is True
+    keeper, driver = remote._engine._keeper, remote._engine.driver
+    commands = driver.commands
+
+    def late(asked):
+        if asked == [("GET", lease.key)]:
+            lease.release(())
+        return commands(asked)
+
+    monkeypatch.setattr(driver, "commands", late)
+    keeper._renew([lease])
+
+    assert leases_of(remote) == []
+
+
 def test_lease_that_others_took_is_not_renewed(remote):
     engine = remote._engine
     place, share = remote._flight_place(("k", 1))
@@ -277,14 +295,14 @@ def test_caches_beside_each_other_on_a_server_do_not_wait_for_each_other(remote)
 def test_event_loop_goes_on_while_another_process_computes(remote, monkeypatch):
     """Nothing is sent by the thread of the loop, which counts on meanwhile."""
     driver, sent_by_loop = remote._engine.driver, []
-    command = driver.command
+    once = driver._once
 
-    def watched(*words):
+    def watched(send):
         if flight.running_loop() is not None:
-            sent_by_loop.append(words)
-        return command(*words)
+            sent_by_loop.append(send)
+        return once(send)
 
-    monkeypatch.setattr(driver, "command", watched)
+    monkeypatch.setattr(driver, "_once", watched)
 
     @remote.memoize(name="f", lock=True)
     async def func(number):

@@ -25,10 +25,11 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from diskcache.engines.redis.scripts import LEASE_END, LEASE_WRITE, Script
 from diskcache.errors import DiskCacheError, ServerUnavailableError
 from diskcache.flight import running_loop
 from diskcache.signs import Landing, Place, landing_of, packed, parsed
@@ -47,17 +48,6 @@ slot."""
 TOKEN: Final = 32
 """Characters of a token."""
 
-WRITE: Final = """
-if string.sub(redis.call('GET', KEYS[1]) or '', 1, 32) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'KEEPTTL')
-return 1
-"""
-GIVE_BACK: Final = """
-if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
-if string.sub(redis.call('GET', KEYS[1]) or '', 1, 32) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
-"""
-
 
 class Sender(Protocol):
     """What a driver does for leases."""
@@ -68,6 +58,12 @@ class Sender(Protocol):
 
     def commands(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Send many commands, and return their answers."""
+        ...
+
+    def evaluate(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[Any], safe: bool
+    ) -> Any:
+        """Run a script, and return its answer."""
         ...
 
 
@@ -137,7 +133,8 @@ class Lease:
         """Say what the flight waits for; who is in a ring and does not learn of it waits longer."""
         if self._is_mine:
             with suppress(DiskCacheError):
-                self._sender.command("EVAL", WRITE, 1, self.key, self.token, packed(record))
+                args = self.token, packed(record)
+                self._sender.evaluate(LEASE_WRITE, (self.key,), args, True)
 
     def peek(self) -> tuple[Any, ...]:
         """Return what the flight of another one waits for."""
@@ -159,7 +156,7 @@ class Lease:
         """Remove the lease on the server, where it ends by itself if that fails."""
         keys = self.key, self._outcome(self.token)
         with suppress(DiskCacheError):
-            self._sender.command("EVAL", GIVE_BACK, 2, *keys, self.token, packed(record), KEPT)
+            self._sender.evaluate(LEASE_END, keys, (self.token, packed(record), KEPT), True)
 
     def close(self) -> None:
         """Think no more of it."""
@@ -202,6 +199,10 @@ class Keeper:
         if self._pid == os.getpid():
             with self._changed:
                 self._leases.discard(lease)
+
+    def _holds(self, lease: Lease) -> bool:
+        with self._changed:
+            return lease in self._leases
 
     def later(self, lease: Lease, record: tuple[Any, ...]) -> bool:
         """Give a lease back soon; tell whether there is a thread that will."""
@@ -268,6 +269,10 @@ class Keeper:
                     commands.append(("PEXPIRE", lease.key, TERM))
             if commands:
                 self._sender.commands(commands)
+            # One that was given back just now may have been taken again here.
+            for lease in leases:
+                if not self._holds(lease):
+                    lease.give_back(())
 
 
 def key_in(place: Place, prefix: bytes) -> bytes:

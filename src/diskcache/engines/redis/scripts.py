@@ -6,7 +6,8 @@ was not declared returns `{'tag', IDENT, TAG}`, before it has changed anything, 
 with the keys of that tag. Numbers of 64 bits pass as text or as bytes, never as numbers of Lua,
 which are doubles.
 
-KEYS of all scripts but PUT: 1 `:v`, 2 `:l`, 3 `:o`, 4 `:k`, 5 `:x`, then those that a script names.
+KEYS of all scripts but PUT and those on leases: 1 `:v`, 2 `:l`, 3 `:o`, 4 `:k`, 5 `:x`, then those
+that a script names.
 ARGV of all: 1 the token of this transaction, '' outside of any, '*' for what only reads; 2 now; 3
 random bytes for versions (16 for the shard, then 8 for a tag); 4 how much to tidy in passing:
 expired entries to remove, and idents to look at that the server may have evicted, as `10:2`; 5 the
@@ -406,4 +407,19 @@ call('DEL', L)
 return 1
 """)
 
-ALL: Final = (APPLY, PUT, TOUCH, HOLD, ADD, PUSH, RENEW, EDGE, RELEASE)
+LEASE_WRITE: Final = _bare("""
+-- What a computation waits for. KEYS: `:c:NAME`. ARGV: the token that it must hold, the record.
+if string.sub(redis.call('GET', KEYS[1]) or '', 1, 32) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'KEEPTTL')
+return 1
+""")
+
+LEASE_END: Final = _bare("""
+-- The end of a computation. KEYS: `:c:NAME`, `:c:NAME:TOKEN`. ARGV: the token, a record for those
+-- who waited or '', how many ms it is there.
+if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
+if string.sub(redis.call('GET', KEYS[1]) or '', 1, 32) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+""")
+
+ALL: Final = (APPLY, PUT, TOUCH, HOLD, ADD, PUSH, RENEW, EDGE, RELEASE, LEASE_WRITE, LEASE_END)
