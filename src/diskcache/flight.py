@@ -118,9 +118,7 @@ class Loop(Protocol):
 class Flight:
     """The computation of one value in this process."""
 
-    def __init__(
-        self, place: Place, loop: Loop | None = None, share: Share | None = None
-    ) -> None:
+    def __init__(self, place: Place, loop: Loop | None = None, share: Share | None = None) -> None:
         self.place = place
         self.loop = loop
         self.share = share
