@@ -27,6 +27,10 @@ LONGEST: Final = 4096
 """Bytes of a file that are read."""
 
 
+STORED: Final = ("stored",)
+"""What is left for those who wait, where the value is there for them."""
+
+
 class Place(NamedTuple):
     """Where a value is kept."""
 
@@ -48,6 +52,8 @@ class Landing(NamedTuple):
     error: Exception | None = None
     is_elsewhere: bool = False
     """Whether another process had the value, and did not store it."""
+    is_stored: bool = False
+    """Whether another process had the value, and stored it."""
 
 
 class Sign(Protocol):
@@ -91,8 +97,10 @@ Share: TypeAlias = Callable[[Place], Sign]
 
 def record_of(landing: Landing | None, is_stored: bool) -> tuple[Any, ...]:
     """Return what is left for those who wait."""
-    if landing is None or is_stored:
+    if landing is None:
         return ()
+    if is_stored:
+        return STORED
     if landing.error is not None:
         return ("failed", *Failure.of(landing.error))
     return ("kept",)
@@ -171,7 +179,8 @@ class LockFile:
     def release(self, record: tuple[Any, ...]) -> None:
         """Say how the flight ended, remove the file, and unlock it."""
         if self._is_mine:
-            if record:
+            # Who gets the lock of a file looks for the value anyway.
+            if record and record != STORED:
                 self.write(record)
             with suppress(OSError), open_folder(self._place.directory) as folder:
                 os.unlink(folder.path(self._place.name), dir_fd=folder.fd)
@@ -234,6 +243,8 @@ def landing_of(record: tuple[Any, ...]) -> Landing | None:
                 return Landing(error=failure.revived((), NOTE))
         case ("kept",):
             return Landing(is_elsewhere=True)
+        case ("stored",):
+            return Landing(is_stored=True)
     return None
 
 

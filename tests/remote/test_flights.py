@@ -18,6 +18,7 @@ import pytest
 
 from diskcache import connect, flight
 from diskcache.engines.redis import lease
+from diskcache.signs import STORED
 from tests.support.servers import Server, need_server, shared_server
 
 PROGRAM = """
@@ -113,14 +114,13 @@ def test_get_or_set_in_eight_processes_computes_once(crowd, ways):
 
 
 def test_exception_is_raised_in_all_processes_that_wait(crowd):
-    first = crowd.add(3, "fail")
-    crowd.ask(first)
+    first, *others = children = crowd.add(2, *["fail"] * 4)
+    crowd.ask([first])
     crowd.await_computing(1)
-    others = crowd.add(0, *["fail"] * 3)
     crowd.ask(others)
     (found,) = crowd.computed()
 
-    assert set(crowd.answers(first + others)) == {f"('no', {found})"}
+    assert set(crowd.answers(children)) == {f"('no', {found})"}
     assert crowd.computed() == [found]
 
 
@@ -257,6 +257,28 @@ def test_exception_reaches_who_waited_although_another_flight_began(remote):
 
     assert (type(landing.error), landing.error.args) == (ValueError, ("no",))
     third.release(())
+
+
+def test_crowd_that_waited_does_not_take_the_lease_to_look(remote):
+    place, share = remote._flight_place(("k", 1))
+    first, waiter = share(place), share(place)
+    assert first.take() is True
+    assert waiter.take() is False
+    first.release(STORED)
+    landing = waiter.take()
+
+    assert landing.is_stored
+    assert leases_of(remote) == []
+
+
+def test_value_that_is_stored_and_gone_is_computed_again(remote):
+    """Who waited finds nothing where a value was stored, and computes it."""
+    place, share = remote._flight_place(("k", 1))
+    first = share(place)
+    assert first.take() is True
+    threading.Timer(0.1, first.release, [STORED]).start()
+
+    assert remote.get_or_set("k", lambda: "again") == "again"
 
 
 def test_ring_over_two_processes_comes_to_an_end(remote):

@@ -131,6 +131,8 @@ class Computer:
             if landed.error is None:
                 # A copy of one's own, if there is one.
                 value = await way.do(self.store.find_again, key)
+                if value is ENOVAL and landed.is_stored:
+                    continue
                 self.tally.hits += 1
                 return landed.value if value is ENOVAL else value
             if terms.share_errors:

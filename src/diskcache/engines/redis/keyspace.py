@@ -12,7 +12,7 @@ and so lie in one slot of a cluster:
     :t:TAG     sorted set of the idents stored with a tag, by the microsecond of that
     :l         token of the transaction that nobody may write beside; the server expires it
     :c:NAME    while the value of a key is computed: by whom; NAME is a hash; see `lease`
-    :c:NAME:T  for a few seconds after it failed: with what
+    :c:NAME:T  for a while after that: how it ended, for those who waited for token T
     :f         the last fencing number that was given
     :n         scratch of a script, gone when it ends
 

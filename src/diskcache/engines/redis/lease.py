@@ -8,8 +8,9 @@ seconds, so that a process that died is replaced. One that lives renews it every
 that all leases of an engine share, and that ends when there have been none for a while.
 
 It is taken with `SET NX`, and given back by a script, which removes it only if the token is the own
-one. A flight that ends without a stored value leaves `:c:NAME:TOKEN` for a few seconds: its
-exception, or the word that its value was not kept. Who waited for that token reads it there.
+one. A flight that ends leaves `:c:NAME:TOKEN` for a while: the word that its value is stored, or
+was not kept, or its exception. Who waited for that token reads it there, and a crowd that waited
+does not queue up for the lease to look.
 
 *A lease may be lost*: the server evicts it or forgets it in a failover, the process sleeps, or its
 threads do not get to run for longer than the term. Then a second process computes too. For that
@@ -32,7 +33,7 @@ from typing import Any, Final, Protocol
 from diskcache.engines.redis.scripts import LEASE_END, LEASE_WRITE, Script
 from diskcache.errors import DiskCacheError, ServerUnavailableError
 from diskcache.flight import running_loop
-from diskcache.signs import Landing, Place, landing_of, packed, parsed
+from diskcache.signs import STORED, Landing, Place, landing_of, packed, parsed
 
 TERM: Final = 1250
 """Milliseconds after which the server frees a lease that is not renewed."""
@@ -42,6 +43,8 @@ LINGER: Final = 4
 """Beats without a lease after which the renewing thread ends."""
 KEPT: Final = 10_000
 """Milliseconds for which an exception is there for those who waited."""
+KEPT_SHORTLY: Final = 1000
+"""Milliseconds for which it is said that a value is stored."""
 LONGEST_NAP: Final = 0.1
 """Seconds between two looks of who waits at most: what a thousand of them ask bears down on one
 slot."""
@@ -156,7 +159,8 @@ class Lease:
         """Remove the lease on the server, where it ends by itself if that fails."""
         keys = self.key, self._outcome(self.token)
         with suppress(DiskCacheError):
-            self._sender.evaluate(LEASE_END, keys, (self.token, packed(record), KEPT), True)
+            kept = KEPT if record != STORED else KEPT_SHORTLY
+            self._sender.evaluate(LEASE_END, keys, (self.token, packed(record), kept), True)
 
     def close(self) -> None:
         """Think no more of it."""
