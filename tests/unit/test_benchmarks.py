@@ -230,6 +230,17 @@ class TestPeers:
             assert row["remote"]["samples"][0] > 0
         assert "on a server within 1.3x of Redis, client of diskcache:" in done.stdout
 
+    @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
+    def test_capacity_of_a_server_is_measured(self, tmp_path):
+        figures = tmp_path / "figures.json"
+
+        script("capacity.py", "--rounds", 1, "--scale", 0.005, "--json", figures)
+
+        found = json.loads(figures.read_text())
+        assert len(found["rows"]) == 21
+        assert all(row["received"] > 0 for row in found["rows"])
+        assert 0 < found["polls"] < 1000
+
     def document(self, **times):
         cells = {name: {"samples": [seconds]} for name, seconds in times.items()}
         row = {"name": "get, hot/40 B", "operation": "get, hot", "size": "40 B", **cells}
