@@ -75,7 +75,7 @@ class Call(NamedTuple):
 
     def all_args(self) -> list[Any]:
         """Return ARGV of the script."""
-        versions = _random.randbytes(24)
+        versions = b"" if self.script is scripts.PUT else _random.randbytes(24)
         return [
             self.token,
             repr(self.now),
@@ -228,12 +228,8 @@ NEVER: Final = keyspace.pack_head(0, b"n", 0, None)[18:26]
 """The expire_time of an entry that has none."""
 
 
-def put_alone(
-    shard: Shard, change: Change, now: float, most: int
-) -> tuple[Script, tuple[bytes, ...], tuple[Any, ...]]:
-    """Return the script that stores one entry without a tag, its KEYS and its ARGV.
-
-    The answer is 0 if `apply` must do it.
+def put_alone(shard: Shard, change: Change, now: float, most: int) -> Call:
+    """Return the call that stores one entry without a tag; the answer is 0 if `apply` must do it.
 
     Args:
         shard: The shard.
@@ -242,10 +238,8 @@ def put_alone(
         most: How many expired entries to remove in passing.
     """
     _, ident, _, head, _, tail, life, removable = change
-    entry = shard.entry + ident
-    keys = (shard.versions, shard.lock, entry, shard.order, shard.keys, shard.times)
-    data = b"".join((head, _UNVERSIONED, tail))
-    return scripts.PUT, keys, (ident, data, life, removable, repr(now), most, NEVER)
+    args = (ident, b"".join((head, _UNVERSIONED, tail)), life, removable, most, NEVER)
+    return Call(scripts.PUT, shard, (shard.entry + ident,), args, now, is_idempotent=True)
 
 
 def touch(

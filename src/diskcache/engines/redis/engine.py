@@ -180,7 +180,7 @@ class RedisEngine(Upkeep):
         if self.may_evict_lists:
             return False
         self.check_writable()
-        return bool(self.driver.evaluate(*commands.put_alone(shard, change, now, self._most), True))
+        return bool(self.driver.call(commands.put_alone(shard, change, now, self._most)))
 
     def delete(self, key: EncodedKey, now: float, wait: float | None) -> bool:
         """Remove a live entry; tell whether there was one."""

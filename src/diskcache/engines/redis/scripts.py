@@ -6,8 +6,8 @@ was not declared returns `{'tag', IDENT, TAG}`, before it has changed anything, 
 with the keys of that tag. Numbers of 64 bits pass as text or as bytes, never as numbers of Lua,
 which are doubles.
 
-KEYS of all scripts but PUT and those on leases: 1 `:v`, 2 `:l`, 3 `:o`, 4 `:k`, 5 `:x`, then those
-that a script names.
+KEYS of all scripts but those on leases: 1 `:v`, 2 `:l`, 3 `:o`, 4 `:k`, 5 `:x`, then those that a
+script names.
 ARGV of all: 1 the token of this transaction, '' outside of any, '*' for what only reads; 2 now; 3
 random bytes for versions (16 for the shard, then 8 for a tag); 4 how much to tidy in passing:
 expired entries to remove, and idents to look at that the server may have evicted, as `10:2`; 5 the
@@ -360,42 +360,42 @@ return {met}
 
 PUT: Final = _bare("""
 -- One entry without a tag, on no condition: what APPLY does, in half of its time.
--- KEYS: `:v`, `:l`, the entry, `:o`, `:k`, `:x`. ARGV: ident, the entry with zeros for the
--- versions, life in ms or '', removable from, now, how many expired entries to remove, the
--- expire_time of never. Returns 1, or 0 for what is up to APPLY: a shard that is held or new, and
--- an old entry that has a tag. An entry that is replaced is listed already.
+-- KEYS 6: the entry. ARGV: ident, the entry with zeros for the versions, life in ms or '',
+-- removable from, how many expired entries to remove, the expire_time of never. Returns 1, or 0
+-- for what is up to APPLY: a shard that is held or new, and an old entry that has a tag. An entry
+-- that is replaced is listed already.
 local call, sub = redis.call, string.sub
 local found = call('MGET', KEYS[1], KEYS[2])
-local versions, key, ident = found[1], KEYS[3], ARGV[1]
+local versions, key, ident = found[1], KEYS[6], ARGV[6]
 if found[2] or not versions then return 0 end
 local head = call('GETRANGE', key, 0, 45)
 if #head == 46 and sub(head, 43) ~= '\0\0\0\0' then return 0 end
 local known = sub(head, 27, 42) == versions
 if not known then
-  if not call('ZSCORE', KEYS[4], ident) then
+  if not call('ZSCORE', KEYS[3], ident) then
     local t = call('TIME')
     local moment = t[1] * 1000000 + t[2]
-    local last = call('ZREVRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2]
+    local last = call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
     if last and tonumber(last) >= moment then moment = tonumber(last) + 1 end
-    call('ZADD', KEYS[4], string.format('%.0f', moment), ident)
+    call('ZADD', KEYS[3], string.format('%.0f', moment), ident)
   end
-  call('ZADD', KEYS[5], 0, ident)
+  call('ZADD', KEYS[4], 0, ident)
 end
-if ARGV[3] ~= '' then
-  call('SET', key, ARGV[2], 'PX', ARGV[3])
-  call('ZADD', KEYS[6], ARGV[4], ident)
+if ARGV[8] ~= '' then
+  call('SET', key, ARGV[7], 'PX', ARGV[8])
+  call('ZADD', KEYS[5], ARGV[9], ident)
 else
-  call('SET', key, ARGV[2])
-  if not known or sub(head, 19, 26) ~= ARGV[7] then call('ZREM', KEYS[6], ident) end
+  call('SET', key, ARGV[7])
+  if not known or sub(head, 19, 26) ~= ARGV[11] then call('ZREM', KEYS[5], ident) end
 end
 -- Lua would copy a large value to put them in before.
 call('SETRANGE', key, 26, versions)
-if not known and ARGV[6] ~= '0' then
+if not known and ARGV[10] ~= '0' then
   local prefix = sub(key, 1, -1 - #ident)
-  local bounds = {'-inf', '(' .. ARGV[5], 'LIMIT', 0, ARGV[6]}
-  for _, gone in ipairs(call('ZRANGEBYSCORE', KEYS[6], unpack(bounds))) do
+  local bounds = {'-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[10]}
+  for _, gone in ipairs(call('ZRANGEBYSCORE', KEYS[5], unpack(bounds))) do
     call('DEL', prefix .. gone)
-    for i = 4, 6 do call('ZREM', KEYS[i], gone) end
+    for i = 3, 5 do call('ZREM', KEYS[i], gone) end
   end
 end
 return 1
