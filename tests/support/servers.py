@@ -117,6 +117,8 @@ def await_memory(cache: Any) -> None:
     while not engine.site.tracking.is_live:
         assert time.monotonic() < deadline, "the server tells of no changes"
         time.sleep(0.001)
+
+
 class TlsServer(Server):
     """A server that speaks TLS only.
 

@@ -30,8 +30,8 @@ from diskcache.engines.redis.tolerant import Tolerant
 from diskcache.entry import EXPIRE_TIME, VERSION, EncodedKey, Only, Payload, Tag, expiry
 from diskcache.errors import SettingError, TooLargeError, UnsupportedError
 from diskcache.files import ValueFiles
-from diskcache.memory.tier import MEMORY_LIMIT, tier_of
 from diskcache.flight import Place, Share, place_of
+from diskcache.memory.tier import MEMORY_LIMIT, tier_of
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from diskcache.engines.redis import commands, keyspace
 from diskcache.engines.redis.address import CLUSTER_SHARDS, Address
 from diskcache.engines.redis.commands import LOOKS, TIDIED, Call, Change
 from diskcache.engines.redis.keyspace import Shard, meta_key
-from diskcache.engines.redis.listening import Listener, TrackedDriver, site_of
 from diskcache.engines.redis.lease import Keeper, Lease, key_in
+from diskcache.engines.redis.listening import Listener, TrackedDriver, site_of
 from diskcache.entry import EncodedKey
 from diskcache.errors import (
     CacheFormatError,
@@ -90,7 +90,6 @@ class Core:
         self.driver = TrackedDriver(
             address, timeout or ANSWER, self.clock, tracking=self.site.tracking
         )
-        self.driver = Driver(address, timeout or ANSWER, self.clock)
         self._keeper = Keeper(self.driver)
         self._meta = meta_key(address.namespace)
         self.local = _Local()
