@@ -37,7 +37,8 @@ def opened(tmp_path):
     made = []
 
     def opened(**options):
-        made.append(connect(url, **options))
+        # Objects that cases make of it and leave behind would go on listening to the server.
+        made.append(connect(url, memory_limit=0, **options))
         return made[-1]
 
     yield opened
