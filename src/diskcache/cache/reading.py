@@ -106,6 +106,9 @@ class ReadingMethods(Front, Foundation):
             value, row = default, None
         asked = ((expire_time, EXPIRE_TIME), (tag, TAG), (version, VERSION))
         more = [None if row is None else row[column] for wanted, column in asked if wanted]
+        if version and row is not None and type(more[-1]) is not int:
+            # What a stranger wrote is the version of nothing.
+            more[-1] = 0
         return (value, *more) if more else value
 
     def _contains(self, key: Any) -> bool:
