@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 
 import pytest
 
-from diskcache import LoaderError, flight, signs
+from diskcache import LoaderError, flight, host, signs
 from diskcache.codecs import plain
 from diskcache.computing.ways import Blocking, run
 from diskcache.errors import DiskCacheError, RecursiveLoaderError, TooLargeError
@@ -256,3 +257,25 @@ def test_run_refuses_steps_that_are_suspended():
 
     with pytest.raises(RuntimeError, match="suspended"):
         run(steps())
+
+
+def test_flights_beyond_a_part_of_the_descriptors_have_no_files(cache, monkeypatch):
+    monkeypatch.setattr(host, "spare_descriptors", lambda: 5)
+    seen = []
+
+    def squares(keys):
+        seen.append((len(keys), len(signs._open_files)))
+        return {key: key * key for key in keys}
+
+    found = cache.get_or_set_many(range(20), squares)
+
+    assert (len(found), seen) == (20, [(20, 5)])
+    assert (signs._open_files, flight._flights) == (set(), {})
+
+
+def test_spare_descriptors_are_a_quarter_of_those_there_may_be(monkeypatch):
+    resource = pytest.importorskip("resource")
+    for most, spare in [(1024, 256), (resource.RLIM_INFINITY, sys.maxsize)]:
+        monkeypatch.setattr(resource, "getrlimit", lambda _, most=most: (most, most))
+
+        assert host.spare_descriptors() == spare
