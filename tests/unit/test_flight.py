@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
+from datetime import timedelta
 
 import pytest
 
-from diskcache import LoaderError, flight, host, signs
+from diskcache import LoaderError, LoaderTimeoutError, flight, host, signs
+from diskcache.background import Background
 from diskcache.codecs import plain
 from diskcache.computing.ways import Blocking, run
 from diskcache.errors import DiskCacheError, RecursiveLoaderError, TooLargeError
@@ -279,3 +282,15 @@ def test_spare_descriptors_are_a_quarter_of_those_there_may_be(monkeypatch):
         monkeypatch.setattr(resource, "getrlimit", lambda _, most=most: (most, most))
 
         assert host.spare_descriptors() == spare
+
+
+def test_failure_whose_class_cannot_be_made_of_its_text_is_told_as_loader_error():
+    class RefusedError(Exception):
+        def __init__(self, response):
+            super().__init__(f"status {response.status}")
+
+    failure = Failure(f"{__name__}.{RefusedError.__qualname__}", ("status 404",), "status 404")
+
+    revived = failure.revived([RefusedError], "note")
+
+    assert (type(revived), "status 404" in str(revived)) == (LoaderError, True)
