@@ -294,3 +294,39 @@ def test_failure_whose_class_cannot_be_made_of_its_text_is_told_as_loader_error(
     revived = failure.revived([RefusedError], "note")
 
     assert (type(revived), "status 404" in str(revived)) == (LoaderError, True)
+
+
+@pytest.fixture
+def full(cache, monkeypatch):
+    """Have the disk full for what is written about failures."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
+    def fill():
+        monkeypatch.setattr(cache._engine, "put", refuse)
+        monkeypatch.setattr(cache._engine, "hold_off", refuse)
+
+    return fill
+
+
+def fail():
+    raise OwnError("mine")
+
+
+def test_failure_that_cannot_be_remembered_is_raised_itself(cache, full, caplog):
+    full()
+
+    with pytest.raises(OwnError, match="mine"):
+        cache.get_or_set("k", fail, errors={OwnError: 5})
+
+    assert "the failure of 'k' was not remembered: OSError" in caplog.text
+
+
+def test_value_in_grace_is_served_where_backoff_cannot_be_noted(cache, clock, full, caplog):
+    cache.set("k", "old", expire=1, grace=60)
+    clock.advance(2)
+    full()
+
+    assert cache.get_or_set("k", fail, grace=60, backoff=5) == "old"
+    assert "was not remembered: OSError" in caplog.text
