@@ -330,3 +330,18 @@ def test_value_in_grace_is_served_where_backoff_cannot_be_noted(cache, clock, fu
 
     assert cache.get_or_set("k", fail, grace=60, backoff=5) == "old"
     assert "was not remembered: OSError" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["lock_timeout", "soft_timeout", "hard_timeout"])
+def test_limit_of_time_that_is_no_number_is_refused_at_once(cache, name):
+    with pytest.raises(TypeError, match=f"{name} must be a number of seconds, or None: got"):
+        cache.memoize(grace=1, **{name: timedelta(seconds=1)})
+
+
+def test_computation_for_which_there_is_no_thread_says_so(cache, monkeypatch):
+    monkeypatch.setattr("diskcache.computing.ways.background", Background(0))
+
+    with pytest.raises(LoaderTimeoutError, match=r"none of the threads .* was free"):
+        cache.get_or_set("k", lambda: 1, hard_timeout=0.01)
+
+    assert flight._flights == {}
