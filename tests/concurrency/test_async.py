@@ -314,3 +314,21 @@ def test_barrier_of_a_task_whose_threads_wait_for_it_is_given_back(directory):
             return bool(taken)
 
         assert asyncio.run(with_few_threads(awaited, blocking)) == [True] * 5
+
+
+def test_get_or_set_that_functions_of_update_wait_for_comes_to_an_end(directory):
+    async def compute():
+        await asyncio.sleep(0.3)
+        return "shared"
+
+    async def ask():
+        async with AsyncCache(directory) as cache:
+
+            def update(_):
+                return cache.sync.get_or_set("k", lambda: "own", lock_timeout=20)
+
+            leader = asyncio.create_task(cache.get_or_set("k", compute))
+            await asyncio.sleep(0.1)
+            return await asyncio.gather(leader, *(cache.update(i, update) for i in range(6)))
+
+    assert asyncio.run(ask()) == ["shared"] * 7
