@@ -345,3 +345,23 @@ def test_computation_for_which_there_is_no_thread_says_so(cache, monkeypatch):
         cache.get_or_set("k", lambda: 1, hard_timeout=0.01)
 
     assert flight._flights == {}
+
+
+def test_refresh_that_fails_is_not_counted_as_one(cache, clock):
+    answers = iter([1, ValueError("no answer")])
+
+    @cache.memoize(expire=10, refresh=0.5)
+    def source():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    source()
+    clock.advance(6)
+    source()
+    for thread in threading.enumerate():
+        if thread.name.startswith("refreshing"):
+            thread.join()
+
+    assert source.cache_info() == (1, 1, 0, 0, 1)

@@ -398,8 +398,9 @@ class Computer:
             led.land(None)
             raise
         landing = await self._flown(way, key, func, led, None, replaces=(version, until))
-        self.tally.refreshed += 1
-        if landing.error is not None:
+        if landing.error is None:
+            self.tally.refreshed += 1
+        else:
             self._report(landing.error)
 
     def _report(self, exc: Exception) -> None:
