@@ -70,8 +70,8 @@ class Failure(NamedTuple):
             return None
         try:
             return kind(*self.arguments)
-        except (TypeError, ValueError, DiskCacheError):
-            # Its constructor takes something else than what `args` says.
+        except FAILURES:
+            # Its constructor takes something else than what `args` says, and fails as it likes.
             return None
 
 

@@ -31,6 +31,9 @@ computes without waiting.
 event loop that ran it closed before it was done, which nobody is told. Then one of those who wait
 takes its place.
 
+*Many at once.* Files take descriptors, which functions need too. What is beyond a part of those
+that the process may have is computed once in the process, not once in all.
+
 *Fork.* A child forgets all flights and closes its copies of the files, which keeps the locks of the
 parent.
 """

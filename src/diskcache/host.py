@@ -18,6 +18,7 @@ if sys.platform == "win32":  # pragma: no cover - other platform
     import msvcrt
 else:
     import fcntl
+    import resource
 
 OPEN_SAFE: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 """Flags for every descriptor: never through a symbolic link, never into another program."""
@@ -187,6 +188,14 @@ def open_file(path: str, flags: int, mode: int = 0o600, dir_fd: int | None = Non
         os.close(descriptor)
         raise
     return descriptor
+
+
+def spare_descriptors() -> int:
+    """Return how many descriptors may be kept open by locks: a quarter of those there may be."""
+    if sys.platform == "win32":  # pragma: no cover - other platform
+        return 2048
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most // 4
 
 
 def make_folder(path: str, mode: int, dir_fd: int | None = None) -> bool:

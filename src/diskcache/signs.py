@@ -6,6 +6,7 @@ removed and unlocked. A sign on a server is in `engines/redis/lease.py`.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -145,6 +146,8 @@ class LockFile:
     def _open(self) -> None:
         # No child is made while a descriptor is open but not recorded.
         with _forking:
+            if len(_open_files) >= host.spare_descriptors():
+                raise OSError(errno.EMFILE, "functions need descriptors, too")
             try:
                 self._make(make=False)
             except FileNotFoundError:

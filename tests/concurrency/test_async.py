@@ -11,11 +11,12 @@ import asyncio
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from diskcache import AsyncCache, AsyncFanoutCache, AsyncLock, Cache, FanoutCache
+from diskcache import AsyncCache, AsyncFanoutCache, AsyncLock, Cache, FanoutCache, Lock, barrier
 from tests.support.crew import ROOT, in_threads, run_script
 from tests.support.leaks import assert_tidy
 from tests.support.loops import LOOPS, runner_of
@@ -271,3 +272,63 @@ def test_forked_child_has_threads_of_its_own(directory, how):
 @pytest.mark.parametrize("how", ENDED)
 def test_interpreter_ends_at_once(directory, how):
     assert run(ENDED[how], directory) < 4.5
+
+
+async def with_few_threads(first, other):
+    """Return what two give, of which the other one takes all threads of the executor."""
+    executor = ThreadPoolExecutor(2)
+    asyncio.get_running_loop().set_default_executor(executor)
+    leader = asyncio.create_task(first())
+    await asyncio.sleep(0.1)
+    return await asyncio.gather(leader, *(asyncio.to_thread(other) for _ in range(4)))
+
+
+def test_memoize_by_a_task_whose_threads_wait_for_it_comes_to_an_end(directory):
+    with Cache(directory) as cache:
+
+        @cache.memoize("f", lock=True)
+        async def awaited():
+            await asyncio.sleep(0.3)
+            return "shared"
+
+        @cache.memoize("f", lock=True, lock_timeout=20)
+        def blocking():
+            return "own"
+
+        assert asyncio.run(with_few_threads(awaited, blocking)) == ["shared"] * 5
+
+
+def test_barrier_of_a_task_whose_threads_wait_for_it_is_given_back(directory):
+    with Cache(directory) as cache:
+        lock = Lock(cache, "b")
+
+        @barrier(cache, Lock, name="b")
+        async def awaited():
+            await asyncio.sleep(0.3)
+            return True
+
+        def blocking():
+            taken = lock.acquire(timeout=20)
+            if taken:
+                lock.release()
+            return bool(taken)
+
+        assert asyncio.run(with_few_threads(awaited, blocking)) == [True] * 5
+
+
+def test_get_or_set_that_functions_of_update_wait_for_comes_to_an_end(directory):
+    async def compute():
+        await asyncio.sleep(0.3)
+        return "shared"
+
+    async def ask():
+        async with AsyncCache(directory) as cache:
+
+            def update(_):
+                return cache.sync.get_or_set("k", lambda: "own", lock_timeout=20)
+
+            leader = asyncio.create_task(cache.get_or_set("k", compute))
+            await asyncio.sleep(0.1)
+            return await asyncio.gather(leader, *(cache.update(i, update) for i in range(6)))
+
+    assert asyncio.run(ask()) == ["shared"] * 7

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import threading
+from datetime import timedelta
 
 import pytest
 
-from diskcache import LoaderError, flight, signs
+from diskcache import LoaderError, LoaderTimeoutError, flight, host, signs
+from diskcache.background import Background
 from diskcache.codecs import plain
 from diskcache.computing.ways import Blocking, run
 from diskcache.errors import DiskCacheError, RecursiveLoaderError, TooLargeError
@@ -256,3 +260,108 @@ def test_run_refuses_steps_that_are_suspended():
 
     with pytest.raises(RuntimeError, match="suspended"):
         run(steps())
+
+
+def test_flights_beyond_a_part_of_the_descriptors_have_no_files(cache, monkeypatch):
+    monkeypatch.setattr(host, "spare_descriptors", lambda: 5)
+    seen = []
+
+    def squares(keys):
+        seen.append((len(keys), len(signs._open_files)))
+        return {key: key * key for key in keys}
+
+    found = cache.get_or_set_many(range(20), squares)
+
+    assert (len(found), seen) == (20, [(20, 5)])
+    assert (signs._open_files, flight._flights) == (set(), {})
+
+
+def test_spare_descriptors_are_a_quarter_of_those_there_may_be(monkeypatch):
+    resource = pytest.importorskip("resource")
+    for most, spare in [(1024, 256), (resource.RLIM_INFINITY, sys.maxsize)]:
+        monkeypatch.setattr(resource, "getrlimit", lambda _, most=most: (most, most))
+
+        assert host.spare_descriptors() == spare
+
+
+def test_failure_whose_class_cannot_be_made_of_its_text_is_told_as_loader_error():
+    class RefusedError(Exception):
+        def __init__(self, response):
+            super().__init__(f"status {response.status}")
+
+    failure = Failure(f"{__name__}.{RefusedError.__qualname__}", ("status 404",), "status 404")
+
+    revived = failure.revived([RefusedError], "note")
+
+    assert (type(revived), "status 404" in str(revived)) == (LoaderError, True)
+
+
+@pytest.fixture
+def full(cache, monkeypatch):
+    """Have the disk full for what is written about failures."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
+    def fill():
+        monkeypatch.setattr(cache._engine, "put", refuse)
+        monkeypatch.setattr(cache._engine, "hold_off", refuse)
+
+    return fill
+
+
+def fail():
+    raise OwnError("mine")
+
+
+def test_failure_that_cannot_be_remembered_is_raised_itself(cache, full, caplog):
+    full()
+
+    with pytest.raises(OwnError, match="mine"):
+        cache.get_or_set("k", fail, errors={OwnError: 5})
+
+    assert "the failure of 'k' was not remembered: OSError" in caplog.text
+
+
+def test_value_in_grace_is_served_where_backoff_cannot_be_noted(cache, clock, full, caplog):
+    cache.set("k", "old", expire=1, grace=60)
+    clock.advance(2)
+    full()
+
+    assert cache.get_or_set("k", fail, grace=60, backoff=5) == "old"
+    assert "was not remembered: OSError" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["lock_timeout", "soft_timeout", "hard_timeout"])
+def test_limit_of_time_that_is_no_number_is_refused_at_once(cache, name):
+    with pytest.raises(TypeError, match=f"{name} must be a number of seconds, or None: got"):
+        cache.memoize(grace=1, **{name: timedelta(seconds=1)})
+
+
+def test_computation_for_which_there_is_no_thread_says_so(cache, monkeypatch):
+    monkeypatch.setattr("diskcache.computing.ways.background", Background(0))
+
+    with pytest.raises(LoaderTimeoutError, match=r"none of the threads .* was free"):
+        cache.get_or_set("k", lambda: 1, hard_timeout=0.01)
+
+    assert flight._flights == {}
+
+
+def test_refresh_that_fails_is_not_counted_as_one(cache, clock):
+    answers = iter([1, ValueError("no answer")])
+
+    @cache.memoize(expire=10, refresh=0.5)
+    def source():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    source()
+    clock.advance(6)
+    source()
+    for thread in threading.enumerate():
+        if thread.name.startswith("refreshing"):
+            thread.join()
+
+    assert source.cache_info() == (1, 1, 0, 0, 1)

@@ -3,7 +3,8 @@
 Implementation note.
 
 *Lanes.* Reading waits for nobody, so reads have threads of their own: a write that waits for the
-write lock keeps none of them. Transactions have another one, see `transacting`. Each lane has at
+write lock keeps none of them. Transactions have another one, see `transacting`. So has what keeps
+computed values: functions that are given to `update` may wait for such a value. Each lane has at
 most so many threads, started when a job finds none idle; other jobs wait in a queue. A thread
 keeps its connections for as long as it lives.
 
@@ -42,7 +43,8 @@ log: Final = logging.getLogger("diskcache")
 READ: Final = 0
 WRITE: Final = 1
 TRANSACT: Final = 2
-LIMITS: Final = (4, 4, 1)
+KEEP: Final = 3
+LIMITS: Final = (4, 4, 1, 4)
 """Threads of each lane. One transaction at a time is open in a cache, so one thread serves all."""
 
 LEAVING: Final = 5.0
@@ -453,7 +455,7 @@ class Pool:
 
 
 def _new_lanes() -> list[Lane]:
-    names = ("read", "write", "transact")
+    names = ("read", "write", "transact", "keep")
     return [Lane(f"diskcache-{name}", limit) for name, limit in zip(names, LIMITS, strict=True)]
 
 

@@ -1,11 +1,20 @@
-"""Steps of a computation in a task of an event loop."""
+"""Steps of a computation in a task of an event loop.
+
+Implementation note. What may block is done by the default executor of the loop. Its threads may all
+be taken by calls that wait for the very task whose step has none, a lock or a flight that only this
+task can give back; so a step that did not begin in time is done by a thread of our own. No step
+waits for another one, so that these come to their end, however few they are.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -16,8 +25,93 @@ from diskcache.sentinels import ENOVAL
 
 T = TypeVar("T")
 
-in_thread: Final = asyncio.to_thread
-"""Calls what may block, with the context variables of the caller."""
+PATIENCE: Final = 0.2
+"""Seconds that a step waits for a thread of the default executor."""
+NAP: Final = 0.05
+"""Seconds between two looks for another thread, after that."""
+
+HELPERS: Final = 4
+"""Most threads of our own at a time."""
+
+
+class _Slots:
+    """How many more threads of our own there may be."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget those of the parent, in a forked child."""
+        self.free = threading.Semaphore(HELPERS)
+
+
+_slots: Final = _Slots()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_slots.renew)
+
+
+class _Hop:
+    """A call in a thread of the default executor, or in one of our own if that takes too long."""
+
+    def __init__(self, call: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.late: asyncio.Future[Any] | None = None
+        """What a thread of our own does."""
+        self._call = call
+        self._loop = loop
+        self._claim = threading.Lock()
+        self.future = loop.run_in_executor(None, self._run)
+        self._timer = loop.call_later(PATIENCE, self._hurry)
+
+    def _run(self) -> Any:
+        return self._call() if self._claim.acquire(blocking=False) else None
+
+    def _hurry(self) -> None:
+        """Have it done by a thread of our own, if it has not begun."""
+        if self._claim.locked() or self.future.done():
+            return
+        free = _slots.free
+        if free.acquire(blocking=False):
+            if self._claim.acquire(blocking=False):
+                self._hurry_now(free)
+            else:
+                free.release()
+        else:
+            self._timer = self._loop.call_later(NAP, self._hurry)
+
+    def _hurry_now(self, free: threading.Semaphore) -> None:
+        # The thread ends with its work; the interpreter waits for it.
+        helper = ThreadPoolExecutor(1, "helping an event loop")
+        late = helper.submit(self._call)
+        helper.shutdown(wait=False)
+        late.add_done_callback(lambda _: free.release())
+        self.late = asyncio.wrap_future(late)
+        # It wakes whoever waits.
+        self.future.cancel()
+
+    def end(self) -> None:
+        """Look no more whether it has begun."""
+        self._timer.cancel()
+
+
+async def in_thread(step: Callable[..., T], *args: Any) -> T:
+    """Call what may block, with the context variables of the caller."""
+    task = asyncio.current_task()
+    requests = 0 if task is None else task.cancelling()
+    hop = _Hop(partial(copy_context().run, step, *args), asyncio.get_running_loop())
+    result: T
+    try:
+        result = await hop.future
+    except asyncio.CancelledError:
+        if hop.late is None or task is None or task.cancelling() > requests:
+            raise
+        result = await hop.late
+    finally:
+        hop.end()
+        # An error refers to this frame, and the future to the error.
+        del hop
+    return result
+
 
 _tasks: Final[set[asyncio.Task[None]]] = set()
 
@@ -61,9 +155,7 @@ class Looping:
         hop: Calls what may block in a thread.
     """
 
-    def __init__(
-        self, store: Store, hop: Callable[..., Awaitable[Any]] = asyncio.to_thread
-    ) -> None:
+    def __init__(self, store: Store, hop: Callable[..., Awaitable[Any]] = in_thread) -> None:
         self._store = store
         self._hop = hop
         self.loop = asyncio.get_running_loop()

@@ -228,6 +228,11 @@ class Computer:
         finally:
             if not started:
                 led.land(None)
+        if not started and stale is None:
+            raise LoaderTimeoutError(
+                f"the value of {key!r} was not computed within {self.terms.hard_timeout} seconds:"
+                " none of the threads that compute in the background was free"
+            )
         if has_left:
             return None
         return future.result() or Landing(error=LoaderError("interrupted", f"value of {key!r}"))
@@ -338,14 +343,24 @@ class Computer:
     async def _remember(self, way: Way, key: Any, exc: Exception, stale: Stale | None) -> None:
         """Remember a failure: by leaving a value in grace alone, or instead of a value."""
         if stale is not None:
-            backoff = seconds_of(self.terms.backoff)
-            if backoff:
-                until = self.store.clock.time() + backoff
-                await way.do(self.store.hold_off, key, stale, until)
-            return
-        seconds = self.terms.memory_of(exc)
-        if seconds:
-            await way.do(self.store.save_failure, key, Failure.of(exc), seconds, self.terms.tag)
+            step, seconds = partial(self._hold_off, key, stale), seconds_of(self.terms.backoff)
+        else:
+            step, seconds = partial(self._save_failure, key, exc), self.terms.memory_of(exc)
+        try:
+            if seconds:
+                await way.do(step, seconds)
+        except TagTypeError:
+            raise
+        except FAILURES as error:
+            # Whoever asked is to get what is stale, or what the function raised.
+            kind = type(error).__name__
+            log.warning("the failure of %r was not remembered: %s: %s", key, kind, error)
+
+    def _hold_off(self, key: Any, stale: Stale, seconds: float) -> None:
+        self.store.hold_off(key, stale, self.store.clock.time() + seconds)
+
+    def _save_failure(self, key: Any, exc: Exception, seconds: float) -> None:
+        self.store.save_failure(key, Failure.of(exc), seconds, self.terms.tag)
 
     # -- Refreshing --
 
@@ -383,8 +398,9 @@ class Computer:
             led.land(None)
             raise
         landing = await self._flown(way, key, func, led, None, replaces=(version, until))
-        self.tally.refreshed += 1
-        if landing.error is not None:
+        if landing.error is None:
+            self.tally.refreshed += 1
+        else:
             self._report(landing.error)
 
     def _report(self, exc: Exception) -> None:

@@ -45,8 +45,10 @@ class Terms:
             ValueError: A number is out of range, or options do not go together.
             TypeError: What must be called cannot be.
         """
-        for name in ("lock_timeout", "grace", "backoff", "soft_timeout", "hard_timeout"):
-            _check_seconds(name, seconds_of(getattr(self, name)))
+        for name in ("lock_timeout", "soft_timeout", "hard_timeout"):
+            _check_limit(name, getattr(self, name))
+        _check_seconds("grace", seconds_of(self.grace))
+        _check_seconds("backoff", seconds_of(self.backoff))
         _check_errors(self.errors)
         for name in ("refresh", "jitter"):
             value = getattr(self, name)
@@ -89,6 +91,12 @@ def _check_errors(errors: Mapping[Any, Seconds]) -> None:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise TypeError(f"errors must name classes of exceptions: got {kind!r}")
         _check_seconds(f"errors[{kind.__name__}]", seconds_of(seconds))
+
+
+def _check_limit(name: str, value: Any) -> None:
+    if isinstance(value, timedelta):
+        raise TypeError(f"{name} must be a number of seconds, or None: got {value!r}")
+    _check_seconds(name, value)
 
 
 def _check_seconds(name: str, value: float | None) -> None:
