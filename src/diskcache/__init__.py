@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         AsyncFanoutCache,
         AsyncIndex,
         AsyncLock,
+        AsyncRemoteCache,
         AsyncRLock,
         AsyncSemaphore,
     )
@@ -136,6 +137,7 @@ __all__ = [  # noqa: RUF022 - grouped by module, as they are found
     "AsyncIndex",
     "AsyncLock",
     "AsyncRLock",
+    "AsyncRemoteCache",
     "AsyncSemaphore",
     # archive
     "Archive",
@@ -260,6 +262,7 @@ _HOME: Final = {
     "AsyncIndex": "aio",
     "AsyncLock": "aio",
     "AsyncRLock": "aio",
+    "AsyncRemoteCache": "aio",
     "AsyncSemaphore": "aio",
     "Cache": "cache",
     "CacheInfo": "cache",

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from diskcache.bridging import drop, keep
 from diskcache.entry import Tag
 from diskcache.sentinels import UNKNOWN
 
@@ -104,13 +105,19 @@ class Listeners:
 
     def enter(self) -> None:
         """Let events of this thread wait."""
-        self._here.depth += 1
+        here = self._here
+        if not here.depth:
+            # Tasks of this thread that run while the operation waits are about something else.
+            keep(here)
+            here.waiting = []
+        here.depth += 1
 
     def leave(self) -> None:
         """Tell what waits, if this was the outermost operation of the thread."""
         here = self._here
         here.depth -= 1
-        if here.depth <= 0 and here.waiting:
+        if here.depth <= 0:
+            drop(here)
             waiting, here.waiting = here.waiting, []
             for _, event in waiting:
                 self._tell(event)

@@ -170,6 +170,20 @@ class Flight:
                 if future.set_running_or_notify_cancel():
                     future.set_result(landing)
 
+    async def come_down(
+        self, waiting: Waiting, landing: Landing, *, is_stored: bool = False
+    ) -> None:
+        """Land, but where giving back the sign takes a while wait for that first.
+
+        So who asks again at once finds nobody under way.
+        """
+        sign = self.sign
+        try:
+            if sign is not None and sign.is_slow and self.is_live():
+                await waiting.do(sign.release, record_of(landing, is_stored))
+        finally:
+            self.land(landing, is_stored=is_stored)
+
     @contextmanager
     def computing(self, *, alone: bool = False) -> Iterator[None]:
         """Let what the function asks for know that it is on the way to this value.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import pytest
 from redis.crc import key_slot
 
-from diskcache import DiskCacheError, ServerUnavailableError, connect
+from diskcache import DiskCacheError, ServerUnavailableError, aio, connect
 from tests.support.cluster import Cluster
 from tests.support.servers import need_server
 
@@ -56,6 +57,27 @@ def test_every_kind_of_operation_works(cache):
     assert cache.check() == []
     assert cache.clear() == 2
     assert len(cache) == 0
+
+
+def test_every_kind_of_operation_is_awaited(cluster, cache, monkeypatch):
+    def start(self):
+        raise AssertionError(f"a thread was started: {self.name}")
+
+    async def main():
+        async with aio.connect(cluster.url(cache._namespace), timeout=5, memory_limit=0) as awaited:
+            await awaited.set_many({number: number for number in range(300)}, tag="even")
+            found = await asyncio.gather(*(awaited.get(number) for number in range(300)))
+            listed = [key async for key in awaited.keys(tag="even")]
+            pushed = await awaited.push("job", prefix="jobs"), await awaited.pull(prefix="jobs")
+            evicted, left = await awaited.evict("even"), await awaited.len()
+            return found, sorted(listed), pushed, evicted, left, await awaited.check()
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    found, listed, pushed, evicted, left, findings = asyncio.run(main())
+
+    assert found == listed == list(range(300))
+    assert pushed == ("jobs-500000000000000", ("jobs-500000000000000", "job"))
+    assert (evicted, left, findings) == (300, 0, [])
 
 
 def test_entries_are_spread_over_all_masters(cluster, cache):
@@ -141,3 +163,29 @@ def kill_and_go_on(cluster, cache):
     assert wrong == []
     assert after == list(range(200))
     assert [cache[number] for number in range(200, 400)] == list(range(200, 400))
+
+
+def test_replica_takes_the_place_of_a_master_also_in_an_event_loop(doomed_cluster):
+    async def main():
+        async with aio.connect(doomed_cluster.url("test"), timeout=5) as cache:
+            return await kill_and_await(doomed_cluster, cache)
+
+    after, later = asyncio.run(main())
+
+    assert after == list(range(200))
+    assert later == {number: number for number in range(200, 400)}
+
+
+async def kill_and_await(cluster, cache):
+    await cache.set_many({number: number for number in range(200)})
+    cluster.run(0, "WAIT", 1, 5000)
+    cluster.nodes[0].stop()
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                after = await asyncio.gather(*(cache.getitem(number) for number in range(200)))
+                await cache.set_many({number: number for number in range(200, 400)})
+            except ServerUnavailableError:
+                await asyncio.sleep(0.05)
+            else:
+                return after, await cache.get_many(range(200, 400))

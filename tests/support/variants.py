@@ -99,3 +99,22 @@ def make_remote_eager(directory: Any, **keywords: Any) -> Any:
 REMOTE_EAGER = Variant(make_remote_eager, REMOTE.capabilities)
 SPREAD = Variant(partial(make_remote, shards=4), REMOTE.capabilities)
 CLUSTERED = Variant(make_clustered, REMOTE.capabilities)
+
+
+def url_of(directory: Any) -> str:
+    """Return the URL of a cache on the server of the tests, in a namespace that a path gives."""
+    from tests.support.servers import shared_server
+
+    return shared_server().url(hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest())
+
+
+def make_awaited_remote(directory: Any, **keywords: Any) -> Any:
+    """Make an `AsyncRemoteCache` behind the face of a `RemoteCache`."""
+    from diskcache import aio
+    from tests.support.awaited import Awaited
+
+    keywords.setdefault("pickle", "signed")
+    return Awaited(aio.connect(url_of(directory), **keywords))
+
+
+AWAITED_REMOTE = Variant(make_awaited_remote, REMOTE.capabilities)

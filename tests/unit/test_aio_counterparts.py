@@ -15,6 +15,7 @@ from diskcache.aio.methods import Mirror
 KINDS = {
     diskcache.Cache: aio.AsyncCache,
     diskcache.FanoutCache: aio.AsyncFanoutCache,
+    diskcache.RemoteCache: aio.AsyncRemoteCache,
     diskcache.Deque: aio.AsyncDeque,
     diskcache.Index: aio.AsyncIndex,
 }
@@ -46,6 +47,7 @@ _COMPARING = "compares item by item: compare lists, or `sync`"
 ABSENT = {
     "close": "`aclose`",
     "count Cache": _STALE,
+    "count RemoteCache": _STALE,
     "hits": _STALE,
     "misses": _STALE,
     "size": _STALE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diskcache.aio.cache import AsyncCache, AsyncFanoutCache
 from diskcache.aio.locks import AsyncBoundedSemaphore, AsyncLock, AsyncRLock, AsyncSemaphore
+from diskcache.aio.remote import AsyncRemoteCache, connect
 from diskcache.aio.structures import AsyncDeque, AsyncIndex
 
 __all__ = [
@@ -14,5 +15,7 @@ __all__ = [
     "AsyncIndex",
     "AsyncLock",
     "AsyncRLock",
+    "AsyncRemoteCache",
     "AsyncSemaphore",
+    "connect",
 ]

@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
 
 from diskcache.aio.pool import WRITE, Job, Pool, pool_of
 from diskcache.aio.transacting import Transaction
+from diskcache.bridging import bridged, here
 from diskcache.holding import holds
 
 T = TypeVar("T")
@@ -25,10 +26,17 @@ class Asynchronous(Generic[T]):
     _sync: T | None
     _pool: Pool
 
-    def _attach(self, sync: T | None, make: Callable[[], T] | None) -> None:
-        """Work with an object, or with what *make* makes when it is first used."""
+    def _attach(self, sync: T | None, make: Callable[[], T] | None, base: object = None) -> None:
+        """Work with an object, or with what *make* makes when it is first used.
+
+        Args:
+            sync: The object.
+            make: Makes it.
+            base: An object that has to be open for that, if it is an asynchronous one.
+        """
         self._make = make
         self._sync = None
+        self._base: Asynchronous[Any] | None = base if isinstance(base, Asynchronous) else None
         self._pool = Pool()
         if sync is not None:
             self._settle(sync)
@@ -58,15 +66,27 @@ class Asynchronous(Generic[T]):
         return self._made()
 
     def _made(self) -> T:
+        make = self._make
+        if here.call is not None and make is not None:
+            # A lock must not be held while a bridged call waits: of several loops one is first.
+            made = make()
+            make = lambda: made  # noqa: E731 - it is made already
         with self._pool.opening:
-            if self._sync is None and self._make is not None:
-                self._settle(self._make())
+            if self._sync is None and make is not None:
+                self._settle(make())
                 self._make = None
             return cast("T", self._sync)
 
     async def _opened(self) -> T:
-        """Open the object in a thread, once."""
-        pool = self._pool
+        """Open the object in a thread, or where none is needed in the task, once."""
+        base, pool = self._base, self._pool
+        if base is not None:
+            await base.open()
+            if base._pool.is_bridging and self._sync is None:
+                pool = self._pool = base._pool
+        if pool.is_bridging:
+            async with pool.turn():
+                return await bridged(self._made)
         job = pool.submit(WRITE, Job(pool, self._made))
         try:
             await job.future
@@ -98,6 +118,9 @@ class Asynchronous(Generic[T]):
             return
         cache = self._cache_of(sync)
         pool = self._pool
+        if pool.is_bridging:
+            await bridged(cache.close)
+            return
         job = Job(pool, cache.close)
         for hold in holds.get():
             if hold.place == pool.place and hold.offer(job):
@@ -129,6 +152,9 @@ class Asynchronous(Generic[T]):
             sync: Any = self._sync
             if sync is None:
                 sync = await self._opened()
+            if self._pool.is_bridging:
+                # A server has none, and says so.
+                sync.transact()
             if retry is None:
                 return self._pool, sync.transact, None
             return self._pool, lambda: sync.transact(retry), None if retry else sync.timeout

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from diskcache.aio.base import Asynchronous
 from diskcache.aio.computed import AsyncComputed
 from diskcache.aio.methods import Mirror, close_file, opening, paging, reading, same, writing
-from diskcache.aio.pool import READ, Job
+from diskcache.aio.pool import READ
 from diskcache.aio.shapes import AsyncShapes
 from diskcache.cache import Cache
 from diskcache.cache.shapes import shaped_as
@@ -60,8 +60,8 @@ class AsyncEntries(AsyncComputed[C]):
         args, pool = (key, default, read, expire_time, tag, retry), self._pool
         more = {"version": version, "stale": stale} if version or stale else None
         if read:
-            return await pool.submit(READ, Job(pool, sync.get, args, more, close_file)).result()
-        return await pool.submit(READ, Job(pool, sync.get, args, more)).future
+            return await pool.submit(READ, pool.job(sync.get, args, more, close_file)).result()
+        return await pool.submit(READ, pool.job(sync.get, args, more)).future
 
     async def getitem(self, key: Any) -> Any:
         """Return the value of *key*; `await cache[key]` is the same. Cost: as `get`.
@@ -84,7 +84,7 @@ class AsyncEntries(AsyncComputed[C]):
             sync = await self._opened()
         found = sync._contains_promptly(key)
         if found is UNKNOWN:
-            found = await self._pool.submit(READ, Job(self._pool, sync.__contains__, (key,))).future
+            found = await self._pool.submit(READ, self._pool.job(sync.__contains__, (key,))).future
         return bool(found)
 
     pop = shaped_as(AsyncShapes.pop)(writing(cast("Any", Cache.pop)))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from diskcache.aio.base import Asynchronous
-from diskcache.aio.pool import KEEP, READ, Job, Pool
+from diskcache.aio.pool import KEEP, READ, Pool
 from diskcache.aio.shapes import ComputedShapes
 from diskcache.cache import Cache
 from diskcache.cache.computed import CacheStore
@@ -35,7 +35,7 @@ class _PooledStore(CacheStore):
     async def hop(self, step: Callable[..., S], *args: Any) -> S:
         """Do a step in a thread of the cache."""
         lane = READ if getattr(step, "__name__", "") in _READS else KEEP
-        found: S = await self._pool.submit(lane, Job(self._pool, step, args)).future
+        found: S = await self._pool.submit(lane, self._pool.job(step, args)).future
         return found
 
 

@@ -13,10 +13,11 @@ import asyncio
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from diskcache.aio.cache import AsyncCache, AsyncFanoutCache
-from diskcache.aio.pool import READ, WRITE, Errand, Job, Pool
+from diskcache.aio.pool import READ, WRITE, Errand, Pool
 from diskcache.cache import Cache
 from diskcache.entry import Tag
 from diskcache.errors import DiskCacheError
@@ -73,9 +74,15 @@ class _Awaited(Generic[L]):
     async def _opened(self) -> tuple[L, Pool]:
         cache = self._cache
         await cache.open()
+        pool = cache._pool
         if self._lock is None:
-            self._lock = type(self)._make(cache.sync, *self._args)
-        return self._lock, cache._pool
+            # On a server it may have to look what that is.
+            make = partial(type(self)._make, cache.sync, *self._args)
+            made = await pool.submit(READ, pool.job(make)).future if pool.is_bridging else make()
+            # Another task may have been faster: it is given back by the object that took it.
+            if self._lock is None:
+                self._lock = made
+        return self._lock, pool
 
     # -- The interface of threading, awaited --
 
@@ -135,12 +142,12 @@ class _Awaited(Generic[L]):
 
     async def _give_back(self, count: int) -> None:
         lock, pool = await self._opened()
-        await pool.submit(WRITE, Job(pool, _release, (lock, _party(), count), must_run=True)).future
+        await pool.submit(WRITE, pool.job(_release, (lock, _party(), count), must_run=True)).future
 
     async def locked(self) -> bool:
         """Tell whether somebody who lives holds the lock, so that none is left to take."""
         lock, pool = await self._opened()
-        found: bool = await pool.submit(READ, Job(pool, lock.locked)).future
+        found: bool = await pool.submit(READ, pool.job(lock.locked)).future
         return found
 
     async def __aenter__(self) -> None:
@@ -167,7 +174,7 @@ async def _attempt(lock: L, pool: Pool, is_last: bool) -> int:
             _release(lock, party, 1)
 
     fence: int = await pool.submit(
-        WRITE, Job(pool, _try, (lock, party, is_last), undo=undo)
+        WRITE, pool.job(_try, (lock, party, is_last), undo=undo)
     ).result()
     return fence
 

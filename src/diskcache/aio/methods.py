@@ -18,7 +18,7 @@ from io import BufferedIOBase
 from sys import getsizeof
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
-from diskcache.aio.pool import READ, WRITE, Job
+from diskcache.aio.pool import READ, WRITE
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,7 +53,7 @@ def _counterpart(lane: int, method: Callable[Concatenate[S, P], R]) -> Counterpa
             sync = await self._opened()
         pool = self._pool
         # Nothing may refer to the job when it fails: the error refers to this frame.
-        result: R = await pool.submit(lane, Job(pool, getattr(sync, name), args, keywords)).future
+        result: R = await pool.submit(lane, pool.job(getattr(sync, name), args, keywords)).future
         return result
 
     _dress(counterpart, method, name.strip("_"))
@@ -70,7 +70,7 @@ def opening(method: Callable[Concatenate[S, P], R]) -> Counterpart[P, R]:
             sync = await self._opened()
         pool = self._pool
         result: R = await pool.submit(
-            READ, Job(pool, getattr(sync, name), args, keywords, close_file)
+            READ, pool.job(getattr(sync, name), args, keywords, close_file)
         ).result()
         return result
 
@@ -106,10 +106,10 @@ def paging(
             return iter(getattr(sync, called)(*args, **keywords))
 
         pool = self._pool
-        rest = await pool.submit(READ, Job(pool, begin)).future
+        rest = await pool.submit(READ, pool.job(begin)).future
         is_over = False
         while not is_over:
-            page, is_over = await pool.submit(READ, Job(pool, _page, (rest,))).future
+            page, is_over = await pool.submit(READ, pool.job(_page, (rest,))).future
             for entry in page:
                 yield entry
 

@@ -31,10 +31,11 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from typing import Any, Final, Protocol
 
+from diskcache.bridging import is_possible
 from diskcache.errors import DiskCacheError
 from diskcache.holding import holds
 
@@ -412,6 +413,9 @@ class Pool:
     Threads are started when there is something for them to do.
     """
 
+    is_bridging = False
+    """Whether calls are made in the loops of their callers, and not in threads; see `tasks`."""
+
     def __init__(self) -> None:
         self.place = ""
         """Path of the directory, when it is known."""
@@ -423,6 +427,21 @@ class Pool:
         finalizer = weakref.finalize(self, _close, self._lanes)
         finalizer.atexit = False
         _pools.add(self)
+
+    def job(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        keywords: dict[str, Any] | None = None,
+        undo: Callable[[Any], object] | None = None,
+        must_run: bool = False,
+    ) -> Job:
+        """Return a call to submit; see `Job`."""
+        return Job(self, function, args, keywords, undo, must_run)
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Return a block that one task at a time is in, where calls are made in tasks."""
+        return nullcontext()
 
     def submit(self, lane: int, job: Job) -> Job:
         """Have a job run in a lane, or in the thread of the block that its caller is in."""
@@ -471,6 +490,8 @@ _of: Final[weakref.WeakKeyDictionary[Any, Pool]] = weakref.WeakKeyDictionary()
 def pool_of(cache: Any, offered: Pool | None = None) -> Pool:
     """Return the pool that all asynchronous objects on one cache object share.
 
+    That of a cache on a server needs no threads, if calls can be bridged.
+
     Args:
         cache: The cache object.
         offered: What becomes its pool if it has none.
@@ -478,6 +499,10 @@ def pool_of(cache: Any, offered: Pool | None = None) -> Pool:
     found = _of.get(cache)
     if found is None:
         made = offered or Pool()
+        if getattr(cache, "_is_bridged", False) and not made.is_bridging and is_possible():
+            from diskcache.aio.tasks import Tasks
+
+            made = Tasks()
         made.place = os.path.realpath(cache.directory)
         # Two threads may get here at once: the first one to be entered counts.
         found = _of.setdefault(cache, made)

@@ -11,7 +11,7 @@ from typing import Any, Self
 from diskcache.aio.base import Asynchronous
 from diskcache.aio.cache import AsyncCache
 from diskcache.aio.methods import Mirror, paging, reading, same, writing
-from diskcache.aio.pool import READ, Job
+from diskcache.aio.pool import READ
 from diskcache.cache import Cache
 from diskcache.deque import Deque
 from diskcache.index import Index
@@ -56,7 +56,7 @@ class AsyncDeque(Asynchronous[Deque]):
     ) -> Self:
         """Return a deque in a cache, which it uses as it is; see `Deque.fromcache`."""
         deque = cls.__new__(cls)
-        deque._attach(None, lambda: Deque.fromcache(_sync(cache), iterable, maxlen))
+        deque._attach(None, lambda: Deque.fromcache(_sync(cache), iterable, maxlen), cache)
         return deque
 
     @staticmethod
@@ -147,7 +147,7 @@ class AsyncIndex(Asynchronous[Index]):
     def fromcache(cls, cache: AsyncCache | Cache, *args: Any, **kwargs: Any) -> Self:
         """Return an index in a cache, which it uses as it is; see `Index.fromcache`."""
         index = cls.__new__(cls)
-        index._attach(None, lambda: Index.fromcache(_sync(cache), *args, **kwargs))
+        index._attach(None, lambda: Index.fromcache(_sync(cache), *args, **kwargs), cache)
         return index
 
     @staticmethod
@@ -168,7 +168,7 @@ class AsyncIndex(Asynchronous[Index]):
             sync = await self._opened()
         value = sync.cache._promptly(key)
         if value is UNKNOWN:
-            return await self._pool.submit(READ, Job(self._pool, sync.get, (key, default))).future
+            return await self._pool.submit(READ, self._pool.job(sync.get, (key, default))).future
         return default if value is ENOVAL else value
 
     async def getitem(self, key: Any) -> Any:

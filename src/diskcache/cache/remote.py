@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from diskcache import settings as rules
+from diskcache.bridging import bridged, is_possible
 from diskcache.cache import Cache
 from diskcache.cache.arguments import (
     checked_memory_limit,
@@ -19,6 +20,7 @@ from diskcache.cache.arguments import (
     serializer_for,
     unusual,
 )
+from diskcache.cache.computed import CacheStore
 from diskcache.cache.reading import Found, Load
 from diskcache.clock import Clock
 from diskcache.codecs.compression import DEFAULT_MINIMUM, Method
@@ -83,6 +85,9 @@ class RemoteCache(Cache):
             `set_many` of all or nothing.
         **settings: `statistics`; those on size and eviction are accepted and have no effect.
     """
+
+    _is_bridged = True
+    """Whether event loops can use it without threads; see `diskcache.bridging`."""
 
     _parts: dict[str, RemoteCache]
     """Caches beside this one, by name."""
@@ -276,6 +281,12 @@ class RemoteCache(Cache):
             if self._engine.put(encoded, payload, expires, label, now, wait, only):
                 return total
 
+    # -- In event loops --
+
+    @property
+    def _computed(self) -> CacheStore:
+        return RemoteStore(self, self._home) if is_possible() else super()._computed
+
     # -- What a server does otherwise --
 
     def transact(self, retry: bool = False) -> AbstractContextManager[None]:
@@ -345,6 +356,14 @@ class RemoteCache(Cache):
     def url(self) -> str:
         """Where the server is, with the password."""
         return self._url
+
+
+class RemoteStore(CacheStore):
+    """A cache on a server, as the steps of a computation use it: in event loops without threads."""
+
+    async def hop(self, step: Callable[..., Any], *args: Any) -> Any:
+        """Do a step in the task of the caller."""
+        return await bridged(step, *args)
 
 
 def _rebuilt(kind: type[RemoteCache], url: str, keywords: dict[str, Any]) -> RemoteCache:

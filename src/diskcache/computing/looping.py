@@ -152,12 +152,13 @@ class Looping:
 
     Args:
         store: What the steps are about; its clock measures.
-        hop: Calls what may block in a thread.
+        hop: Calls what may block in a thread; by default as the store does.
     """
 
-    def __init__(self, store: Store, hop: Callable[..., Awaitable[Any]] = in_thread) -> None:
+    def __init__(self, store: Store, hop: Callable[..., Awaitable[Any]] | None = None) -> None:
         self._store = store
-        self._hop = hop
+        own: Callable[..., Awaitable[Any]] = getattr(store, "hop", in_thread)
+        self._hop = own if hop is None else hop
         self.loop = asyncio.get_running_loop()
 
     def monotonic(self) -> float:

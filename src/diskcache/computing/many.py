@@ -65,7 +65,7 @@ async def _flown_many(
     """Call the function once for all that nobody stored just before."""
     found = dict(await way.do(find_many, list(led)))
     for key, value in found.items():
-        led[key].land(Landing(value), is_stored=True)
+        await led[key].come_down(way, Landing(value), is_stored=True)
     wanted = [key for key in led if key not in found]
     if not wanted:
         return found
@@ -78,11 +78,11 @@ async def _flown_many(
             computer.tally.failed += 1
             error = original(exc)
             for key in wanted:
-                led[key].land(Landing(error=error))
+                await led[key].come_down(way, Landing(error=error))
             raise
     for key in wanted:
         value = values.get(key, ENOVAL)
         is_stored = await computer.keep(way, key, value, computer.condition(led[key]))
-        led[key].land(Landing(value), is_stored=is_stored)
+        await led[key].come_down(way, Landing(value), is_stored=is_stored)
     computer.tally.misses += len(wanted)
     return found | {key: values[key] for key in wanted if key in values}

@@ -277,7 +277,7 @@ class Computer:
                 led.land(None)
             raise
         if led is not None:
-            led.land(landing, is_stored=is_stored)
+            await led.come_down(way, landing, is_stored=is_stored)
         return landing
 
     async def _landed(
@@ -392,7 +392,7 @@ class Computer:
         try:
             value, until, version = await way.do(self.store.find_until, key)
             if value is not ENOVAL and not self._is_due(value, until):
-                led.land(Landing(value), is_stored=True)
+                await led.come_down(way, Landing(value), is_stored=True)
                 return
         except BaseException:
             led.land(None)

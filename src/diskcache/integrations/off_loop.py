@@ -42,7 +42,7 @@ def off_loop(
     async def counterpart(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         cache = vars(self).get("_cache")
         pool = pool_of(await _opened(self) if cache is None else cache)
-        job = pool.submit(lane, Job(pool, getattr(self, name), args, kwargs, undo))
+        job = pool.submit(lane, pool.job(getattr(self, name), args, kwargs, undo))
         try:
             result: R = await job.result()
             return result

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
+from diskcache.bridging import keeping
 from diskcache.entry import Tag
 from diskcache.errors import GateError, LockReleaseError, Timeout
 from diskcache.recipes import liveness
@@ -68,11 +69,12 @@ def new_party() -> int:
 @contextmanager
 def acting_as(party: int) -> Iterator[None]:
     """Let this thread take locks, and give them back, as another party."""
-    own, _thread.number = _thread.number, party
-    try:
-        yield
-    finally:
-        _thread.number = own
+    with keeping(_thread):
+        own, _thread.number = _thread.number, party
+        try:
+            yield
+        finally:
+            _thread.number = own
 
 
 class Holder(NamedTuple):

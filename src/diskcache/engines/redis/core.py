@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from diskcache.bridging import here
 from diskcache.clock import SYSTEM_CLOCK, Clock, uptime
 from diskcache.engines.redis import commands, keyspace
 from diskcache.engines.redis.address import CLUSTER_SHARDS, Address
@@ -122,7 +124,8 @@ class Core:
             CacheFormatError: It is of a format that this version does not know.
         """
         del create
-        with self._opening:
+        # Tasks of one thread may open it twice: a lock must not be held while they wait.
+        with self._opening if here.call is None else nullcontext():
             if self._open_as is not None:
                 return
             found = self.driver.hash(self._meta)

@@ -15,10 +15,12 @@ from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
 
+from diskcache.bridging import here
 from diskcache.clock import Clock
 from diskcache.engines.redis.breaker import Breaker
 from diskcache.engines.redis.commands import Call, Command, refusal_of
 from diskcache.engines.redis.errors import FOREIGN, is_moving, translated, translating
+from diskcache.engines.redis.looped import Clients, Looped, nap
 from diskcache.engines.redis.scripts import Script
 from diskcache.errors import (
     ServerError,
@@ -64,6 +66,8 @@ class _Held:
 class Driver:
     """Sends commands and scripts. Thread-safe; a forked child connects anew.
 
+    In a bridged call the client is one of `redis.asyncio` and of the loop that runs; see `looped`.
+
     Args:
         address: Where the server is.
         timeout: Seconds to wait for a connection, and for each answer.
@@ -82,6 +86,7 @@ class Driver:
         self._connections = connections
         self._lock = threading.Lock()
         self._held: _Held | None = None
+        self._looped = Clients(timeout, connections)
         self._pid = os.getpid()
 
     # -- Connections --
@@ -95,10 +100,15 @@ class Driver:
         finally:
             self._given_back(held)
 
-    def _taken(self) -> _Held:
+    def _taken(self) -> _Held | Looped:
         if self._pid != os.getpid():
             # The lock, and the clients, may be in use by threads that are not here.
             self._pid, self._lock, self._held = os.getpid(), threading.Lock(), None
+            self._looped.inherit()
+        if here.call is not None:
+            looped = self._looped.of_loop(self._connect)
+            looped.enter()
+            return looped
         with self._lock:
             if self._held is None:
                 self._held = _Held(self._connect())
@@ -106,22 +116,30 @@ class Driver:
             held.users += 1
         return held
 
-    def _given_back(self, held: _Held) -> None:
+    def _given_back(self, held: _Held | Looped) -> None:
+        if isinstance(held, Looped):
+            held.leave()
+            return
         with self._lock:
             held.users -= 1
             is_last = held.is_doomed and not held.users
         if is_last:
             held.disconnect()
 
-    def _connect(self) -> Any:
-        """Return a client of redis-py, whose annotations are not complete."""
-        library: Any = redis
+    def _connect(self, library: Any = redis, **other: Any) -> Any:
+        """Return a client of redis-py, or of its counterpart for event loops.
+
+        Args:
+            library: The package; its annotations are not complete.
+            **other: Options of connections that are otherwise there.
+        """
         shared: dict[str, Any] = {
             "socket_timeout": self._timeout,
             "socket_connect_timeout": self._timeout,
             # Nobody but this driver knows what may be sent twice.
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
+            **other,
         }
         kind, hosts, options = self.address.kind, self.address.hosts, self.address.options
         if kind == "cluster":
@@ -137,29 +155,27 @@ class Driver:
             return sentinel.master_for(
                 self.address.service, max_connections=self._connections, **options
             )
-        pooled = {"max_connections": self._connections, "timeout": self._timeout, **shared}
+        pooled, pool = {"max_connections": self._connections, **shared}, library.ConnectionPool
+        if library is redis:
+            pooled["timeout"], pool = self._timeout, library.BlockingConnectionPool
         if "url" in options:
-            return library.Redis(
-                connection_pool=library.BlockingConnectionPool.from_url(options["url"], **pooled)
-            )
+            return library.Redis(connection_pool=pool.from_url(options["url"], **pooled))
         ((host, port), *_) = hosts
         plain = dict(options)
         if plain.pop("ssl", False):
             pooled["connection_class"] = library.SSLConnection
-        return library.Redis(
-            connection_pool=library.BlockingConnectionPool(host=host, port=port, **plain, **pooled)
-        )
+        return library.Redis(connection_pool=pool(host=host, port=port, **plain, **pooled))
 
     def close(self) -> None:
         """Close all connections but those in use; the next operation connects again."""
         with self._lock:
             held, self._held = self._held, None
-            if held is None:
-                return
-            held.is_doomed = True
-            is_last = not held.users
-        if is_last:
+            is_last = held is not None and not held.users
+            if held is not None:
+                held.is_doomed = True
+        if held is not None and is_last:
             held.disconnect()
+        self._looped.close()
 
     # -- Sending --
 
@@ -178,7 +194,7 @@ class Driver:
             Timeout: It was held all the time.
             TransactionError: The transaction that the call belongs to has lost the shard.
         """
-        nap, deadline = FIRST_NAP, None
+        pause, deadline = FIRST_NAP, None
         while True:
             answer = self.evaluate(
                 call.script, call.all_keys(), call.all_args(), call.is_idempotent
@@ -196,8 +212,8 @@ class Driver:
                 deadline = now + wait
             if deadline is not None and now >= deadline:
                 raise Timeout
-            self.clock.sleep(nap * random.uniform(0.5, 1))
-            nap = min(nap * 1.5, LONGEST_NAP)
+            nap(self.clock, pause * random.uniform(0.5, 1))
+            pause = min(pause * 1.5, LONGEST_NAP)
 
     def evaluate(
         self, script: Script, keys: Sequence[bytes], args: Sequence[Any], safe: bool
@@ -295,7 +311,7 @@ class Driver:
                     if safe and not isinstance(exc, TimeoutError):
                         continue
                 if (safe or not exc.is_sent) and now < deadline:
-                    self.clock.sleep(LONGEST_NAP)
+                    nap(self.clock, LONGEST_NAP)
                     continue
                 if not is_moving(exc.__cause__):
                     self.breaker.fail(exc)

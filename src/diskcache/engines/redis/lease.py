@@ -18,7 +18,8 @@ case `must_yield` is set: what is computed under a lease is stored only where no
 it replaces none that somebody stored meanwhile. What was stored meanwhile, and has expired or was
 removed before this computation ends, cannot be seen: the older result is then stored.
 
-*Event loops* take leases in a thread, and leave it to the renewing thread to give them back.
+*Event loops* take leases and give them back where the driver may wait. Where a task is cancelled,
+which waits for nothing more, it is left to the renewing thread to give them back.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from diskcache.bridging import here
 from diskcache.engines.redis.scripts import LEASE_END, LEASE_WRITE, Script
 from diskcache.errors import DiskCacheError, ServerUnavailableError
 from diskcache.flight import running_loop
@@ -150,7 +152,8 @@ class Lease:
         if not self._is_mine:
             return
         self._is_mine = False
-        if running_loop() is not None and self._keeper.later(self, record):
+        is_in_loop = running_loop() is not None and here.call is None
+        if is_in_loop and self._keeper.later(self, record):
             return
         self._keeper.drop(self)
         self.give_back(record)

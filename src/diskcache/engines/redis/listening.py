@@ -16,11 +16,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from typing import Any, Final
 
+from diskcache.bridging import here
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.engines.redis.address import Address
 from diskcache.engines.redis.commands import Call
 from diskcache.engines.redis.driver import POOL, Driver
 from diskcache.engines.redis.errors import translating
+from diskcache.engines.redis.looped import nap
 from diskcache.engines.redis.tracking import BEAT, Line, LineLostError, Tracking, prefixes
 from diskcache.errors import DiskCacheError
 
@@ -31,6 +33,8 @@ LONGEST_PAUSE: Final = 5.0
 """Seconds between two attempts to connect."""
 PATIENCE: Final = 1.0
 """Seconds to wait for a connection at most; `close` waits for the thread."""
+LOOK: Final = 0.002
+"""Seconds between two looks of an event loop at a thread that is about to end."""
 PIECE: Final = 2**16
 """Bytes that are received at once."""
 
@@ -146,6 +150,8 @@ class Listener:
         with suppress(OSError):
             self._bell.send(b"!")
         if self._thread is not threading.current_thread():
+            while here.call is not None and self._thread.is_alive():
+                nap(SYSTEM_CLOCK, LOOK)
             self._thread.join()
 
     def abandon(self) -> None:

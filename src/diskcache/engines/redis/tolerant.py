@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from diskcache.bridging import keeping
 from diskcache.engines.base import Batch, Volume
 from diskcache.errors import (
     CacheFullError,
@@ -106,11 +107,12 @@ class Tolerant:
     @contextmanager
     def raising(self) -> Iterator[None]:
         """Return a context in which this thread is told that the server is away."""
-        before, self._local.is_raising = self._local.is_raising, True
-        try:
-            yield
-        finally:
-            self._local.is_raising = before
+        with keeping(self._local):
+            before, self._local.is_raising = self._local.is_raising, True
+            try:
+                yield
+            finally:
+                self._local.is_raising = before
 
     def refuse_eviction(self, what: str, *, one_place: bool = False) -> None:
         """Refuse structures, for which a miss would be loss of data; and what the engine refuses.

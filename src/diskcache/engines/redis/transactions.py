@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from diskcache.bridging import keeping
 from diskcache.engines.base import Put, SkipEntry
 from diskcache.engines.redis import commands, keyspace, scripts
 from diskcache.engines.redis.commands import Call, Change
 from diskcache.engines.redis.driver import FIRST_NAP, LONGEST_NAP
 from diskcache.engines.redis.listing import Span
+from diskcache.engines.redis.looped import nap
 from diskcache.entry import EncodedKey, Listed, Only, Order, Payload, Row, Tag
 from diskcache.errors import (
     DiskCacheError,
@@ -62,13 +64,13 @@ class Transaction:
         """
         driver, clock = self._engine.driver, self._engine.clock
         deadline = None if wait is None else clock.monotonic() + wait
-        nap = FIRST_NAP
+        pause = FIRST_NAP
         life = int(LEASE * 1000)
         while not driver.command("SET", self._shard.lock, self.token, "NX", "PX", life):
             if deadline is not None and clock.monotonic() >= deadline:
                 raise Timeout
-            clock.sleep(nap * random.uniform(0.5, 1))
-            nap = min(nap * 1.5, LONGEST_NAP)
+            nap(clock, pause * random.uniform(0.5, 1))
+            pause = min(pause * 1.5, LONGEST_NAP)
         self._renew_at = clock.monotonic() + LEASE / 3
 
     def _keep(self) -> None:
@@ -276,18 +278,19 @@ def transaction(engine: RedisEngine, wait: float | None) -> Iterator[None]:
     engine.check_writable()
     begun = Transaction(engine, engine.parts[0])
     begun.begin(wait)
-    local.transaction = begun
-    # What is in memory is not what this thread has written.
-    engine.site.tracking.hide()
-    try:
-        yield
-    except BaseException:
-        local.transaction = None
-        begun.end()
-        raise
-    else:
-        local.transaction = None
-        begun.commit()
-    finally:
-        local.transaction = None
-        engine.site.tracking.show()
+    with keeping(local):
+        local.transaction = begun
+        # What is in memory is not what this thread has written.
+        engine.site.tracking.hide()
+        try:
+            yield
+        except BaseException:
+            local.transaction = None
+            begun.end()
+            raise
+        else:
+            local.transaction = None
+            begun.commit()
+        finally:
+            local.transaction = None
+            engine.site.tracking.show()
