@@ -43,8 +43,10 @@ unit: $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/python -m diskcache demo
 
+# Beside version 5.6.3, then the cache on a server beside others there.
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(if $(ARGS),,$(BIN)/python benchmarks/peers.py --only redis-py remote 'remote hot' 'django redis' cashews aiocache)
 
 # SECONDS is how long; SEED repeats a run.
 SECONDS ?= 600
