@@ -47,7 +47,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, TypeAlias, cast
 
-from diskcache.entry import Row
+from diskcache.entry import EncodedKey, Row
 
 MASK: Final = 2**64 - 1
 INFINITY: Final = float("inf")
@@ -66,6 +66,32 @@ class Tally:
         """Reads that found a live entry."""
         self.misses = 0
         """Reads that found none."""
+
+
+class Mark:
+    """Where the hits of one entry are noted, by whoever keeps it in memory.
+
+    Only one of those that share what is in memory notes here at a time: whose pen it is. The
+    others, and all if it is nobody's, go the long way.
+    """
+
+    __slots__ = ("at", "counted_by", "key", "reads", "timed_by")
+
+    def __init__(self, key: EncodedKey) -> None:
+        self.key = key
+        """The encoded key of the entry."""
+        self.at = 0.0
+        """When it was last read, by the clock that nobody can set; 0 if it was not."""
+        self.reads = 0.0
+        """How often it was read; a float, because Python adds to one faster."""
+        self.timed_by: object = None
+        """The pen of whoever wants to know when it was read."""
+        self.counted_by: object = None
+        """The pen of whoever wants to know how often it was read."""
+
+    def release(self) -> None:
+        """Be nobody's."""
+        self.timed_by = self.counted_by = None
 
 
 class _Nothing:

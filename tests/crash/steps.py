@@ -124,7 +124,7 @@ def perform(directory: Path, policy: str, scene: str, trace: Any) -> None:
         SCENES[scene](cache)
     finally:
         sys.settrace(None)
-    cache._engine._culler.reads = {}
+    cache._engine._culler.drop_reads()
     cache.close()
 
 

@@ -497,21 +497,29 @@ class TestFrames:
             names = ["wrapper", "make_key", "_result", "_hit"]
             assert frames_of(lambda: square(3)) == names
 
-    @pytest.mark.parametrize(
-        "settings",
-        [
-            {"eviction_policy": "least-recently-used"},
-            {"eviction_policy": "least-frequently-used"},
-            {"statistics": True},
-        ],
-        ids=["recently", "frequently", "statistics"],
-    )
-    def test_hit_that_is_noted_runs_two_functions(self, tmp_path, settings):
-        with Cache(tmp_path / "cache", **settings) as cache:
+    def test_hit_that_is_counted_runs_two_functions(self, tmp_path):
+        with Cache(tmp_path / "cache", statistics=True) as cache:
             cache["k"] = 1
             warm(cache, "k")
 
             assert frames_of(lambda: cache.get("k")) == ["get", "note"]
+
+    @pytest.mark.parametrize("policy", ["least-recently-used", "least-frequently-used"])
+    def test_hit_is_noted_by_a_call_once_until_reads_are_written_down(self, tmp_path, policy):
+        with Cache(tmp_path / "cache", eviction_policy=policy) as cache:
+            cache["k"] = 1
+            warm(cache, "k")
+            cache.get("k")
+
+            assert frames_of(lambda: cache.get("k")) == ["get"]
+            assert frames_of(lambda: cache["k"]) == ["__getitem__"]
+
+            cache.cull()
+
+            assert not cache._engine._culler.reads
+            cache.get("k")
+            assert cache._engine._culler.reads.keys() == {("k", 1)}
+            assert frames_of(lambda: cache.get("k")) == ["get"]
 
     def test_hit_under_s3_fifo_is_noted_three_times(self, tmp_path):
         with Cache(tmp_path / "cache", eviction_policy="s3-fifo") as cache:

@@ -28,9 +28,9 @@ class Front:
 
     _tier: Tier
     _now: Callable[[], float]
-    _notes: set[Any] | None
-    """Places whose hits need not be noted, for the statistics or the eviction policy; None if none
-    has to be."""
+    _notes: object | None
+    """What marks show where hits are noted by no more than a look at the mark; None if hits need
+    not be noted, for neither the statistics nor the eviction policy."""
     _note_hit: Callable[[Any, Held], None]
     _get: Callable[[Any, Any, bool, bool, bool], Any]
     """Answers what memory cannot answer, or not by itself: key, and four arguments of `get`."""
@@ -85,17 +85,22 @@ class Front:
         if kind is str or kind is int or kind is bytes:
             held = self._tier.young.get(key)
             if held is not None:
-                source, slot, generation, expires, value, decode, _, _, _ = held
+                source, slot, generation, expires, value, decode, _, _, mark = held
                 if (
                     source.words[slot] == generation
-                    and monotonic() < source.look_at
+                    and (moment := monotonic()) < source.look_at
                     and (expires is None or expires > self._now())
                     and decode is None
                     and not (read or expire_time or tag or version or stale)
                 ):
                     notes = self._notes
-                    if notes is not None and key not in notes:
-                        self._note_hit(key, held)
+                    if notes is not None:
+                        if mark.timed_by is notes:
+                            mark.at = moment
+                        elif mark.counted_by is notes:
+                            mark.reads += 1.0
+                        else:
+                            self._note_hit(key, held)
                     return default if value is ENOVAL else value
         if version or stale:
             return self._get_more(key, default, read, expire_time, tag, version, stale)
@@ -113,17 +118,22 @@ class Front:
         if kind is str or kind is int or kind is bytes:
             held = self._tier.young.get(key)
             if held is not None:
-                source, slot, generation, expires, value, decode, _, _, _ = held
+                source, slot, generation, expires, value, decode, _, _, mark = held
                 if (
                     source.words[slot] == generation
-                    and monotonic() < source.look_at
+                    and (moment := monotonic()) < source.look_at
                     and (expires is None or expires > self._now())
                     and decode is None
                     and value is not ENOVAL
                 ):
                     notes = self._notes
-                    if notes is not None and key not in notes:
-                        self._note_hit(key, held)
+                    if notes is not None:
+                        if mark.timed_by is notes:
+                            mark.at = moment
+                        elif mark.counted_by is notes:
+                            mark.reads += 1.0
+                        else:
+                            self._note_hit(key, held)
                     return value
         value = self._get(key, ENOVAL, False, False, False)
         if value is ENOVAL:
@@ -165,16 +175,21 @@ class Front:
         """
         held = self._tier.young.get(key)
         if held is not None:
-            source, slot, generation, expires, value, decode, _, _, _ = held
+            source, slot, generation, expires, value, decode, _, _, mark = held
             if (
                 source.words[slot] == generation
-                and monotonic() < source.look_at
+                and (moment := monotonic()) < source.look_at
                 and (expires is None or expires > self._now())
                 and decode is None
             ):
                 notes = self._notes
-                if notes is not None and key not in notes:
-                    self._note_hit(key, held)
+                if notes is not None:
+                    if mark.timed_by is notes:
+                        mark.at = moment
+                    elif mark.counted_by is notes:
+                        mark.reads += 1.0
+                    else:
+                        self._note_hit(key, held)
                 return value
         return UNKNOWN
 
@@ -198,8 +213,7 @@ class Front:
                 value = loads(value)
             except CodecError:
                 return UNKNOWN
-        notes = self._notes
-        if notes is not None and key not in notes and not self._note_promptly(key, held):
+        if self._notes is not None and not self._note_promptly(key, held):
             return UNKNOWN
         return value
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from diskcache.clock import Clock, SystemClock
 from diskcache.coherence import FULL
 from diskcache.engines.base import Book, Engine
-from diskcache.memory.tier import ENCODED, SOURCE, VALUE, Held
+from diskcache.memory.tier import MARK, SOURCE, VALUE, Held
 from diskcache.sentinels import ENOVAL
 
 Note = Callable[[Any, Held], None]
 """Notes a hit: its place, and what is held there."""
+
+LONG_WAY: Final = object()
+"""A pen that is in no mark, so that each hit is noted by a call."""
 
 
 def quick_noter(engine: Engine, settings: Mapping[str, Any], clock: Clock) -> Note | None:
@@ -27,7 +30,7 @@ def quick_noter(engine: Engine, settings: Mapping[str, Any], clock: Clock) -> No
         return None if engine.records_reads else _counter(engine)
     if book is None or type(clock) is not SystemClock:
         return None
-    return _timer(engine, book) if book.notes_times else _tallier(engine, book)
+    return _tallier(engine, book) if book.most_reads < FULL else _marker(engine, book)
 
 
 def _counter(engine: Engine) -> Note:
@@ -45,33 +48,31 @@ def _counter(engine: Engine) -> Note:
     return note
 
 
-def _timer(engine: Engine, book: Book) -> Note:
-    """Return what notes when an entry was read."""
+def _marker(engine: Engine, book: Book) -> Note:
+    """Return what notes the first hit of an entry, so that further ones are noted in its mark."""
 
     def note(_: Any, held: Held) -> None:
         if held[VALUE] is not ENOVAL:
-            reads = book.reads
+            mark = held[MARK]
             # Looked up at each call, as the clock does: programs replace it in their tests.
-            reads[held[ENCODED]] = time.time()
-            if len(reads) >= FULL:
-                engine.note_read(held[ENCODED], time.time())
+            now = time.time()
+            engine.note_read(mark.key, now)
+            book.take(mark, now)
 
     return note
 
 
 def _tallier(engine: Engine, book: Book) -> Note:
-    """Return what notes how often an entry was read, as far as that matters."""
-    most = book.most_reads
+    """Return what counts the first hits of an entry, beyond which nobody asks for more."""
+    most, note_more = book.most_reads, _marker(engine, book)
 
     def note(place: Any, held: Held) -> None:
         if held[VALUE] is not ENOVAL:
-            reads, key = book.reads, held[ENCODED]
+            reads, key = book.reads, held[MARK].key
             count = reads.get(key, 0)
-            if len(reads) >= FULL:
-                engine.note_read(key, time.time())
-            elif count < most:
+            if count < most and len(reads) < FULL:
                 reads[key] = count + 1
             else:
-                book.quiet.add(place)
+                note_more(place, held)
 
     return note

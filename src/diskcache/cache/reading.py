@@ -8,11 +8,11 @@ from typing import Any, Final, TypeAlias
 
 from diskcache.cache.foundation import Foundation
 from diskcache.cache.front import Front
-from diskcache.cache.noting import quick_noter
+from diskcache.cache.noting import LONG_WAY, quick_noter
 from diskcache.cache.telling import telling_methods
 from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
 from diskcache.codecs.plain import loads
-from diskcache.coherence import FULL, Seen
+from diskcache.coherence import FULL, Mark, Seen
 from diskcache.entry import (
     EXPIRE_TIME,
     FILE,
@@ -31,8 +31,8 @@ from diskcache.errors import CodecError, UntrustedPickleError
 from diskcache.memory.tier import (
     DECODE,
     DIRECT,
-    ENCODED,
     EXPIRES,
+    MARK,
     OVERHEAD,
     SOURCE,
     Held,
@@ -151,16 +151,16 @@ class ReadingMethods(Front, Foundation):
     def _choose_noter(self) -> None:
         """Settle what notes a hit of the fast way, whenever a setting has changed."""
         self._counts = bool(self._settings["statistics"] or self._listeners)
-        self._notes = set() if self._counts or self._engine.records_reads else None
+        self._notes = LONG_WAY if self._counts or self._engine.records_reads else None
         self.__dict__.pop("_note_hit", None)
         note = quick_noter(self._engine, self._settings, self._clock)
         book = self._engine.book
         if note is not None and book is not None:
-            self._notes = book.quiet
+            self._notes = book.pen
         if note is not None:
             self.__dict__["_note_hit"] = note
         if self._listeners:
-            self._notes = set()
+            self._notes = LONG_WAY
             self.__dict__.update(telling_methods(self, self._listeners))
 
     def _note_hit(self, key: Any, held: Held) -> None:
@@ -168,7 +168,7 @@ class ReadingMethods(Front, Foundation):
         del key
         is_there = held[HELD_VALUE] is not ENOVAL
         if is_there and self._engine.records_reads:
-            self._engine.note_read(held[ENCODED], self._now())
+            self._engine.note_read(held[MARK].key, self._now())
         if self._settings["statistics"]:
             tally = held[SOURCE].tally
             if is_there:
@@ -188,7 +188,7 @@ class ReadingMethods(Front, Foundation):
         if (
             is_there
             and engine.records_reads
-            and not engine.note_promptly(held[ENCODED], self._now())
+            and not engine.note_promptly(held[MARK].key, self._now())
         ):
             return False
         if self._settings["statistics"]:
@@ -253,7 +253,7 @@ class ReadingMethods(Front, Foundation):
             except (UntrustedPickleError, CodecError):
                 return None
         if self._engine.records_reads:
-            self._engine.note_read(held[ENCODED], now)
+            self._engine.note_read(held[MARK].key, now)
         return value, expires, held[HELD_TAG]
 
     def _read_and_keep(
@@ -299,7 +299,7 @@ class ReadingMethods(Front, Foundation):
             expires, label, cost = row[EXPIRE_TIME], row[TAG], OVERHEAD + getsizeof(encoded[0])
             self._tier.keep(
                 place,
-                (source, slot, generation, expires, None, _not_loaded, label, cost, encoded),
+                (source, slot, generation, expires, None, _not_loaded, label, cost, Mark(encoded)),
             )
 
     def _keep(
@@ -328,7 +328,7 @@ class ReadingMethods(Front, Foundation):
         if place is not encoded[0]:
             cost += getsizeof(place)
         self._tier.keep(
-            place, (source, slot, generation, expires, value, decode, label, cost, encoded)
+            place, (source, slot, generation, expires, value, decode, label, cost, Mark(encoded))
         )
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from diskcache.coherence import Seen
+from diskcache.coherence import Mark, Seen
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -123,13 +123,15 @@ class Book(Protocol):
     """Reads that were noted and are not written down yet."""
 
     reads: dict[EncodedKey, float]
-    """When an entry was last read, or how often."""
-    notes_times: bool
-    """Which of the two."""
+    """When an entry was last read, or how often, as far as that is in no mark."""
     most_reads: int
     """How often at most."""
-    quiet: set[Any]
-    """Places of entries that were read so often since reads were written down."""
+    pen: object
+    """What a mark has in it that is taken."""
+
+    def take(self, mark: Mark, now: float) -> None:
+        """Let further hits of an entry that was just noted be noted in its mark."""
+        ...
 
 
 class SkipEntry(Exception):  # noqa: N818 - it is a signal, not an error

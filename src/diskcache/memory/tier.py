@@ -21,7 +21,7 @@ remembers the first.
 not kept, which also makes signal handlers harmless.
 
 *Cost of an entry.* Bytes of the value and the key as Python counts them, and `OVERHEAD` for the
-dict, the tuple and the numbers in it.
+dict, the tuple, the numbers in it and the mark.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from types import NoneType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from diskcache.coherence import Source
+from diskcache.coherence import Mark, Source
 from diskcache.entry import DbValue, Tag
 
 Held: TypeAlias = tuple[
-    Source, int, int, float | None, Any, Callable[[Any], Any] | None, Tag, int, Any
+    Source, int, int, float | None, Any, Callable[[Any], Any] | None, Tag, int, Mark
 ]
 """What is kept of an entry: source, slot and generation that make it a hit; expire_time; value,
-and what makes the caller's own copy of it, None if it can be shared; tag; cost in bytes; encoded
-key."""
+and what makes the caller's own copy of it, None if it can be shared; tag; cost in bytes; where
+hits are noted."""
 
 SOURCE: Final = 0
 SLOT: Final = 1
@@ -58,12 +58,12 @@ VALUE: Final = 4
 DECODE: Final = 5
 TAG: Final = 6
 COST: Final = 7
-ENCODED: Final = 8
+MARK: Final = 8
 
 DIRECT: Final = frozenset({str, bytes, int})
 """Types of keys that are their own place."""
 
-OVERHEAD: Final = 280
+OVERHEAD: Final = 352
 """Bytes that an entry takes besides its key and value."""
 
 MEMORY_LIMIT: Final = 64 * 2**20

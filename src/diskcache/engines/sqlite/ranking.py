@@ -15,9 +15,12 @@ that do not know yet that the policy was changed keep the new order right.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Final
 
+from diskcache.coherence import Mark
 from diskcache.engines.sqlite import reading, templates
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link, Noted
@@ -32,6 +35,8 @@ log: Final = logging.getLogger("diskcache")
 
 RANK_BATCH: Final = 1000
 """Older rows ranked by one write; about two milliseconds."""
+CLOCK_WAS_SET: Final = 0.1
+"""Seconds by which the clocks drift apart only if somebody sets one."""
 FIRST: Final = float("-inf")
 """Rank of an entry that a policy of a program's own fails to rank."""
 
@@ -57,8 +62,7 @@ class Ranking:
         """The policy that entries are ranked by; None while they are not."""
         self._changed_in: tuple[int, int] | None = None
         """Connection and transaction that last changed how entries are ranked."""
-        self._done = 0
-        self._goal = 0
+        self._done = self._goal = 0
         self._floor = 0.0
         self.is_simple = False
         """Whether new rows need neither a rank nor an access time; known after `load`."""
@@ -76,11 +80,14 @@ class Ranking:
 
         By key, not by row: a put forgets what was read of the entry that it replaces.
         """
-        self.notes_times = False
+        self.notes_times = self.notes_both = False
         self.most_reads = 0
-        self.quiet: set[Any] = set()
-        """Places of entries that were read as often as anybody asks since the last flush."""
-        self.notes_both = False
+        self.pen = object()
+        """What is in the marks that are taken."""
+        self._marks: dict[EncodedKey, Mark] = {}
+        """Marks that were taken since the last flush, all of keys in `reads`."""
+        self._ahead = 0.0
+        """By how much the clock is ahead of the one that nobody can set."""
         self.times: dict[EncodedKey, float] = {}
         """When those were last read that are counted, for policies of a program's own."""
         self.may_refuse = False
@@ -93,22 +100,74 @@ class Ranking:
         """The eviction policy of the settings."""
         if self._policy.name != self._settings["eviction_policy"]:
             self._policy = find_policy(self._settings["eviction_policy"])
-            self.reads, self.times = {}, {}
-            self.quiet.clear()
+            self.drop_reads()
             self.state = None
         return self._policy
 
     # -- Reads --
+
+    def take(self, mark: Mark, now: float) -> None:
+        """Let further hits of an entry that was just noted be noted in its mark.
+
+        Until reads are written down: then it is to be noted again. A mark stays as it is if more
+        reads of its entry are to be noted one by one, or if it belongs to another object.
+        """
+        key, marks = mark.key, self._marks
+        read = self.reads.get(key)
+        if read is None or mark.timed_by is not None or mark.counted_by is not None:
+            return
+        is_time = self.notes_times
+        if is_time and (not marks or abs(now - monotonic() - self._ahead) > CLOCK_WAS_SET):
+            self._compare_clocks()
+        if key in marks:
+            self._fold(marks[key])
+        marks[key] = mark
+        mark.at = mark.reads = 0.0
+        # Of what was read as often as anybody asks, the time is nothing that is written down.
+        if is_time or read >= self.most_reads:
+            mark.timed_by = self.pen
+        else:
+            mark.counted_by = self.pen
+
+    def _compare_clocks(self) -> None:
+        """Find out by how much the clock is ahead, before the first mark and when it was set.
+
+        One difference for all marks keeps them in their order.
+        """
+        ahead = _ahead()
+        for mark in list(self._marks.values()):
+            if mark.at:
+                mark.at += self._ahead - ahead
+        self._ahead = ahead
+
+    def _fold(self, mark: Mark) -> None:
+        """Note once and for all what is in a mark, and let it go."""
+        mark.release()
+        key = mark.key
+        if self.notes_times:
+            if mark.at:
+                self.reads[key] = max(self.reads.get(key, 0.0), mark.at + self._ahead)
+        elif mark.reads:
+            self.reads[key] = min(self.reads.get(key, 0) + int(mark.reads), self.most_reads)
+
+    def drop_reads(self) -> None:
+        """Forget all that was read and is not written down."""
+        marks, self._marks = self._marks, {}
+        for mark in list(marks.values()):
+            mark.release()
+        self.reads, self.times = {}, {}
 
     def forget_reads(self, key: EncodedKey, link: Link | None = None) -> float:
         """Forget what was read of an entry that is replaced or spared; return what that was.
 
         If *link* is in a transaction that is undone, it was read all the same.
         """
+        mark = self._marks.pop(key, None)
+        if mark is not None:
+            self._fold(mark)
         read = self.reads.pop(key, None)
         if read is None:
             return 0
-        self.quiet.clear()
         if link is not None:
             times = {key: self.times[key]} if key in self.times else {}
             link.noted.append((self.policy.name, [(key, read)], times))
@@ -116,9 +175,12 @@ class Ranking:
 
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
+        marks, self._marks = self._marks, {}
+        # Another thread may be in the middle of taking one more.
+        for mark in list(marks.values()):
+            self._fold(mark)
         noted, self.reads = self.reads, {}
         times, self.times = self.times, {}
-        self.quiet.clear()
         if not noted:
             return
         # Another thread may be in the middle of noting one more.
@@ -438,6 +500,17 @@ def _ranking(name: object) -> Policy | None:
     """Return the policy called *name* if it is one that orders entries by rank."""
     policy = find_policy(str(name)) if is_policy(name) else None
     return policy if policy is not None and policy.rank in _RANKED else None
+
+
+def _ahead() -> float:
+    """Return by how much the clock is ahead of the one that nobody can set."""
+    ahead, least = 0.0, float("inf")
+    for _ in range(3):
+        before, now, after = monotonic(), time.time(), monotonic()
+        # Between two of them the machine may have been busy with something else.
+        if after - before < least:
+            ahead, least = now - (before + after) / 2, after - before
+    return ahead
 
 
 def _hits(count: object) -> int:
