@@ -68,6 +68,19 @@ class TestRun:
         assert facts["culled per set"] > 0.5
         assert facts["volume of limit"] < 1.05
 
+    @pytest.mark.parametrize("asked", [("--hits",), ("--entries", 24)], ids=["hits", "sets"])
+    def test_policies_are_compared_with_the_first_one(self, asked):
+        printed = script("full_cache.py", *asked, "--rounds", 1).stdout
+
+        lines = [line.split() for line in printed.splitlines()[1:]]
+        assert [line[-7 if asked[0] == "--entries" else 0] for line in lines] == [
+            "least-recently-stored",
+            "least-recently-used",
+            "least-frequently-used",
+            "s3-fifo",
+        ]
+        assert lines[0][-1] == lines[0][-3] == "1.00"
+
     def test_caches_are_removed_afterwards(self, tmp_path):
         script(*ONCE, "--only", "^get, hot$", "--scale", 0.01, "--directory", tmp_path)
 

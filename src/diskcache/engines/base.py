@@ -130,7 +130,7 @@ class Book(Protocol):
     """What a mark has in it that is taken."""
 
     def take(self, mark: Mark, now: float) -> None:
-        """Let further hits of an entry that was just noted be noted in its mark."""
+        """Note a hit of an entry, and let further ones be noted in its mark."""
         ...
 
 

@@ -107,16 +107,16 @@ class Ranking:
     # -- Reads --
 
     def take(self, mark: Mark, now: float) -> None:
-        """Let further hits of an entry that was just noted be noted in its mark.
+        """Note a hit of an entry, and let further ones be noted in its mark.
 
-        Until reads are written down: then it is to be noted again. A mark stays as it is if more
-        reads of its entry are to be noted one by one, or if it belongs to another object.
+        Until reads are written down: then it is to be noted again. A mark stays as it is if it
+        belongs to another object.
         """
-        key, marks = mark.key, self._marks
-        read = self.reads.get(key)
-        if read is None or mark.timed_by is not None or mark.counted_by is not None:
+        key, marks, is_time = mark.key, self._marks, self.notes_times
+        read = now if is_time else min(self.reads.get(key, 0) + 1, self.most_reads)
+        self.reads[key] = read
+        if mark.timed_by is not None or mark.counted_by is not None:
             return
-        is_time = self.notes_times
         if is_time and (not marks or abs(now - monotonic() - self._ahead) > CLOCK_WAS_SET):
             self._compare_clocks()
         if key in marks:
