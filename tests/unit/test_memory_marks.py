@@ -8,6 +8,7 @@ import pytest
 
 from diskcache import Cache
 from diskcache.coherence import FULL
+from tests.support.crew import in_threads
 
 RECENTLY, FREQUENTLY = "least-recently-used", "least-frequently-used"
 
@@ -128,8 +129,8 @@ def test_clock_that_is_set_leaves_what_was_read_before_where_it_was(tmp_path, mo
         cache["d"] = 4
         cache.get("b")
         set_by = 3600.0
-        # The first read of this one notices.
-        warm(cache, "c")
+        # The first read of this one from memory notices.
+        warm(cache, "c", "c")
         cache["e"], cache["f"] = 5, 6
 
         assert set(cache) == {"b", "c", "d", "e", "f"}
@@ -140,7 +141,52 @@ def test_policy_that_changes_lets_go_of_what_was_noted(tmp_path):
         cache["k"] = 1
         warm(cache, "k", "k")
         cache.reset("eviction_policy", RECENTLY)
-        warm(cache, "k")
+        warm(cache, "k", "k")
 
         assert set(cache._engine._culler._marks) == {("k", 1)}
         assert cache._engine._culler._marks["k", 1].counted_by is None
+
+
+def test_mark_that_is_taken_while_another_thread_writes_reads_down_is_let_go(tmp_path):
+    with opened(tmp_path, FREQUENTLY) as cache:
+        cache["k"] = 1
+        warm(cache, "k")
+        cache.cull()
+        culler = cache._engine._culler
+
+        class Late(dict):
+            def __setitem__(self, key, mark):
+                super().__setitem__(key, mark)
+                culler._marks = {}
+
+        culler._marks = Late()
+        cache.get("k")
+        warm(cache, "k", "k")
+        cache.cull()
+
+        assert counts_of(cache) == {"k": 10}
+
+
+def test_threads_that_read_while_others_write_leave_every_mark_of_use(tmp_path):
+    with opened(tmp_path, FREQUENTLY) as cache:
+        keys = [f"k{number}" for number in range(50)]
+        cache.set_many(dict.fromkeys(keys, 1))
+
+        def read():
+            for _ in range(40):
+                for key in keys:
+                    cache.get(key)
+
+        def write():
+            for number in range(100):
+                cache[f"other {number}"] = 1
+                cache.cull()
+
+        in_threads(read, read, read, write)
+        cache.cull()
+        before = counts_of(cache)
+        warm(cache, *keys)
+        cache.cull()
+
+        after = counts_of(cache)
+        assert [after[key] - before[key] for key in keys] == [3] * len(keys)

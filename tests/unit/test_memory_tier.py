@@ -509,17 +509,17 @@ class TestFrames:
         with Cache(tmp_path / "cache", eviction_policy=policy) as cache:
             cache["k"] = 1
             warm(cache, "k")
-            cache.get("k")
 
-            assert frames_of(lambda: cache.get("k")) == ["get"]
-            assert frames_of(lambda: cache["k"]) == ["__getitem__"]
+            # Of two, one at least is none that looks at the path and is noted from there.
+            assert frames_of(lambda: [cache.get("k"), cache.get("k")])[-2:] == ["get"] * 2
+            assert frames_of(lambda: [cache["k"], cache["k"]])[-2:] == ["__getitem__"] * 2
 
             cache.cull()
 
             assert not cache._engine._culler.reads
             cache.get("k")
             assert cache._engine._culler.reads.keys() == {("k", 1)}
-            assert frames_of(lambda: cache.get("k")) == ["get"]
+            assert frames_of(lambda: [cache.get("k"), cache.get("k")])[-2:] == ["get"] * 2
 
     def test_hit_under_s3_fifo_is_noted_three_times(self, tmp_path):
         with Cache(tmp_path / "cache", eviction_policy="s3-fifo") as cache:

@@ -85,9 +85,9 @@ class Ranking:
         self.pen = object()
         """What is in the marks that are taken."""
         self._marks: dict[EncodedKey, Mark] = {}
-        """Marks that were taken since the last flush, all of keys in `reads`."""
+        """Marks that were taken since the last flush."""
+        self._leaving: list[dict[EncodedKey, Mark]] = []
         self._ahead = 0.0
-        """By how much the clock is ahead of the one that nobody can set."""
         self.times: dict[EncodedKey, float] = {}
         """When those were last read that are counted, for policies of a program's own."""
         self.may_refuse = False
@@ -119,15 +119,19 @@ class Ranking:
             return
         if is_time and (not marks or abs(now - monotonic() - self._ahead) > CLOCK_WAS_SET):
             self._compare_clocks()
-        if key in marks:
-            self._fold(marks[key])
-        marks[key] = mark
+        before = marks.get(key)
+        if before is not None:
+            self._fold(before)
         mark.at = mark.reads = 0.0
+        marks[key] = mark
         # Of what was read as often as anybody asks, the time is nothing that is written down.
         if is_time or read >= self.most_reads:
             mark.timed_by = self.pen
         else:
             mark.counted_by = self.pen
+        if self._marks.get(key) is not mark:
+            # Another thread has just written reads down: nobody would look at this mark again.
+            mark.release()
 
     def _compare_clocks(self) -> None:
         """Find out by how much the clock is ahead, before the first mark and when it was set.
@@ -149,12 +153,20 @@ class Ranking:
                 self.reads[key] = max(self.reads.get(key, 0.0), mark.at + self._ahead)
         elif mark.reads:
             self.reads[key] = min(self.reads.get(key, 0) + int(mark.reads), self.most_reads)
+        mark.at = mark.reads = 0.0
+
+    def _fold_all(self) -> None:
+        """Fold all marks; if a signal handler raises in between, the rest the next time."""
+        self._leaving.append(self._marks)
+        self._marks = {}
+        while self._leaving:
+            for mark in list(self._leaving[-1].values()):
+                self._fold(mark)
+            self._leaving.pop()
 
     def drop_reads(self) -> None:
         """Forget all that was read and is not written down."""
-        marks, self._marks = self._marks, {}
-        for mark in list(marks.values()):
-            mark.release()
+        self._fold_all()
         self.reads, self.times = {}, {}
 
     def forget_reads(self, key: EncodedKey, link: Link | None = None) -> float:
@@ -175,10 +187,7 @@ class Ranking:
 
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
-        marks, self._marks = self._marks, {}
-        # Another thread may be in the middle of taking one more.
-        for mark in list(marks.values()):
-            self._fold(mark)
+        self._fold_all()
         noted, self.reads = self.reads, {}
         times, self.times = self.times, {}
         if not noted:
