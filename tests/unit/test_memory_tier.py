@@ -528,7 +528,7 @@ class TestFrames:
             for _ in range(4):
                 cache.get("k")
 
-            assert frames_of(lambda: cache.get("k")) == ["get"]
+            assert frames_of(lambda: [cache.get("k"), cache.get("k")])[-2:] == ["get"] * 2
 
             cache["other"] = 1
             cache.cull()
