@@ -340,9 +340,8 @@ class StalenessContract(Contract):
             return caught.type
 
         try:
-            assert sorted(in_threads(ask, ask, ask), key=str) == [
-                LoaderTimeoutError, LoaderTimeoutError, NotFoundError,
-            ]  # fmt: skip
+            # The first one too is late if it looks at the clock only after that was set forward.
+            assert in_threads(ask, ask, ask).count(LoaderTimeoutError) >= 2
         finally:
             go_on.set()
             until_landed()
