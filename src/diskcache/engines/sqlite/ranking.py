@@ -93,12 +93,17 @@ class Ranking:
         """The eviction policy of the settings."""
         if self._policy.name != self._settings["eviction_policy"]:
             self._policy = find_policy(self._settings["eviction_policy"])
-            self.reads, self.times = {}, {}
-            self.quiet.clear()
+            self.drop_reads()
             self.state = None
         return self._policy
 
     # -- Reads --
+
+    def drop_reads(self) -> None:
+        """Forget all that was read since the last flush, without writing it down."""
+        self.reads, self.times = {}, {}
+        # Else what was read often before is never noted again.
+        self.quiet.clear()
 
     def forget_reads(self, key: EncodedKey, link: Link | None = None) -> float:
         """Forget what was read of an entry that is replaced or spared; return what that was.

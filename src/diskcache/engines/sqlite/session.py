@@ -170,7 +170,7 @@ class Session(Mending):
         self._local = ThreadState()
         self._links = weakref.WeakSet()
         # What the parent has read, the parent writes down.
-        self._culler.reads, self._culler.times = {}, {}
+        self._culler.drop_reads()
 
     def _reader(self, now: float | None = None) -> Link:
         """Return this thread's connection, to the directory that is at the path now."""
@@ -490,7 +490,7 @@ class Session(Mending):
             return
         self._flush()
         if len(self._culler.reads) >= 2 * FULL:
-            self._culler.reads, self._culler.times = {}, {}
+            self._culler.drop_reads()
         link = self._local.link
         tally = None if link is None else link.site.tally
         counted = 0 if tally is None else tally.hits + tally.misses
