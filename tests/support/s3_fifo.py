@@ -45,7 +45,7 @@ class Model:
         self.filled = False
         self.numbers = 0
         self.placed = 0
-        """Entries that came to small so far."""
+        """Places that were given so far."""
 
     # -- What there is --
 
@@ -74,6 +74,7 @@ class Model:
 
     def behind(self, size: int) -> float:
         level = self.level + self.placed * STEP
+        self.placed += 1
         if self.by_count or not self.weight:
             return level + 1
         return level + ((self.mean() or size) / size) ** self.weight
@@ -98,7 +99,10 @@ class Model:
             self._place(item, is_back=is_back)
             return
         self.new.append(item)
-        if len(self.new) >= self.capacity / 2:
+
+    def arrange(self) -> None:
+        """Give every entry its place, once the cache is half full."""
+        if not self.is_ordered and len(self.new) >= self.capacity / 2:
             self.order()
 
     def order(self) -> None:

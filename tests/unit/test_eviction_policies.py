@@ -152,6 +152,24 @@ def test_reads_of_a_parent_are_not_those_of_its_child(make_cache):
     assert "a" in cache
 
 
+def test_reads_of_a_child_count_in_full_though_its_parent_read_the_same_often(make_cache):
+    # By the clock of the system: with another one there is no short way that stops noting.
+    cache = make_cache(eviction_policy="s3-fifo", count_limit=3, clock=SYSTEM_CLOCK)
+    cache["a"] = 0
+    for _ in range(8):
+        cache.get("a")
+    child = os.fork()
+    if child == 0:
+        for _ in range(8):
+            cache.get("a")
+        # Spared three times, and then the oldest once more: four rounds of three entries.
+        for number in range(11):
+            cache[number] = 0
+        os._exit("a" not in cache)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_cost_in_python_is_that_of_the_database(make_cache):
     cache = make_cache(eviction_policy="s3-fifo", count_limit=20, disk_min_file_size=1000)
     values = [1, 2.5, "text", "ä€", b"bytes", "x" * 999, "ü" * 999, b"y" * 5000, ["list"], None]

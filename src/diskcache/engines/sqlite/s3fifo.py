@@ -38,9 +38,9 @@ is too much:
   has one hit less. So the victim is the entry that was stored longest ago and not read since it
   was stored or last spared.
 
-The weight is (mean bytes / bytes) ** `size_weight`; *sequence* / 10 ** 12 is added to it, so that
-equal weights stay in main in the order in which they came there. Nine ghosts are kept for ten
-entries.
+The weight is (mean bytes / bytes) ** `size_weight`; *sequence* / 10 ** 12 is added to it, and each
+place in either queue adds one to *sequence*, so that equal weights stay in main in the order in
+which they came there. Nine ghosts are kept for ten entries.
 """
 
 from __future__ import annotations
@@ -269,6 +269,7 @@ class Queues:
         """Return the rank behind *level* of an entry of this size."""
         # Ranks that would be equal follow one another as they were given.
         level = self.level + self.sequence * STEP
+        self.sequence += 1
         if self.by_count or not self.weight or size <= 0:
             return level + 1.0
         weight: float = ((self.mean or size) / size) ** self.weight

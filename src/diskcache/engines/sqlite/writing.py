@@ -121,10 +121,12 @@ def _insert_queued(
         return 0
     size = cost(key[0], value, 0)
     # An entry that is there is not remembered: nothing is lost if it is one.
-    rank = queues.place(link, key, size)
+    sequence, rank = queues.sequence, queues.place(link, key, size)
     row = (*key, now, expire_time, tag, mode, value, _random_bits(40), rank)
     link.run(sql.INSERT_QUEUED, row)
     if not link.con.changes():
+        # Nor is the place taken: whoever reads the state from the database does not know of it.
+        queues.sequence = sequence
         return 0
     if culler.reads:
         culler.forget_reads(key, link)
