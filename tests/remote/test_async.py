@@ -13,6 +13,7 @@ import time
 from contextlib import asynccontextmanager, nullcontext
 
 import pytest
+from redis import asyncio as awaited
 
 from diskcache import (
     UNKNOWN,
@@ -29,6 +30,7 @@ from diskcache import (
     connect,
 )
 from diskcache.aio import AsyncRemoteCache
+from diskcache.engines.redis import looped
 from diskcache.engines.redis.driver import POOL
 from diskcache.engines.redis.lease import TERM, Keeper, Lease
 from diskcache.engines.redis.transactions import LEASE, Transaction
@@ -492,6 +494,19 @@ def test_iterator_that_is_left_behind_keeps_nothing(url):
 
 
 # -- Loops -----------------------------------------------------------------------------------
+
+
+def test_connections_to_a_cluster_that_redis_py_lost_take_no_place():
+    async def main():
+        node = awaited.cluster.ClusterNode("127.0.0.1", free_port(), max_connections=3)
+        client = awaited.RedisCluster(startup_nodes=[node])
+        client.nodes_manager.nodes_cache = {node.name: node}
+        free, *_ = [node.acquire_connection() for _ in range(3)]
+        node._free.append(free)
+        looped._forget_lost(client)
+        return node._connections == [free] == [node.acquire_connection()], node.acquire_connection()
+
+    assert asyncio.run(main())[0]
 
 
 def test_loop_that_ends_closes_its_connections_and_the_next_one_connects_anew(named):
