@@ -496,6 +496,16 @@ def test_iterator_that_is_left_behind_keeps_nothing(url):
 # -- Loops -----------------------------------------------------------------------------------
 
 
+def test_cache_can_be_closed_while_others_are_made_beside_it(url, monkeypatch):
+    cache = connect(url)
+    part = cache.cache("part")
+    # Where closing waits, another task makes one.
+    monkeypatch.setattr(part, "close", lambda **_: cache.cache("other"))
+    cache.close()
+
+    assert set(cache._parts) == {"part", "other"}
+
+
 def test_connections_to_a_cluster_that_redis_py_lost_take_no_place():
     async def main():
         node = awaited.cluster.ClusterNode("127.0.0.1", free_port(), max_connections=3)
