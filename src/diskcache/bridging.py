@@ -107,33 +107,35 @@ class _Call:
         greenlet = self.stage.greenlet
         greenlet.parent = _loaded().getcurrent()
         greenlet.gr_context = copy_context()
-        here.call = self
+        before, here.call = here.call, self
         try:
             return greenlet.switch(self)
         finally:
-            here.call = None
+            here.call = before
 
     def run(self, answer: Any) -> Any:
         """Go on with an answer; return the next awaitable."""
-        here.call = self
+        before, here.call = here.call, self
         try:
             return self.stage.greenlet.switch(answer)
         finally:
-            here.call = None
+            here.call = before
 
     def fail(self, error: BaseException) -> Any:
         """Go on with an error; return the next awaitable."""
-        here.call = self
+        before, here.call = here.call, self
         try:
             return self.stage.greenlet.throw(error)
         finally:
-            here.call = None
+            here.call = before
 
     def close(self) -> None:
         """Let the function end where it waits: the task is no more."""
         self._is_closing = True
         # It may be another thread that collects the garbage: then the function just ends.
-        with suppress(_loaded().error):
+        with suppress(_loaded().error, ValueError):
+            # Garbage may be collected in the middle of another call: that goes on afterwards.
+            self.stage.greenlet.parent = _loaded().getcurrent()
             self.fail(GeneratorExit())
             self.end()
 

@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import asynccontextmanager, nullcontext
 
 import pytest
+from redis import asyncio as awaited
 
 from diskcache import (
     UNKNOWN,
@@ -28,7 +30,10 @@ from diskcache import (
     connect,
 )
 from diskcache.aio import AsyncRemoteCache
+from diskcache.engines.redis import looped
 from diskcache.engines.redis.driver import POOL
+from diskcache.engines.redis.lease import TERM, Keeper, Lease
+from diskcache.engines.redis.transactions import LEASE, Transaction
 from tests.support.servers import free_port, need_server, shared_server
 from tests.support.variants import url_of
 
@@ -290,6 +295,90 @@ def test_cancelled_attempt_leaves_no_lock_taken(url):
     assert asyncio.run(main())
 
 
+@pytest.mark.parametrize("moment", ["begin", "commit", "end"])
+def test_cancelled_step_of_a_structure_lets_others_write_at_once(url, monkeypatch, moment):
+    original = getattr(Transaction, moment)
+
+    async def main():
+        async with aio.connect(url) as cache:
+            deque = AsyncDeque.fromcache(cache, [1, 2, 3])
+            await deque.len()
+            step = asyncio.ensure_future(deque.rotate(1))
+
+            def cancelled(self, *args):
+                asyncio.get_running_loop().call_soon(step.cancel)
+                return original(self, *args)
+
+            monkeypatch.setattr(Transaction, moment, cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await step
+            monkeypatch.setattr(Transaction, moment, original)
+            await asyncio.wait_for(deque.append(4), LEASE / 2)
+            return await deque.len()
+
+    assert asyncio.run(main()) == 4
+
+
+@pytest.mark.parametrize("is_bridged", [True, False])
+def test_computation_that_is_cancelled_while_it_takes_its_lease_leaves_none(
+    url, monkeypatch, is_bridged
+):
+    if not is_bridged:
+        monkeypatch.setattr(bridging, "_library", [None])
+    original = Lease._try
+    is_over = threading.Event()
+
+    async def main():
+        async with aio.connect(url) as cache:
+            await cache.set("other", 1)
+            task = asyncio.ensure_future(cache.get_or_set("key", lambda: answer(1)))
+            loop = asyncio.get_running_loop()
+
+            def cancelled(self):
+                loop.call_soon_threadsafe(task.cancel)
+                if not is_bridged:
+                    is_over.wait(20)
+                return original(self)
+
+            monkeypatch.setattr(Lease, "_try", cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            is_over.set()
+            monkeypatch.setattr(Lease, "_try", original)
+            began = loop.time()
+            # What is not renewed would be free after a term.
+            assert await asyncio.wait_for(cache.get_or_set("key", lambda: answer(2)), 20) == 2
+            return loop.time() - began
+
+    assert asyncio.run(main()) < TERM / 1000 * 0.8
+
+
+def test_loop_goes_on_while_closing_waits_for_the_thread_of_leases(url, monkeypatch):
+    renewing, go_on = threading.Event(), threading.Event()
+
+    def renew(self, leases):
+        renewing.set()
+        go_on.wait(3)
+
+    monkeypatch.setattr(Keeper, "_renew", renew)
+
+    async def main():
+        async with aio.connect(url) as cache:
+            task = asyncio.ensure_future(cache.get_or_set("key", lambda: asyncio.sleep(60)))
+            await asyncio.to_thread(renewing.wait, 20)
+            task.cancel()
+            await asyncio.wait([task])
+            closing = asyncio.ensure_future(cache.aclose())
+            began = time.monotonic()
+            await asyncio.sleep(0.05)
+            assert time.monotonic() - began < 2
+            go_on.set()
+            await closing
+        assert "diskcache leases" not in [thread.name for thread in threading.enumerate()]
+
+    asyncio.run(main())
+
+
 def test_thousand_reads_at_once_use_a_bounded_number_of_connections(named):
     url, count = named
 
@@ -405,6 +494,29 @@ def test_iterator_that_is_left_behind_keeps_nothing(url):
 
 
 # -- Loops -----------------------------------------------------------------------------------
+
+
+def test_cache_can_be_closed_while_others_are_made_beside_it(url, monkeypatch):
+    cache = connect(url)
+    part = cache.cache("part")
+    # Where closing waits, another task makes one.
+    monkeypatch.setattr(part, "close", lambda **_: cache.cache("other"))
+    cache.close()
+
+    assert set(cache._parts) == {"part", "other"}
+
+
+def test_connections_to_a_cluster_that_redis_py_lost_take_no_place():
+    async def main():
+        node = awaited.cluster.ClusterNode("127.0.0.1", free_port(), max_connections=3)
+        client = awaited.RedisCluster(startup_nodes=[node])
+        client.nodes_manager.nodes_cache = {node.name: node}
+        free, *_ = [node.acquire_connection() for _ in range(3)]
+        node._free.append(free)
+        looped._forget_lost(client)
+        return node._connections == [free] == [node.acquire_connection()], node.acquire_connection()
+
+    assert asyncio.run(main())[0]
 
 
 def test_loop_that_ends_closes_its_connections_and_the_next_one_connects_anew(named):
@@ -549,6 +661,38 @@ def in_child(cache):
         gc.collect()
     finally:
         os._exit(0)
+
+
+def test_forked_child_connects_although_a_thread_of_the_parent_is_connecting(url, monkeypatch):
+    cache = connect(url)
+    cache.close()
+    parent, original = os.getpid(), cache._engine.driver.hash
+    connecting, go_on = threading.Event(), threading.Event()
+
+    def slow(key):
+        if os.getpid() == parent:
+            connecting.set()
+            go_on.wait(20)
+        return original(key)
+
+    monkeypatch.setattr(cache._engine.driver, "hash", slow)
+    thread = threading.Thread(target=cache.get, args=("key",))
+    thread.start()
+    connecting.wait(20)
+    pid = os.fork()
+    if not pid:
+        signal.alarm(10)
+        try:
+            cache["key"] = "child"
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    go_on.set()
+    thread.join()
+
+    assert status == 0
+    assert cache["key"] == "child"
+    cache.close()
 
 
 # -- Failures --------------------------------------------------------------------------------

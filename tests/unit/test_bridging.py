@@ -251,6 +251,28 @@ def test_events_of_a_call_do_not_wait_for_another_call():
     assert told == ["short", "short is over", "long", "long is over"]
 
 
+def test_call_that_is_destroyed_in_the_middle_of_another_does_not_disturb_it():
+    ended = []
+
+    def left():
+        try:
+            wait(asyncio.sleep(60))
+        finally:
+            ended.append("left")
+
+    def function(garbage):
+        garbage.pop().close()
+        assert here.call is not None
+        return wait(answered(len(ended)))
+
+    async def main():
+        coroutine = bridged(left)
+        coroutine.send(None)
+        return await bridged(function, [coroutine]), await bridged(wait, answered(2))
+
+    assert asyncio.run(main()) == (1, 2)
+
+
 def test_without_the_library_calls_cannot_be_bridged(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "greenlet", None)
     monkeypatch.setattr(bridging, "_library", [])

@@ -342,7 +342,7 @@ class RemoteCache(Cache):
 
     def close(self, *, everywhere: bool = True) -> None:
         """Close the connections of this object. May be repeated; it connects again."""
-        for part in self._parts.values():
+        for part in list(self._parts.values()):
             part.close(everywhere=everywhere)
         self._engine.close(everywhere=everywhere)
         if everywhere:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -95,7 +96,7 @@ class Core:
         self._keeper = Keeper(self.driver)
         self._meta = meta_key(address.namespace)
         self.local = _Local()
-        self._opening = threading.Lock()
+        self._opening, self._pid = threading.Lock(), os.getpid()
         self._open_as: dict[bytes, bytes] | None = None
         self._policy = ""
         self._made: list[Shard] = []
@@ -124,6 +125,9 @@ class Core:
             CacheFormatError: It is of a format that this version does not know.
         """
         del create
+        if self._pid != os.getpid():
+            # A thread that is not here may hold the lock, and wait for the server.
+            self._opening, self._pid = threading.Lock(), os.getpid()
         # Tasks of one thread may open it twice: a lock must not be held while they wait.
         with self._opening if here.call is None else nullcontext():
             if self._open_as is not None:

@@ -32,6 +32,8 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from diskcache.bridging import here
+from diskcache.clock import SYSTEM_CLOCK
+from diskcache.engines.redis.looped import nap
 from diskcache.engines.redis.scripts import LEASE_END, LEASE_WRITE, Script
 from diskcache.errors import DiskCacheError, ServerUnavailableError
 from diskcache.flight import running_loop
@@ -50,6 +52,8 @@ KEPT_SHORTLY: Final = 1000
 LONGEST_NAP: Final = 0.1
 """Seconds between two looks of who waits at most: what a thousand of them ask bears down on one
 slot."""
+LOOK: Final = 0.002
+"""Seconds between two looks of an event loop at a thread that is about to end."""
 TOKEN: Final = 32
 """Characters of a token."""
 
@@ -91,6 +95,8 @@ class Lease:
         self._sender = sender
         self._keeper = keeper
         self._is_mine = False
+        self._is_over = False
+        """Whether nobody wants it any more."""
         self._awaited = b""
         """Token of the flight that is waited for."""
 
@@ -119,7 +125,14 @@ class Lease:
         return False
 
     def _try(self) -> bool:
-        sent = self._sender.command("SET", self.key, self.token, "NX", "PX", TERM)
+        try:
+            sent = self._sender.command("SET", self.key, self.token, "NX", "PX", TERM)
+        except Exception:
+            raise
+        except BaseException:
+            # A task was cancelled; the server may have granted it.
+            self._keeper.later(self, ())
+            raise
         if sent is None:
             held = self._sender.command("GET", self.key)
             if held is None:
@@ -129,6 +142,9 @@ class Lease:
                 return False
         self._is_mine = True
         self._keeper.add(self)
+        if self._is_over:
+            # A task that had a thread take it was cancelled meanwhile.
+            self.release(())
         return True
 
     def _outcome(self, token: bytes) -> bytes:
@@ -149,6 +165,7 @@ class Lease:
 
     def release(self, record: tuple[Any, ...]) -> None:
         """Give the lease back; leave the record for those who wait."""
+        self._is_over = True
         if not self._is_mine:
             return
         self._is_mine = False
@@ -167,6 +184,7 @@ class Lease:
 
     def close(self) -> None:
         """Think no more of it."""
+        self._is_over = True
         self._is_mine = False
         self._keeper.drop(self)
 
@@ -232,8 +250,12 @@ class Keeper:
             self._changed.notify()
             if not self._is_closing or thread is threading.current_thread():
                 return
-        if thread is not None:
-            thread.join()
+        # Whoever takes a lease meanwhile keeps the thread.
+        while thread is not None and thread.is_alive() and self._is_closing:
+            if here.call is not None:
+                nap(SYSTEM_CLOCK, LOOK)
+            else:
+                thread.join(BEAT)
 
     def _start(self) -> bool:
         self._is_closing = False

@@ -164,7 +164,10 @@ class Looped:
                     limit.reschedule(self._loop.time() + self._timeout)
                     is_waiting = False
                 return await method(*args, **keywords)
-        except TimeoutError as exc:
+        except BaseException as exc:
+            _forget_lost(self._client)
+            if not isinstance(exc, TimeoutError):
+                raise
             why = "all connections were in use for" if is_waiting else "no answer within"
             raise theirs.TimeoutError(f"{why} {self._timeout} seconds") from exc
 
@@ -232,7 +235,12 @@ async def _closing(client: Any) -> AsyncGenerator[None, None]:
         yield
     finally:
         with suppress(theirs.RedisError, OSError):
-            await client.aclose()
+            # The other name is that of redis-py 5.0.0.
+            await getattr(client, "aclose", client.close)()
+        for node in _nodes_of(client):
+            for connection in set(node._free).difference(node._connections):  # noqa: SLF001
+                with suppress(theirs.RedisError, OSError):
+                    await connection.disconnect()
         pool = getattr(client, "connection_pool", None)
         # The master behind sentinels has clients of them besides.
         manager = getattr(pool, "sentinel_manager", None)
@@ -241,3 +249,24 @@ async def _closing(client: Any) -> AsyncGenerator[None, None]:
             if each is not None:
                 with suppress(theirs.RedisError, OSError):
                     await each.disconnect()
+
+
+def _forget_lost(client: Any) -> None:
+    """Make room for new connections to a cluster after an exchange that failed.
+
+    Up to version 7.0 redis-py counts one that it did not get to send by as in use, for ever. It is
+    not connected. Nor is one that another task is just connecting: that goes on, uncounted.
+    """
+    for node in _nodes_of(client):
+        if len(node._connections) > len(node._free):  # noqa: SLF001
+            free = set(node._free)  # noqa: SLF001
+            node._connections[:] = [  # noqa: SLF001
+                each
+                for each in node._connections  # noqa: SLF001
+                if each.is_connected or each in free
+            ]
+
+
+def _nodes_of(client: Any) -> list[Any]:
+    """Return the nodes of a cluster as its client has them; none of a server alone."""
+    return list(client.get_nodes()) if isinstance(client, awaited.RedisCluster) else []

@@ -277,7 +277,11 @@ def transaction(engine: RedisEngine, wait: float | None) -> Iterator[None]:
         )
     engine.check_writable()
     begun = Transaction(engine, engine.parts[0])
-    begun.begin(wait)
+    try:
+        begun.begin(wait)
+    except BaseException as exc:
+        _give_up(begun, exc)
+        raise
     with keeping(local):
         local.transaction = begun
         # What is in memory is not what this thread has written.
@@ -290,7 +294,18 @@ def transaction(engine: RedisEngine, wait: float | None) -> Iterator[None]:
             raise
         else:
             local.transaction = None
-            begun.commit()
+            try:
+                begun.commit()
+            except BaseException as exc:
+                _give_up(begun, exc)
+                raise
         finally:
             local.transaction = None
             engine.site.tracking.show()
+
+
+def _give_up(begun: Transaction, exc: BaseException) -> None:
+    """Let others write again: who was interrupted does not know whether the shard is marked."""
+    # Others hold it, or the server does not answer: then it drops the token by itself.
+    if not isinstance(exc, (Timeout, TimeoutError)):
+        begun.end()
