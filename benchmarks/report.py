@@ -98,10 +98,10 @@ def place(machine: dict[str, Any]) -> str:
     )
 
 
-def table(document: Document) -> str:
+def table(document: Document, *, as_markdown: bool = False) -> str:
     """Return the run as text: microseconds per operation, least and median of the rounds."""
     lines = [HEADINGS, *(cells(row) for row in document["rows"])]
-    parts = [heading(document), aligned(lines)]
+    parts = [heading(document), laid_out(lines, as_markdown=as_markdown)]
     details = "\n".join(filter(None, (facts(row) for row in document["rows"])))
     if details:
         parts.append(details)

@@ -195,6 +195,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples here")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios (needs 'bench')")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show what changed since")
+    parser.add_argument("--markdown", action="store_true", help="print the table for a page")
     parser.add_argument("--list", action="store_true", help="list the rows and their targets")
     parser.add_argument("--verbose", action="store_true", help="show what the workers complain of")
     options = parser.parse_args(arguments)
@@ -213,7 +214,7 @@ def targets(rows: Sequence[Row]) -> str:
 
 def publish(document: Document, options: argparse.Namespace) -> None:
     """Print the table and write what was asked for."""
-    print(report.table(document))
+    print(report.table(document, as_markdown=options.markdown))
     if options.compare:
         older = json.loads(options.compare.read_text(encoding="utf-8"))
         print("\n" + report.comparison(document, older))
