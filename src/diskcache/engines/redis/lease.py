@@ -127,11 +127,10 @@ class Lease:
     def _try(self) -> bool:
         try:
             sent = self._sender.command("SET", self.key, self.token, "NX", "PX", TERM)
-        except Exception:
-            raise
-        except BaseException:
-            # A task was cancelled; the server may have granted it.
-            self._keeper.later(self, ())
+        except BaseException as exc:
+            # Where a task was cancelled the server may have granted it.
+            if not isinstance(exc, Exception):
+                self._keeper.later(self, ())
             raise
         if sent is None:
             held = self._sender.command("GET", self.key)
