@@ -47,7 +47,7 @@ class AsyncComputed(Asynchronous[C]):
         if sync is None:
             sync = await self._opened()
         store = _PooledStore(sync, self._pool)
-        return store, Looping(store, store.hop)
+        return store, Looping(store)
 
     @shaped_as(ComputedShapes.get_or_set)
     async def get_or_set(

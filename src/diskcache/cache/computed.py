@@ -23,7 +23,7 @@ from diskcache.entry import (
 )
 from diskcache.failures import Failure
 from diskcache.flight import LockFile, Place, Share, place_of
-from diskcache.holding import hold_of, holds
+from diskcache.holding import hold_of
 from diskcache.memoizing import Memoizer, check_name, memoizer
 from diskcache.sentinels import ENOVAL
 
@@ -152,7 +152,7 @@ class CacheStore:
 
     def hold(self) -> Any:
         """Return the open transaction of an event loop that the task is in; None for none."""
-        return hold_of(self._cache.directory) if holds.get() else None
+        return hold_of(self._cache.directory)
 
     def disconnect(self) -> None:
         """Close the connections of this thread."""

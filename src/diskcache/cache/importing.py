@@ -166,8 +166,10 @@ class Importer:
 
     def _put(self, part: Part, puts: list[tuple[Any, Put]]) -> None:
         """Store entries of one part; of those that may have been stored before, what is missing."""
-        unsure = [put for position, put in puts if self._journal.is_unsure(part, position)]
-        sure = [put for position, put in puts if not self._journal.is_unsure(part, position)]
+        sure: list[Put] = []
+        unsure: list[Put] = []
+        for position, put in puts:
+            (unsure if self._journal.is_unsure(part, position) else sure).append(put)
         with self._journal.storing(part, puts[-1][0]):
             for put in unsure:
                 is_new = bare_engine(part).put(*put, part._now(), None, Only.ABSENT)

@@ -152,13 +152,12 @@ class Looping:
 
     Args:
         store: What the steps are about; its clock measures.
-        hop: Calls what may block in a thread; by default as the store does.
     """
 
-    def __init__(self, store: Store, hop: Callable[..., Awaitable[Any]] | None = None) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        own: Callable[..., Awaitable[Any]] = getattr(store, "hop", in_thread)
-        self._hop = own if hop is None else hop
+        # A store may have threads of its own, or need none.
+        self._hop: Callable[..., Awaitable[Any]] = getattr(store, "hop", in_thread)
         self.loop = asyncio.get_running_loop()
 
     def monotonic(self) -> float:

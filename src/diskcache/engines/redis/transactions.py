@@ -300,7 +300,6 @@ def transaction(engine: RedisEngine, wait: float | None) -> Iterator[None]:
                 _give_up(begun, exc)
                 raise
         finally:
-            local.transaction = None
             engine.site.tracking.show()
 
 
