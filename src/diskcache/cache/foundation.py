@@ -408,9 +408,11 @@ class Foundation(Watching):
         """Share the memory tier of all objects that read this directory as this one does."""
         self._decoding = decoding(disk, options, self._codec, secret, self._serializer)
         self._choose_noter()
-        self._tier: Tier = tier_of(
-            (os.path.realpath(self._directory), *self._decoding), self._memory_limit
-        )
+        self._tier: Tier = tier_of((*self._memory_place(), *self._decoding), self._memory_limit)
+
+    def _memory_place(self) -> tuple[str, ...]:
+        """Return what objects have in common that may share a memory tier."""
+        return (os.path.realpath(self._directory),)
 
     # -- Settings at work --
 

@@ -15,7 +15,6 @@ from diskcache.cache import Cache
 from diskcache.cache.arguments import (
     checked_memory_limit,
     checked_timeout,
-    decoding,
     packer_for,
     serializer_for,
     unusual,
@@ -33,7 +32,7 @@ from diskcache.entry import EXPIRE_TIME, VERSION, EncodedKey, Only, Payload, Tag
 from diskcache.errors import SettingError, TooLargeError, UnsupportedError
 from diskcache.files import ValueFiles
 from diskcache.flight import Place, Share, place_of
-from diskcache.memory.tier import MEMORY_LIMIT, tier_of
+from diskcache.memory.tier import MEMORY_LIMIT
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
 if TYPE_CHECKING:
@@ -147,13 +146,9 @@ class RemoteCache(Cache):
         self._attach_memory(Disk, {}, secret)
         self._obey_environment()
 
-    def _attach_memory(self, disk: type[Disk], options: dict[str, Any], secret: Any) -> None:
-        """Share the memory tier of all objects that read this namespace as this one does."""
-        self._decoding = decoding(disk, options, self._codec, secret, self._serializer)
-        self._choose_noter()
+    def _memory_place(self) -> tuple[str, ...]:
         # The whole URL, as whoever shares values must also hear of changes by the same way.
-        place = (self._url, self._namespace)
-        self._tier = tier_of((*place, *self._decoding), self._memory_limit)
+        return self._url, self._namespace
 
     def _connect(self, on_error: str) -> Any:
         """Return the engine, connected if the server is there.

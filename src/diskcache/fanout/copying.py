@@ -71,15 +71,7 @@ class FanoutCopies(FanoutParts):
             >>> cache.export(io.BytesIO()).entries
             1
         """
-        strict = self._shards[0].options["strict"]
-        return export(
-            self._shards,
-            file,
-            shards=self._count,
-            pickles=pickles,
-            strict=strict,
-            progress=progress,
-        )
+        return self._send_copy(file, None, pickles=pickles, progress=progress)
 
     def import_from(
         self,
@@ -112,9 +104,17 @@ class FanoutCopies(FanoutParts):
             return self.import_from(archive, progress=progress)
 
     def _send_copy(
-        self, file: BinaryIO, track: Track, *, pickles: bool, progress: Progress | None
+        self,
+        file: str | os.PathLike[str] | BinaryIO,
+        track: Track | None,
+        *,
+        pickles: bool,
+        progress: Progress | None,
     ) -> ExportReport:
-        """Do as `export` for `_take_copy` in another thread, from where an earlier copy stopped."""
+        """Do as `export`; with *track* for `_take_copy` in another thread.
+
+        Then it goes on where an earlier copy stopped.
+        """
         strict = self._shards[0].options["strict"]
         return export(
             self._shards,
