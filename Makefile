@@ -7,8 +7,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-# Tests write much and keep nothing: memory serves them as well as a disk, where there is enough.
-ROOMY  := $(shell test "$$(df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }')" -gt 4000 2>/dev/null && echo /dev/shm)
+# Tests write much and keep nothing: memory serves them as well as a disk, where enough of it is free.
+ROOMY  := $(shell .ci/roomy)
 TMPDIR ?= $(or $(ROOMY),/tmp)
 # Processes that share the tests; 0 runs them in one, which a debugger needs.
 JOBS   ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 4 ] && n=4; echo $$n)

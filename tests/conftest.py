@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,31 @@ import pytest
 from diskcache.testing import ManualClock, Variant
 from tests.support.leaks import assert_tidy, extra_threads, left_open
 from tests.support.variants import SQLITE
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let everything that this run makes lie in one folder, and remove that at the end."""
+    if hasattr(config, "workerinput"):
+        return
+    place = tempfile.mkdtemp(prefix="diskcache-tests-")
+    # Some tests become another user.
+    os.chmod(place, 0o755)
+    os.environ["TMPDIR"] = place
+    tempfile.tempdir = None
+    # What pytest itself does at exit, in there, is registered later and so runs earlier.
+    atexit.register(remove_place, place, os.getpid())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep what failed tests left, to be looked at."""
+    if session.testsfailed:
+        atexit.unregister(remove_place)
+
+
+def remove_place(place: str, owner: int) -> None:
+    """Remove the folder of a run, but not from a child that the run forked."""
+    if os.getpid() == owner:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture
