@@ -44,8 +44,10 @@ def test_fault_in_the_order_of_steps_is_noticed(tmp_path, fault):
     for attempt in range(5):
         (tmp_path / str(attempt)).mkdir()
         report = run(tmp_path / str(attempt), operations=FAULTS[fault], mutation=fault)
-        assert not report.failures, str(report)
-        if report.violations:
+        unseen = [text for text in report.failures if "AssertionError" not in text]
+        assert not unseen, str(report)
+        # A worker looks at some answers itself, such as the tag of a value.
+        if report.violations or report.failures:
             return
 
     pytest.fail(f"{fault} was not noticed")

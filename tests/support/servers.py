@@ -51,17 +51,27 @@ class Server:
 
     def __init__(self, *options: str, port: int | None = None) -> None:
         self.options = options
-        self.port = free_port() if port is None else port
+        self._may_move = port is None
+        self.port = port or 0
         self.folder = Path(tempfile.mkdtemp(prefix="diskcache-server-"))
         self.process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers; at first at a port that nobody else takes."""
         need_server()
-        self.process = subprocess.Popen(self.words(), stdout=subprocess.DEVNULL)
-        self.await_answer()
+        for is_last in (False,) * 4 + (True,):
+            self.port = self.port or free_port()
+            self.process = subprocess.Popen(self.words(), stdout=subprocess.DEVNULL)
+            try:
+                self.await_answer()
+                break
+            except redis.ConnectionError:
+                if is_last or not self._may_move or self.process.poll() is None:
+                    raise
+                self.port = 0
+        self._may_move = False
 
     def words(self) -> list[str]:
         """Return the command line."""
@@ -80,7 +90,8 @@ class Server:
             except redis.AuthenticationError:
                 return
             except redis.RedisError:
-                if time.monotonic() > deadline:
+                is_dead = self.process is not None and self.process.poll() is not None
+                if is_dead or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
             else:

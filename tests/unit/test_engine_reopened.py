@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 
+import pytest
+
 from diskcache import Cache, Disk
 
 
@@ -35,3 +37,34 @@ def test_memoize_on_a_readonly_cache_computes_and_returns(directory):
 
         assert double(4) == 8
         assert len(cache) == 0
+
+
+READS = {
+    "get": lambda cache: cache.get("a"),
+    "get_many": lambda cache: cache.get_many(["a"])["a"],
+    "items": lambda cache: dict(cache.items())["a"],
+    "in": lambda cache: "a" in cache,
+    "peekitem": lambda cache: cache.peekitem()[1],
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_connection_closed_between_a_statement_and_its_rows_is_made_anew(make_cache, name):
+    """As a fork does, or `close`, in another thread."""
+    cache = make_cache(memory_limit=0)
+    cache["a"] = 1
+    link = cache._engine._reader()
+    closed = []
+
+    def closing(execute):
+        def run(*words):
+            cursor = execute(*words)
+            closed.append(link.close())
+            return cursor
+
+        return run
+
+    link.execute, link.look_up = closing(link.execute), closing(link.look_up)
+
+    assert READS[name](cache) == 1
+    assert closed

@@ -525,6 +525,10 @@ class Link:
         site.part_from(self, remove_log)
 
 
+CLOSED: Final = (apsw.ConnectionClosedError, apsw.CursorClosedError)
+"""Another thread has closed the connection: before a statement, or before its rows were fetched."""
+
+
 class DirectoryReplaced(Exception):  # noqa: N818 - it is a signal, not an error
     """The directory at the path is not the one that this connection belongs to."""
 

@@ -29,7 +29,7 @@ import apsw
 from diskcache.engines.base import Copied
 from diskcache.engines.sqlite import opening, reading
 from diskcache.engines.sqlite import statements as sql
-from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.connection import CLOSED, Link
 from diskcache.engines.sqlite.errors import directory_error, file_error, translate
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.hardening import harden
@@ -265,7 +265,7 @@ def _finished(copies: list[DirectoryCopy], wait: float | None) -> list[Copied]:
         try:
             _freeze(copies, wait, is_last=tries == TRIES - 1)
             return [copy.finish() for copy in copies]
-        except (apsw.ConnectionClosedError, GateClosed, _Moved):
+        except (*CLOSED, GateClosed, _Moved):
             continue
     raise LockedError(
         f"cache {copies[0].directory!r} cannot be copied: its process forks too often"

@@ -28,7 +28,7 @@ from diskcache.engines.sqlite import (
 )
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.checkpoints import Checkpointer
-from diskcache.engines.sqlite.connection import DirectoryReplaced, Lease, Link, ThreadState
+from diskcache.engines.sqlite.connection import CLOSED, DirectoryReplaced, Lease, Link, ThreadState
 from diskcache.engines.sqlite.control import LOOK_EVERY
 from diskcache.engines.sqlite.culling import YOUNG, Culler
 from diskcache.engines.sqlite.errors import (
@@ -249,7 +249,7 @@ class Session(Mending):
         """Run a read again on a new connection if another thread closed this one."""
         try:
             return reading.first(link.execute, statement, values)
-        except apsw.ConnectionClosedError:
+        except CLOSED:
             self._drop()
             return reading.first(self._connect().execute, statement, values)
         except apsw.Error as exc:
@@ -270,7 +270,7 @@ class Session(Mending):
         for _ in range(TRIES):
             try:
                 return step(self._reader(now), *args)
-            except apsw.ConnectionClosedError:
+            except CLOSED:
                 self._drop()
             except apsw.Error as exc:
                 if not self._heals(exc):
@@ -315,7 +315,7 @@ class Session(Mending):
             try:
                 link.begin(wait)
                 break
-            except (DirectoryReplaced, GateClosed, apsw.ConnectionClosedError):
+            except (DirectoryReplaced, GateClosed, *CLOSED):
                 self._drop()
                 link = self._connect()
         else:
