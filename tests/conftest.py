@@ -32,8 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Keep what failed tests left, to be looked at."""
-    if session.testsfailed:
+    """Keep what failed tests left, to be looked at, unless nobody is going to."""
+    if session.testsfailed and not os.environ.get("DISKCACHE_CI"):
         atexit.unregister(remove_place)
 
 
