@@ -198,7 +198,7 @@ def test_tag_evicted_while_an_entry_is_read_is_not_kept(server, opened, monkeypa
     """The tag goes before its version is asked for, or after: it is told before all is kept."""
     cache = opened(server.url())
     cache.set("a", 1, tag="t")
-    command = cache._engine.driver.command
+    command = cache._engine.driver.read
 
     def slow(*words):
         answer = command(*words)
@@ -207,7 +207,7 @@ def test_tag_evicted_while_an_entry_is_read_is_not_kept(server, opened, monkeypa
             eventually(lambda: not cache._engine.site.tracking._tagged)
         return answer
 
-    monkeypatch.setattr(cache._engine.driver, "command", slow)
+    monkeypatch.setattr(cache._engine.driver, "read", slow)
     assert cache.get("a") == 1
     monkeypatch.undo()
 
@@ -217,7 +217,7 @@ def test_tag_evicted_while_an_entry_is_read_is_not_kept(server, opened, monkeypa
 def test_read_in_flight_during_a_write_is_not_kept(server, opened, monkeypatch):
     cache = opened(server.url())
     cache["a"] = 1
-    command = cache._engine.driver.command
+    command = cache._engine.driver.read
 
     def slow(*words):
         answer = command(*words)
@@ -227,7 +227,7 @@ def test_read_in_flight_during_a_write_is_not_kept(server, opened, monkeypatch):
         return answer
 
     slow.has_written = False
-    monkeypatch.setattr(cache._engine.driver, "command", slow)
+    monkeypatch.setattr(cache._engine.driver, "read", slow)
     assert cache["a"] == 1
     monkeypatch.undo()
 

@@ -1,9 +1,12 @@
-"""The short script for one entry leaves on the server what the long one does."""
+"""The short scripts for one entry leave on the server what the long one does."""
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from diskcache.engines.redis import commands
 from tests.support.servers import shared_server
 
 BEFORE = {
@@ -42,8 +45,6 @@ def state(cache):
 
 def renewed(cache):
     """Let what is there count no more, as the first step of `clear` does."""
-    from diskcache.engines.redis import commands
-
     engine = cache._engine
     engine._run(commands.renew(engine.parts[0], "all", 0.0), None)
 
@@ -89,3 +90,82 @@ def test_short_put_takes_one_round_trip(make_cache, monkeypatch):
     cache["k"] = 2
 
     assert len(sent) == 2
+
+
+def deleted(cache, *, is_short):
+    """Delete "k" by the short script, or by the long one; return whether it was there."""
+    if is_short:
+        return cache.delete("k")
+    shard, _ = cache._engine._place(("k", 1))
+    change, now = commands.delete_change(("k", 1)), cache._engine.clock.time()
+    return bool(cache._engine._apply(shard, [change], now, None)[0])
+
+
+BEFORE["a guard"] = lambda cache: cache._engine.put(
+    ("k", 1), (1 << 6 | 1, "x", None), None, None, 0.0, None
+)
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_short_delete_leaves_what_the_long_one_does(make_cache, tmp_path, before):
+    found = []
+    for number, is_short in enumerate((True, False)):
+        cache = make_cache(tmp_path / str(number), clock=None)
+        BEFORE[before](cache)
+        answer = deleted(cache, is_short=is_short)
+        assert cache.get("k") is None
+        found.append((answer, state(cache)))
+
+    assert found[0] == found[1]
+
+
+def test_short_delete_waits_while_a_step_holds_the_slot(make_cache):
+    cache = make_cache(clock=None)
+    cache["k"] = "old"
+    client, lock = shared_server().client(), cache._engine.parts[0].lock
+    client.set(lock, "somebody", px=200)
+
+    assert cache.delete("k")
+    assert not client.exists(lock)
+
+
+def test_short_delete_takes_one_round_trip(make_cache, monkeypatch):
+    cache = make_cache(clock=None)
+    cache["k"] = 1
+    driver, sent = cache._engine.driver, []
+    once = driver._once
+    monkeypatch.setattr(driver, "_once", lambda send: sent.append(1) or once(send))
+
+    assert cache.delete("k")
+    assert not cache.delete("k")
+    assert len(sent) == 2
+
+
+def test_connections_that_the_server_dropped_meanwhile_are_made_anew(make_cache):
+    """A delete is sent once only: it must not meet a connection that is gone."""
+    cache = make_cache(clock=None)
+    cache["k"] = 1
+    shared_server().client().client_kill_filter(_type="normal", skipme=True)
+
+    assert cache.delete("k")
+
+
+def test_many_threads_share_the_connections(make_cache):
+    cache = make_cache(clock=None)
+    barrier, wrong = threading.Barrier(20), []
+
+    def work(name):
+        barrier.wait()
+        for number in range(20):
+            cache[name] = number
+            if cache[name] != number:
+                wrong.append(name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+    assert {name: cache[name] for name in range(20)} == dict.fromkeys(range(20), 19)

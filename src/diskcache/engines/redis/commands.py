@@ -33,6 +33,9 @@ LONGEST_LIFE: Final = 2**53
 
 _random = random.SystemRandom()
 
+SHORT: Final = frozenset({scripts.PUT, scripts.DROP})
+"""Scripts whose ARGV are nothing but their own."""
+
 
 class Call(NamedTuple):
     """One script on one shard."""
@@ -75,11 +78,12 @@ class Call(NamedTuple):
 
     def all_args(self) -> list[Any]:
         """Return ARGV of the script."""
-        versions = b"" if self.script is scripts.PUT else _random.randbytes(24)
+        if self.script in SHORT:
+            return list(self.args)
         return [
             self.token,
             repr(self.now),
-            versions,
+            _random.randbytes(24),
             self.tidy,
             len(self.tags),
             *self.tags,
@@ -224,8 +228,6 @@ def apply(
 
 _UNVERSIONED: Final = bytes(keyspace.HEADER.size - keyspace.HEAD.size)
 """Two versions that are not known yet, and the length of no tag."""
-NEVER: Final = keyspace.pack_head(0, b"n", 0, None)[18:26]
-"""The expire_time of an entry that has none."""
 
 
 def put_alone(shard: Shard, change: Change, now: float, most: int) -> Call:
@@ -238,8 +240,18 @@ def put_alone(shard: Shard, change: Change, now: float, most: int) -> Call:
         most: How many expired entries to remove in passing.
     """
     _, ident, _, head, _, tail, life, removable = change
-    args = (ident, b"".join((head, _UNVERSIONED, tail)), life, removable, most, NEVER)
+    args: tuple[Any, ...] = (b"".join((head, _UNVERSIONED, tail)), most, f"({now!r}")
+    if life:
+        args += (life, removable)
     return Call(scripts.PUT, shard, (shard.entry + ident,), args, now, is_idempotent=True)
+
+
+def drop_alone(shard: Shard, ident: bytes, now: float) -> Call:
+    """Return the call that removes one live entry without a tag.
+
+    The answer is 1 or 0 for whether there was one, or a list if `apply` must do it.
+    """
+    return Call(scripts.DROP, shard, (shard.entry + ident,), (repr(now),), now)
 
 
 def touch(

@@ -22,6 +22,7 @@ from diskcache.engines.redis.commands import Call, Command, refusal_of
 from diskcache.engines.redis.errors import FOREIGN, is_moving, translated, translating
 from diskcache.engines.redis.looped import Clients, Looped, nap
 from diskcache.engines.redis.scripts import Script
+from diskcache.engines.redis.wire import sender
 from diskcache.errors import (
     ServerError,
     ServerUnavailableError,
@@ -50,6 +51,7 @@ class _Held:
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        self.send = sender(client)
         self.users = 0
         self.is_doomed = False
 
@@ -181,7 +183,11 @@ class Driver:
 
     def command(self, *command: Any) -> Any:
         """Send a command that reads, or may be sent twice, and return the answer."""
-        return self._guarded(lambda client: client.execute_command(*command), safe=True)
+        return self._guarded(lambda held: held.client.execute_command(*command), safe=True)
+
+    def read(self, *command: Any) -> Any:
+        """Do as `command` where the answer is what the server says as it is, such as of `MGET`."""
+        return self._guarded(lambda held: held.send(*command), safe=True)
 
     def call(self, call: Call, wait: float | None = None) -> Any:
         """Run a script and return its answer.
@@ -219,7 +225,7 @@ class Driver:
         self, script: Script, keys: Sequence[bytes], args: Sequence[Any], safe: bool
     ) -> Any:
         """Run a script once, and return its answer; *safe* is one that may be sent again."""
-        return self._guarded(lambda client: _evaluate(client, script, keys, args), safe=safe)
+        return self._guarded(lambda held: _evaluate(held.send, script, keys, args), safe=safe)
 
     def commands(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands that read, many at a time, and return their answers."""
@@ -229,20 +235,20 @@ class Driver:
             if len(piece) == 1:
                 answers.append(self.command(*piece[0]))
             else:
-                answers += self._guarded(lambda client: _pipelined(client, piece), safe=True)  # noqa: B023
+                answers += self._guarded(lambda held: _pipelined(held.client, piece), safe=True)  # noqa: B023
         return answers
 
     # -- What a server tells of itself --
 
     def time(self) -> tuple[int, int]:
         """Return the time of the server, in seconds and microseconds."""
-        answer = self._guarded(lambda client: client.time(**self._anywhere()), safe=True)
+        answer = self._guarded(lambda held: held.client.time(**self._anywhere()), safe=True)
         seconds, micros = _of_one_node(answer)
         return int(seconds), int(micros)
 
     def hash(self, key: bytes) -> dict[bytes, bytes]:
         """Return a whole hash."""
-        found: dict[bytes, bytes] = self._guarded(lambda client: client.hgetall(key), safe=True)
+        found: dict[bytes, bytes] = self._guarded(lambda held: held.client.hgetall(key), safe=True)
         return found
 
     def policy(self) -> str:
@@ -261,7 +267,9 @@ class Driver:
         return f"Redis {found.get('redis_version', '')}"
 
     def _info(self, section: str) -> dict[str, Any]:
-        answer = self._guarded(lambda client: client.info(section, **self._anywhere()), safe=True)
+        answer = self._guarded(
+            lambda held: held.client.info(section, **self._anywhere()), safe=True
+        )
         found: dict[str, Any] = _of_one_node(answer)
         return found
 
@@ -282,17 +290,17 @@ class Driver:
             if piece:
                 yield piece
 
-    def _once(self, send: Callable[[Any], T]) -> T:
+    def _once(self, send: Callable[[_Held | Looped], T]) -> T:
         """Send something once, with errors of this library; every operation goes through here."""
         held = self._taken()
         try:
-            return send(held.client)
+            return send(held)
         except FOREIGN as exc:
             raise translated(exc, self.where) from exc
         finally:
             self._given_back(held)
 
-    def _guarded(self, send: Callable[[Any], T], *, safe: bool) -> T:
+    def _guarded(self, send: Callable[[_Held | Looped], T], *, safe: bool) -> T:
         """Send something, with errors of this library.
 
         What is *safe* is sent again where a connection broke, and on a cluster until a replica
@@ -332,12 +340,14 @@ def _of_one_node(answer: Any) -> Any:
     return answer
 
 
-def _evaluate(client: Any, script: Script, keys: Sequence[bytes], args: Sequence[Any]) -> Any:
+def _evaluate(
+    send: Callable[..., Any], script: Script, keys: Sequence[bytes], args: Sequence[Any]
+) -> Any:
     """Run a script by its name, or by its text where the server does not know it."""
     try:
-        return client.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
+        return send("EVALSHA", script.digest, len(keys), *keys, *args)
     except theirs.NoScriptError:
-        return client.execute_command("EVAL", script.text, len(keys), *keys, *args)
+        return send("EVAL", script.text, len(keys), *keys, *args)
 
 
 def _pipelined(client: Any, commands: Sequence[Command]) -> list[Any]:

@@ -80,7 +80,7 @@ class RedisEngine(Upkeep):
             slot: Under which its answer is to be kept, if it is.
         """
         shard, ident = self._place(key)
-        data, versions = self.driver.command("MGET", shard.entry + ident, shard.versions)
+        data, versions = self.driver.read("MGET", shard.entry + ident, shard.versions)
         if data is None:
             return None
         entry = keyspace.read_entry(data)
@@ -90,7 +90,7 @@ class RedisEngine(Upkeep):
         if entry.tag and entry.tag_version != keyspace.NO_TAG_VERSION:
             if slot is not None:
                 self.site.tracking.note_tag(entry.tag, slot)
-            tag_version = self.driver.command("GET", shard.tag_version(entry.tag))
+            tag_version = self.driver.read("GET", shard.tag_version(entry.tag))
         return entry if keyspace.is_current(entry, versions, tag_version) else None
 
     def find_stale(self, key: EncodedKey, now: float) -> tuple[Row, int] | None:
@@ -195,7 +195,11 @@ class RedisEngine(Upkeep):
     def _delete(
         self, key: EncodedKey, now: float, wait: float | None, version: int | None = None
     ) -> bool:
-        shard, _ = self._place(key)
+        shard, ident = self._place(key)
+        if version is None:
+            answer = self._run(commands.drop_alone(shard, ident, now), wait)
+            if type(answer) is int:
+                return answer == 1
         return bool(self._apply(shard, [commands.delete_change(key, version)], now, wait)[0])
 
     def is_too_large(self, payload: Payload) -> bool:

@@ -123,6 +123,8 @@ class Looped:
         """Send a command and return its answer."""
         return wait(self._exchange(self._client.execute_command, command, {}))
 
+    send = execute_command
+
     def hgetall(self, key: bytes) -> Any:
         """Return a whole hash."""
         return wait(self._exchange(self._client.hgetall, (key,), {}))

@@ -8,12 +8,12 @@ which are doubles.
 
 KEYS of all scripts but those on leases: 1 `:v`, 2 `:l`, 3 `:o`, 4 `:k`, 5 `:x`, then those that a
 script names.
-ARGV of all: 1 the token of this transaction, '' outside of any, '*' for what only reads; 2 now; 3
-random bytes for versions (16 for the shard, then 8 for a tag); 4 how much to tidy in passing:
-expired entries to remove, and idents to look at that the server may have evicted, as `10:2`; 5 the
-number of tags, then the tags; their keys are the last ones in KEYS, version before set. What
-follows is a script's own. `{'busy'}` is the answer while a transaction of others holds the shard,
-`{'lost'}` if that of the caller does not hold it any more.
+ARGV of all but the short ones: 1 the token of this transaction, '' outside of any, '*' for what
+only reads; 2 now; 3 random bytes for versions (16 for the shard, then 8 for a tag); 4 how much to
+tidy in passing: expired entries to remove, and idents to look at that the server may have
+evicted, as `10:2`; 5 the number of tags, then the tags; their keys are the last ones in KEYS,
+version before set. What follows is a script's own. `{'busy'}` is the answer while a transaction
+of others holds the shard, `{'lost'}` if that of the caller does not hold it any more.
 
 Work is bounded by what the caller sends: so many entries, and a few to tidy.
 """
@@ -159,6 +159,15 @@ end
 """
 
 
+# What the short scripts for one entry begin with: its ident is the end of its key.
+BEGINNING: Final = r"""
+local call, sub = redis.call, string.sub
+local NEVER = '\127\248\0\0\0\0\0\0'
+local key = KEYS[6]
+local ident = sub(key, #KEYS[1] + 2)
+"""
+
+
 class Script(NamedTuple):
     """A script and the name by which the server knows it."""
 
@@ -168,6 +177,10 @@ class Script(NamedTuple):
 
 def _script(body: str) -> Script:
     return _bare(PRELUDE + body)
+
+
+def _short(body: str) -> Script:
+    return _bare(BEGINNING + body)
 
 
 def _bare(text: str) -> Script:
@@ -358,46 +371,62 @@ end
 return {met}
 """)
 
-PUT: Final = _bare("""
+PUT: Final = _short("""
 -- One entry without a tag, on no condition: what APPLY does, in half of its time.
--- KEYS 6: the entry. ARGV: ident, the entry with zeros for the versions, life in ms or '',
--- removable from, how many expired entries to remove, the expire_time of never. Returns 1, or 0
+-- KEYS 6: the entry. ARGV: the entry with zeros for the versions, how many expired entries to
+-- remove, '(' and now, and of an entry that expires: life in ms, removable from. Returns 1, or 0
 -- for what is up to APPLY: a shard that is held or new, and an old entry that has a tag. An entry
 -- that is replaced is listed already.
-local call, sub = redis.call, string.sub
 local found = call('MGET', KEYS[1], KEYS[2])
-local versions, key, ident = found[1], KEYS[6], ARGV[6]
+local versions, life = found[1], ARGV[4]
 if found[2] or not versions then return 0 end
 local head = call('GETRANGE', key, 0, 45)
-if #head == 46 and sub(head, 43) ~= '\0\0\0\0' then return 0 end
+if #head == 46 and sub(head, 43) ~= '\\0\\0\\0\\0' then return 0 end
 local known = sub(head, 27, 42) == versions
+-- Lua would copy a large value to put them in before.
+local data, large = ARGV[1], #ARGV[1] > 4096
+if not large then data = sub(data, 1, 26) .. versions .. sub(data, 43) end
+if life then call('SET', key, data, 'PX', life) else call('SET', key, data) end
+if large then call('SETRANGE', key, 26, versions) end
 if not known then
-  if not call('ZSCORE', KEYS[3], ident) then
-    local t = call('TIME')
-    local moment = t[1] * 1000000 + t[2]
-    local last = call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
-    if last and tonumber(last) >= moment then moment = tonumber(last) + 1 end
-    call('ZADD', KEYS[3], string.format('%.0f', moment), ident)
-  end
+  local t = call('TIME')
+  local moment = t[1] * 1000000 + t[2]
+  local last = call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
+  if last and tonumber(last) >= moment then moment = tonumber(last) + 1 end
+  call('ZADD', KEYS[3], 'NX', string.format('%.0f', moment), ident)
   call('ZADD', KEYS[4], 0, ident)
 end
-if ARGV[8] ~= '' then
-  call('SET', key, ARGV[7], 'PX', ARGV[8])
-  call('ZADD', KEYS[5], ARGV[9], ident)
-else
-  call('SET', key, ARGV[7])
-  if not known or sub(head, 19, 26) ~= ARGV[11] then call('ZREM', KEYS[5], ident) end
+if life then
+  call('ZADD', KEYS[5], ARGV[5], ident)
+elseif not known or sub(head, 19, 26) ~= NEVER then
+  call('ZREM', KEYS[5], ident)
 end
--- Lua would copy a large value to put them in before.
-call('SETRANGE', key, 26, versions)
-if not known and ARGV[10] ~= '0' then
-  local prefix = sub(key, 1, -1 - #ident)
-  local bounds = {'-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[10]}
-  for _, gone in ipairs(call('ZRANGEBYSCORE', KEYS[5], unpack(bounds))) do
-    call('DEL', prefix .. gone)
-    for i = 3, 5 do call('ZREM', KEYS[i], gone) end
+if not known and ARGV[2] ~= '0' then
+  local gone = call('ZRANGEBYSCORE', KEYS[5], '-inf', ARGV[3], 'LIMIT', 0, ARGV[2])
+  for _, ident in ipairs(gone) do
+    call('DEL', sub(KEYS[1], 1, -2) .. 'e:' .. ident)
+    for i = 3, 5 do call('ZREM', KEYS[i], ident) end
   end
 end
+return 1
+""")
+
+DROP: Final = _short("""
+-- Removal of one live entry without a tag, on no condition: what APPLY does, in half of its time.
+-- KEYS 6: the entry. ARGV: now. Returns 1 if it was removed and 0 if none is there, or {} for what
+-- is up to APPLY: a shard that is held, an old entry that has a tag, or does not count, or is kept
+-- beyond its expiry.
+local found = call('MGET', KEYS[1], KEYS[2])
+if found[2] then return {} end
+local head = call('GETRANGE', key, 0, 45)
+if head == '' then return 0 end
+if #head < 46 or sub(head, 27) ~= (found[1] or '') .. '\\0\\0\\0\\0' then return {} end
+local never = sub(head, 19, 26) == NEVER
+if not never and struct.unpack('>d', sub(head, 19, 26)) <= tonumber(ARGV[1]) then return {} end
+call('DEL', key)
+call('ZREM', KEYS[3], ident)
+call('ZREM', KEYS[4], ident)
+if not never then call('ZREM', KEYS[5], ident) end
 return 1
 """)
 
@@ -422,4 +451,17 @@ if string.sub(redis.call('GET', KEYS[1]) or '', 1, 32) ~= ARGV[1] then return 0 
 return redis.call('DEL', KEYS[1])
 """)
 
-ALL: Final = (APPLY, PUT, TOUCH, HOLD, ADD, PUSH, RENEW, EDGE, RELEASE, LEASE_WRITE, LEASE_END)
+ALL: Final = (
+    APPLY,
+    PUT,
+    DROP,
+    TOUCH,
+    HOLD,
+    ADD,
+    PUSH,
+    RENEW,
+    EDGE,
+    RELEASE,
+    LEASE_WRITE,
+    LEASE_END,
+)

@@ -1,0 +1,103 @@
+"""Commands as they are sent, and their exchange on a connection of redis-py without its client.
+
+The client of redis-py costs more than the exchange: it packs word by word, measures itself for
+observers, and makes functions for attempts that this library decides on. What is used here is what
+a connection and a pool are for, the same in all versions from 5.0 on: a pool hands out connections
+that are connected and hold no old answer, and a connection that fails drops its socket by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import redis
+from redis import exceptions as theirs
+
+LARGE: Final = 2**14
+"""Bytes of a word that is sent by itself, instead of being copied."""
+KEPT: Final = 8
+"""Connections that stay at hand, if that is a quarter of all or less."""
+NEEDS_NAME: Final = tuple(int(part) for part in redis.__version__.split(".")[:2]) < (5, 3)
+"""Whether pools want to know the command; later ones warn of whoever tells."""
+
+
+def packed(words: Sequence[Any]) -> list[bytes]:
+    """Return a command as it is sent, in pieces.
+
+    Args:
+        words: Its words: bytes, text or numbers.
+    """
+    pieces: list[bytes] = []
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        data = word if type(word) is bytes else str(word).encode()
+        if len(data) < LARGE:
+            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+            continue
+        parts.append(b"$%d\r\n" % len(data))
+        pieces += (b"".join(parts), data)
+        parts = [b"\r\n"]
+    pieces.append(b"".join(parts))
+    return pieces
+
+
+class Wire:
+    """Exchanges with one server, each on a connection of a pool.
+
+    A few connections stay here between two exchanges, where taking and giving back is two steps of
+    a list; the pool counts them as in use, and closes them with the others.
+
+    Args:
+        pool: Where connections come from.
+        kept: How many may stay.
+    """
+
+    def __init__(self, pool: Any, kept: int) -> None:
+        self._pool = pool
+        self._kept = kept
+        self._idle: list[Any] = []
+
+    def send(self, *words: Any) -> Any:
+        """Send a command and return what the server answers, as it comes."""
+        connection = self._taken(words[0])
+        is_whole = False
+        try:
+            connection.send_packed_command(packed(words))
+            answer = connection.read_response()
+            is_whole = True
+        finally:
+            if is_whole and len(self._idle) < self._kept:
+                self._idle.append(connection)
+            else:
+                self._pool.release(connection)
+        return answer
+
+    def _taken(self, name: str) -> Any:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._pool.get_connection(*(name,) if NEEDS_NAME else ())
+        try:
+            is_old = connection.can_read()
+        except (theirs.RedisError, OSError):
+            is_old = True
+        if is_old:
+            # The server has closed it, or says what nobody asked: sending connects anew.
+            connection.disconnect()
+        return connection
+
+
+def sender(client: Any) -> Callable[..., Any]:
+    """Return what sends a command and returns the answer as it comes: a function of its words.
+
+    Args:
+        client: A client of redis-py; that of a cluster sends by itself.
+    """
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        execute: Callable[..., Any] = client.execute_command
+        return execute
+    # Behind sentinels a pool drops connections to what is no longer the master.
+    is_plain = type(pool) is redis.BlockingConnectionPool
+    return Wire(pool, min(KEPT, pool.max_connections // 4) if is_plain else 0).send
