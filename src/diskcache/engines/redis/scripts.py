@@ -384,7 +384,7 @@ local head = call('GETRANGE', key, 0, 45)
 if #head == 46 and sub(head, 43) ~= '\\0\\0\\0\\0' then return 0 end
 local known = sub(head, 27, 42) == versions
 -- Lua would copy a large value to put them in before.
-local data, large = ARGV[1], #ARGV[1] > 4096
+local data, large = ARGV[1], #ARGV[1] > 1024
 if not large then data = sub(data, 1, 26) .. versions .. sub(data, 43) end
 if life then call('SET', key, data, 'PX', life) else call('SET', key, data) end
 if large then call('SETRANGE', key, 26, versions) end
