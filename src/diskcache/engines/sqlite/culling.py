@@ -328,7 +328,8 @@ class Culler(Ranking):
             is_near = total >= count_limit / 2
             self.neighbours.approach(is_near=is_near)
             # Nobody knows what they are about to store: near the limit all are counted each time.
-            left = 0 if is_near else left // self.neighbours.shards
+            # (No `//`: of an infinite number it makes one that nothing is smaller than.)
+            left = 0 if is_near else left / self.neighbours.shards
         self._measure_at = int(control.words[WRITTEN] + link.written + min(room, 2**62))
         self._count_at = count(link) + left
         self._measured_for = size_limit, count_limit
