@@ -327,7 +327,7 @@ def writer_name(disk: type[Disk]) -> str:
 
     A class counts by its name alone: it may be in the main module here and an imported one there.
     """
-    if all(getattr(disk, name) is getattr(Disk, name) for name in _FORMAT):
+    if disk is Disk or all(getattr(disk, name) is getattr(Disk, name) for name in _FORMAT):
         return ""
     is_ours = disk.__module__.startswith("diskcache.")
     return f"diskcache.{disk.__name__}" if is_ours else disk.__name__

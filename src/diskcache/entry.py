@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 DbValue: TypeAlias = str | bytes | int | float | None
 """What an engine can hold as it is."""
@@ -134,3 +134,13 @@ class Listed(NamedTuple):
     """Pass it as *after* to continue behind this entry."""
     key: EncodedKey
     row: Row
+
+
+class OpenedWith(NamedTuple):
+    """What everybody who opens a cache has to know."""
+
+    settings: dict[str, Any]
+    """Those kept with the cache, as found: unchecked."""
+    has_tag_index: bool
+    marks: dict[str, DbValue] | None
+    """What the cache is marked with; None where that was not looked up."""

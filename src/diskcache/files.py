@@ -398,6 +398,10 @@ class ValueFiles:
         since the epoch) spares one that is just being made.
         """
         removed = 0
+        with suppress(OSError):
+            # Most often there is nothing, and no folder to be reached with care.
+            if not os.listdir(os.path.join(self._directory, TEMPORARY)):
+                return 0
         with suppress(OSError), self._folder([TEMPORARY]) as folder:
             where = folder.base if folder.fd is None else folder.fd
             for name in filter(_is_temporary, os.listdir(where)):

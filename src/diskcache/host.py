@@ -96,13 +96,12 @@ _RANGE: Final = struct.Struct("@hhqqi0q")
 """`struct flock` of Linux on 64-bit machines: type, whence, start, length, process."""
 
 
-def _range_lock(descriptor: int, command: str, kind: str, start: int, length: int) -> int:
-    """Do something with the lock on a range; return the kind of lock that is there then."""
+def _range_lock(descriptor: int, command: str, kind: str, start: int, length: int) -> bytes:
+    """Do something with the lock on a range; return the lock that is there then."""
     if sys.platform == "win32":  # pragma: no cover - other platform
         raise OSError(errno.ENOTSUP, "no locks on ranges")
     request = _RANGE.pack(getattr(fcntl, kind), os.SEEK_SET, start, length, 0)
-    answer = fcntl.fcntl(descriptor, getattr(fcntl, command), request)
-    return int(_RANGE.unpack(answer)[0])
+    return fcntl.fcntl(descriptor, getattr(fcntl, command), request)
 
 
 def hold_range(descriptor: int, start: int, length: int) -> None:
@@ -131,7 +130,8 @@ def is_planted(descriptor: int, place: int) -> bool:
     """Tell whether the byte that `plant` has locked still is."""
     if sys.platform == "win32":  # pragma: no cover - other platform
         return True
-    return _range_lock(descriptor, "F_OFD_GETLK", "F_WRLCK", place, 1) != fcntl.F_UNLCK
+    found = _range_lock(descriptor, "F_OFD_GETLK", "F_WRLCK", place, 1)
+    return int(_RANGE.unpack(found)[0]) != fcntl.F_UNLCK
 
 
 def allocate(descriptor: int, size: int) -> None:
@@ -239,11 +239,12 @@ def make_folders(path: str, mode: int) -> bool:
 def dangers(path: str) -> Iterator[str]:
     """Yield who else can change what is in a directory, as sentences without an end."""
     try:
-        link = os.lstat(path.rstrip(os.sep) or path)
-        found = os.stat(path)
+        found = link = os.lstat(path.rstrip(os.sep) or path)
+        if stat.S_ISLNK(link.st_mode):
+            found = os.stat(path)
     except OSError:
         return
-    if stat.S_ISLNK(link.st_mode):
+    if found is not link:
         yield (
             f"{path!r} is a symbolic link to {os.path.realpath(path)!r}: whoever can replace it"
             " decides where entries are kept, so open that directory itself"

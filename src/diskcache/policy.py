@@ -230,9 +230,9 @@ def find_policy(name: str) -> Policy:
             return _own[name]
         known = ", ".join(map(repr, sorted({*EVICTION_POLICY, *_own})))
         raise UnknownPolicyError(f"unknown eviction policy {name!r}: choose one of {known}")
-    _check_template(name, template)
-    if name in _RANKS and dict(template) == _BUILT_IN[name]:
+    if name in _RANKS and template == _BUILT_IN[name]:
         return Policy(name, _RANKS[name])
+    _check_template(name, template)
     return Policy(name, Rank.TEMPLATE, template)
 
 

@@ -7,7 +7,6 @@ a value that a keyword could have chosen.
 
 from __future__ import annotations
 
-import math
 import pickle
 import re
 from collections.abc import Mapping
@@ -105,13 +104,14 @@ def bytes_of(text: str) -> int | None:
 def problem(name: str, value: object) -> str | None:
     """Return what is wrong with *value* as the setting *name*; None if nothing is."""
     spec = SPECS[name]
-    if type(value) not in spec.types:
+    kind = type(value)
+    if kind not in spec.types:
         return f"must be {spec.unit}"
     if isinstance(value, str):
         if spec.choices and value.lower() not in spec.choices:
             return "must be one of " + ", ".join(map(repr, spec.choices))
         return None
-    if isinstance(value, float) and math.isnan(value):
+    if kind is float and value != value:  # noqa: PLR0124 - NaN
         return f"must be {spec.unit}"
     if isinstance(value, (int, float)) and not spec.low <= value <= spec.high:
         return f"must be {spec.unit}, from {spec.low} to {spec.high}"

@@ -117,8 +117,6 @@ class FakeConnection:
 
     def execute(self, statement: str, values: Any = ()) -> Result:
         """Run a statement where it belongs: here, in the world, or both."""
-        if statement == "PRAGMA page_size":
-            return Result(((4096,),))
         if statement == "BEGIN IMMEDIATE":
             self._own, self._writes = self._ask("begin"), False
             return Result(())
@@ -304,7 +302,7 @@ class Process:
             control.source.look_at = -coherence.INFINITY if timed else coherence.INFINITY
         self.site.use(control)
         self.link = Link(
-            self.con, self.site, CACHE_ID, NoFiles(), host_clock(ask), Found({}, False)
+            self.con, self.site, CACHE_ID, NoFiles(), host_clock(ask), Found({}, False, {}, 4096, 1)
         )
         self.engine = self._engine()
         self.cache = self._cache()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from diskcache import settings as rules
@@ -135,6 +135,8 @@ class Foundation(Watching):
     """When an altered entry is logged again; those before are counted."""
     _unreported = 0
     _choose_noter: Callable[[], None]
+    _real_directory: str
+    """Path of the directory when it was opened, without symbolic links."""
 
     size_limit = Setting[float]("size_limit")
     count_limit = Setting[int]("count_limit")
@@ -217,8 +219,7 @@ class Foundation(Watching):
         self._settings: dict[str, Any] = {**rules.DEFAULT_SETTINGS, **given}
         find_policy(self._settings["eviction_policy"])
         self._engine, files = self._open_engine(disk, mode, readonly, pragmas)
-        self._settle(given)
-        self._check_writer(disk)
+        self._check_writer(disk, self._settle(given))
         self._attach_disk(disk, self._make_codec(pickle, secret, packer), files)
         self._attach_memory(disk, self._disk_options, secret)
         self._finish(trust_legacy_pickles and not readonly)
@@ -269,7 +270,7 @@ class Foundation(Watching):
             if self._strict:
                 raise SettingError(message)
             self._warn(message, InsecureDirectoryWarning)
-        directory = os.path.realpath(self._directory)
+        directory = self._real_directory = os.path.realpath(self._directory)
         if far := network_filesystem(directory):
             message = FAR.format(directory=self._directory, kind=far)
             if self._strict:
@@ -309,9 +310,13 @@ class Foundation(Watching):
         """Warn whoever is constructing the cache."""
         warnings.warn(message, category, stacklevel=5)
 
-    def _settle(self, given: dict[str, Any]) -> None:
-        """Work out settings (defaults, then stored, then given) and store what is new."""
-        stored, has_tag_index = self._engine.opened_with()
+    def _settle(self, given: dict[str, Any]) -> Mapping[str, Any] | None:
+        """Work out settings (defaults, then stored, then given) and store what is new.
+
+        Returns:
+            What the cache is marked with, if that was looked up in passing.
+        """
+        stored, has_tag_index, marks = self._engine.opened_with()
         used, ignored = rules.believed(stored)
         if ignored:
             log.warning(
@@ -331,7 +336,7 @@ class Foundation(Watching):
         self._engine.prepare_policy(self._settings["eviction_policy"], PATIENCE, lasting=is_lasting)
         self._engine.settings_changed()
         if not is_lasting:
-            return
+            return marks
         # A new cache stores all settings, so that a later change of the defaults leaves it alone.
         wanted = given if stored else {n: self._settings[n] for n in rules.SPECS}
         changed = {
@@ -343,15 +348,16 @@ class Foundation(Watching):
             self._engine.store_settings(changed, PATIENCE)
         if bool(self._settings["tag_index"]) != has_tag_index:
             self._engine.index_tags(bool(self._settings["tag_index"]), PATIENCE)
+        return marks
 
-    def _check_writer(self, disk: type[Disk]) -> None:
+    def _check_writer(self, disk: type[Disk], marks: Mapping[str, Any] | None) -> None:
         """Mark a cache without entries as written by this disk or serializer.
 
         Raises:
             SettingError: There are entries, and another one wrote them.
         """
         name = name_of(self._serializer) or writer_name(disk)
-        found = self._engine.mark("disk") or ""
+        found = (self._engine.mark("disk") if marks is None else marks.get("disk")) or ""
         if found == UNKNOWN_WRITER and not self._options["readonly"]:
             self._engine.note("disk", name or None, PATIENCE)
             found = name
@@ -412,7 +418,7 @@ class Foundation(Watching):
 
     def _memory_place(self) -> tuple[str, ...]:
         """Return what objects have in common that may share a memory tier."""
-        return (os.path.realpath(self._directory),)
+        return (self._real_directory,)
 
     # -- Settings at work --
 

@@ -137,9 +137,9 @@ class RemoteCache(Cache):
         given, self._disk_options, _ = self._split(settings)
         self._settings = {**rules.DEFAULT_SETTINGS, **given}
         self._engine: Engine = self._connect(on_error)
-        self._settle(given)
+        marks = self._settle(given)
         self._settings["disk_min_file_size"] = math.inf
-        self._check_writer(Disk)
+        self._check_writer(Disk, marks)
         self._attach_disk(
             Disk, self._make_codec(pickle, secret, packer), ValueFiles(self._directory)
         )

@@ -26,6 +26,7 @@ from diskcache.entry import (
     EncodedKey,
     Listed,
     Only,
+    OpenedWith,
     Order,
     Payload,
     RemovalCause,
@@ -456,8 +457,8 @@ class Engine(Protocol):
         """Set hits and misses to zero."""
         ...
 
-    def opened_with(self) -> tuple[dict[str, Any], bool]:
-        """Return `stored_settings` and `has_tag_index`, as of when this thread connected."""
+    def opened_with(self) -> OpenedWith:
+        """Return what was found when this thread connected; once, then what is there now."""
         ...
 
     def mark(self, name: str) -> DbValue:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from diskcache.bridging import keeping
 from diskcache.engines.base import Batch, Volume
+from diskcache.entry import OpenedWith
 from diskcache.errors import (
     CacheFullError,
     ServerReadOnlyError,
@@ -48,7 +49,7 @@ ANSWERS: Final[dict[str, Any]] = {
     "rough_volume": 0,
     "hits_and_misses": (0, 0),
     "reset_statistics": None,
-    "opened_with": lambda: ({}, True),
+    "opened_with": lambda: OpenedWith({}, True, None),
     "mark": None,
     "claim": lambda _, value, *__, **___: value,
     "note": None,

@@ -11,7 +11,7 @@ from diskcache.engines.redis import commands, keyspace
 from diskcache.engines.redis.keyspace import Shard
 from diskcache.engines.redis.listing import BEFORE, scored
 from diskcache.engines.redis.queues import Queues
-from diskcache.entry import DbValue, EncodedKey, RemovalCause, Tag
+from diskcache.entry import DbValue, EncodedKey, OpenedWith, RemovalCause, Tag
 from diskcache.errors import DiskCacheError
 
 DRAINED: Final = 500
@@ -173,10 +173,10 @@ class Upkeep(Queues):
 
     # -- Settings and marks --
 
-    def opened_with(self) -> tuple[dict[str, Any], bool]:
+    def opened_with(self) -> OpenedWith:
         """Return the settings that the cache was opened with; removal by tag is fast."""
         _ = self.parts
-        return _settings_in(self._open_as or {}), True
+        return OpenedWith(_settings_in(self._open_as or {}), True, None)
 
     def stored_settings(self) -> dict[str, Any]:
         """Return the settings on the server, as found."""

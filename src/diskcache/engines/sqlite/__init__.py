@@ -77,8 +77,6 @@ def open_engine(
 
 
 def _open(engine: SqliteEngine, directory: str, upgrade: Callable[[], None]) -> None:
-    from diskcache.engines.sqlite.upgrade import alone
-
     for attempt in range(TRIES):
         try:
             engine.open(create=True)
@@ -87,6 +85,8 @@ def _open(engine: SqliteEngine, directory: str, upgrade: Callable[[], None]) -> 
                 raise
             upgrade()
         except (CacheFormatError, CacheCorruptError, LockedError) as exc:
+            from diskcache.engines.sqlite.upgrade import alone
+
             if isinstance(exc, NewerFormatError) or attempt == TRIES - 1:
                 raise
             if attempt and isinstance(exc, CacheCorruptError) and _set_aside(engine, exc):

@@ -60,6 +60,10 @@ class Found(NamedTuple):
 
     settings: dict[str, Any]
     has_tag_index: bool
+    marks: dict[str, DbValue]
+    page_size: int
+    pages: int
+    """Pages that the database has."""
 
 
 Noted: TypeAlias = list[tuple[str, list[tuple[EncodedKey, float]], dict[EncodedKey, float]]]
@@ -154,7 +158,7 @@ class Link:
         somebody has to look at it, see `checkpoints`."""
         self.sweep_from = 0
         """Where a search for stray files has to go on, as the word *files* has it."""
-        self.page_size: int = con.execute("PRAGMA page_size").get
+        self.page_size = found.page_size
         self.published, self.doomed = list[str](), list[str]()
         self.slots: set[int] = set()
         """Generations that change with this transaction: those of the keys that it writes."""

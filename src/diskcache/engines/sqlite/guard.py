@@ -83,13 +83,13 @@ class Guard:
         unlocked everything since the last look.
         """
         with _lock:
-            self._hold()
-            if is_first and self.is_held:
-                self._missing()
+            if self.is_held:
+                if is_first:
+                    self._missing()
+            elif len(self._files) == len(LOCKED):
+                self._hold()
 
     def _hold(self) -> None:
-        if self.is_held or len(self._files) < len(LOCKED):
-            return
         with suppress(OSError):
             for suffix, (start, length) in LOCKED.items():
                 descriptor = self._files[suffix]
@@ -155,7 +155,9 @@ class Guard:
 
 
 def join(path: str, user: object) -> Guard | None:
-    """Have the database at *path*, which this process has open with a log, locked a second time.
+    """Return what locks the database at *path*, which this process has open with a log, again.
+
+    It does when it is told to `resume`.
 
     Returns:
         None where the system has no such locks.
@@ -172,7 +174,6 @@ def join(path: str, user: object) -> Guard | None:
         except OSError:
             return None
         guard._users.add(user)  # noqa: SLF001 - a part of that class
-        guard._hold()  # noqa: SLF001
         return guard
 
 

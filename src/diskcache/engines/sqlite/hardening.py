@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from functools import lru_cache
 from typing import Any, Final
 
 import apsw
@@ -31,15 +32,19 @@ def check_library() -> None:
     Raises:
         UnsafeSQLiteError: The library has that bug.
     """
-    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-    fixed = (
-        version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
-    )
-    if not fixed:
+    if not _is_safe(apsw.sqlite_lib_version()):
         raise UnsafeSQLiteError(
             f"SQLite {apsw.sqlite_lib_version()} can lose data (WAL-reset bug): versions from"
             " 3.51.3 on are safe; install a wheel of apsw: pip install --upgrade 'apsw>=3.54'"
         )
+
+
+@lru_cache(maxsize=1)
+def _is_safe(name: str) -> bool:
+    version = tuple(int(part) for part in name.split("."))
+    return (
+        version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    )
 
 
 def connect(directory: str, flags: int = OPEN_FLAGS, query: str = "") -> apsw.Connection:

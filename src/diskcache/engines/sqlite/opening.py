@@ -37,6 +37,15 @@ SMALLEST: Final = 512
 COMPANIONS: Final = ("-journal", "-wal", "-shm")
 """What the names of the files end in that belong to a database."""
 
+CONNECTED: Final = (
+    "sqlite_cache_size",
+    "sqlite_journal_mode",
+    "sqlite_mmap_size",
+    "sqlite_synchronous",
+)
+"""Settings of which a connection has to be told."""
+PAGE_SIZE: Final = "PRAGMA page_size"
+PAGE_COUNT: Final = "PRAGMA page_count"
 PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
 JOURNAL_END: Final = bytes.fromhex("d9d505f920a163d7")
 """What follows the name of another journal at the end of one."""
@@ -55,11 +64,9 @@ class Place(NamedTuple):
     pragmas: Mapping[str, Any]
     """Pragmas beyond the settings, without the prefix `sqlite_`."""
 
-    def journal(self, settings: Mapping[str, Any]) -> str:
+    def journal(self, settings: Mapping[str, Any], here: site.Site) -> str:
         """Return the journal mode to use: no log where its index cannot be shared."""
-        if host.network_filesystem(self.directory):
-            return "delete"
-        return str(settings["sqlite_journal_mode"]).lower()
+        return "delete" if here.is_far else str(settings["sqlite_journal_mode"]).lower()
 
 
 def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
@@ -69,14 +76,14 @@ def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
         DirectoryError: It cannot be made or used; `errno` says why.
     """
     try:
-        if not os.path.isdir(directory):
+        found = _mode_of(directory)
+        if found is None:
             if readonly:
                 raise directory_error(errno.ENOENT, directory)
             # Another process may have made it just now, and not yet set its mode.
             if host.make_folders(directory, mode) or os.path.isdir(directory):
                 return mode
             raise directory_error(errno.ENOTDIR, directory)
-        found = stat.S_IMODE(os.stat(directory).st_mode)
     except DiskCacheError:
         raise
     except OSError as exc:
@@ -85,10 +92,18 @@ def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
     return 0o700 | found & (0o070 | mode & 0o007)
 
 
+def _mode_of(directory: str) -> int | None:
+    try:
+        found = os.stat(directory).st_mode
+    except (OSError, ValueError):
+        return None  # To make it will tell why.
+    return stat.S_IMODE(found) if stat.S_ISDIR(found) else None
+
+
 def open_link(place: Place, *, create: bool) -> Link:
     """Open a connection to the cache of a directory, making the cache if *create*.
 
-    Cost: about ten statements; no write if the cache exists.
+    Cost: 13 statements; no write if the cache exists.
 
     Raises:
         DiskCacheError: It cannot be opened; the class and the message say why.
@@ -96,15 +111,17 @@ def open_link(place: Place, *, create: bool) -> Link:
     check_library()
     directory = place.directory
     path = os.path.join(directory, DATABASE)
-    _refuse_odd_files(path)
+    sizes = _sizes_of_files(path)
     is_ours = os.path.exists(os.path.join(directory, site.GATE))
     try:
-        if is_empty(directory, SMALLEST if is_ours else 1):
+        if len(sizes) == 1 and sizes.get("", SMALLEST) < (SMALLEST if is_ours else 1):
             raise damaged(directory, "its file is empty")
         if place.readonly:
             return _open_readonly(place)
-        if os.path.exists(path) and not is_ours:
+        if "" in sizes and not is_ours:
             _refuse_strangers(directory)
+        if not sizes and not os.path.isdir(directory):
+            raise directory_error(errno.ENOENT, directory)
         return _enter_frugally(place, create)
     except (apsw.Error, UnicodeDecodeError) as exc:
         if is_ours and isinstance(exc, DAMAGE):
@@ -127,12 +144,10 @@ def _enter_frugally(place: Place, create: bool) -> Link:
 
 def _enter(place: Place, create: bool) -> Link:
     directory = place.directory
-    if not os.path.isdir(directory):
-        raise directory_error(errno.ENOENT, directory)
     with site.registry.lock:
         here = site.enter(directory, place.clock, place.mode)
         try:
-            if not os.path.exists(os.path.join(directory, DATABASE)):
+            if not os.path.exists(here.database_path):
                 if not create:
                     raise directory_error(errno.ENOENT, directory)
                 _create(place, here)
@@ -170,14 +185,14 @@ def _open(place: Place, here: site.Site) -> Link:
     is_first = not here.links
     if is_first:
         place.files.sweep_temporary(place.clock.time() - DEAD_AFTER)
-    had_log = _has_log(place.directory)
+    had_log = _has_log(here.database_path)
     connection = connect(place.directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = read_found(connection, place.directory)
         if is_first and not had_log:
-            refuse_short(connection, place.directory)
-        has_log = configure(connection, place, rules.believed(found.settings)[0])
+            _refuse_short(place.directory, found.page_size, found.pages)
+        has_log = configure(connection, place, here, _of_connections(found.settings))
     except BaseException:
         connection.close()
         raise
@@ -189,9 +204,14 @@ def _open(place: Place, here: site.Site) -> Link:
     return Link(connection, here, cache_id, place.files, place.clock, found)
 
 
-def _has_log(directory: str) -> bool:
+def _of_connections(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return those of the stored settings that connections have, as far as they are believed."""
+    return rules.believed({name: stored[name] for name in CONNECTED if name in stored})[0]
+
+
+def _has_log(path: str) -> bool:
     try:
-        return os.stat(os.path.join(directory, DATABASE + "-wal")).st_size > 0
+        return os.stat(path + "-wal").st_size > 0
     except OSError:
         return False
 
@@ -202,9 +222,18 @@ def refuse_short(connection: apsw.Connection, directory: str) -> None:
     Raises:
         CacheCorruptError: It is.
     """
-    size = os.stat(os.path.join(directory, DATABASE)).st_size
-    page, pages = (connection.execute(f"PRAGMA {each}").get for each in ("page_size", "page_count"))
-    if size % page or (size < page * pages and not _has_log(directory)):
+    _refuse_short(directory, *_lengths(connection))
+
+
+def _lengths(connection: apsw.Connection) -> tuple[int, int]:
+    """Return the bytes of a page, and how many pages there should be."""
+    return connection.execute(PAGE_SIZE).get, connection.execute(PAGE_COUNT).get
+
+
+def _refuse_short(directory: str, page: int, pages: int) -> None:
+    path = os.path.join(directory, DATABASE)
+    size = os.stat(path).st_size
+    if size % page or (size < page * pages and not _has_log(path)):
         raise damaged(directory, "its end is missing")
 
 
@@ -213,14 +242,19 @@ def read_found(connection: apsw.Connection, directory: str) -> tuple[bytes, Foun
     connection.execute("BEGIN")
     known = verify(connection, directory)
     rows = reading.fetch(connection.execute, sql.ALL_SETTINGS)
+    lengths = _lengths(connection)
     connection.execute("COMMIT")
-    settings: dict[str, Any] = {
-        name: value for name, value, kind in rows if kind == "setting" and type(name) is str
-    }
-    cache_id = next((value for name, value, _ in rows if name == "cache_id"), None)
+    kinds: dict[str, dict[str, Any]] = {"setting": {}, "state": {}}
+    cache_id = None
+    for name, value, kind in rows:
+        if name == "cache_id":
+            cache_id = value
+        if kind in kinds and type(name) is str:
+            kinds[kind][name] = value
+    settings, marks = kinds.values()
     if not isinstance(cache_id, bytes) or len(cache_id) != 16:
         raise damaged(directory, "it has no valid id")
-    return cache_id, Found(settings, "Cache_tag" in known)
+    return cache_id, Found(settings, "Cache_tag" in known, marks, *lengths)
 
 
 def _open_readonly(place: Place) -> Link:
@@ -259,9 +293,14 @@ def connect_to_look(directory: str) -> apsw.Connection:
     return connect(directory, READ_ONLY)
 
 
-def _refuse_odd_files(path: str) -> None:
-    """Refuse what is no regular file: to open a pipe would hang, a link leads elsewhere."""
-    for name in (path, path + "-wal", path + "-shm", path + "-journal"):
+def _sizes_of_files(path: str) -> dict[str, int]:
+    """Return how long the files of a database are, by what their names end in.
+
+    Refuses what is no regular file: to open a pipe would hang, a link leads elsewhere.
+    """
+    sizes = {}
+    for suffix in ("", *COMPANIONS):
+        name = path + suffix
         try:
             found = os.lstat(name)
         except OSError:
@@ -270,11 +309,13 @@ def _refuse_odd_files(path: str) -> None:
             raise CacheFormatError(
                 f"{name!r} is not a regular file: choose another directory, or remove it"
             )
-        if name.endswith("-journal") and found.st_size and _names_another(name):
+        if suffix == "-journal" and found.st_size and _names_another(name):
             raise CacheFormatError(
                 f"{name!r} names another journal, which this library's never do, and SQLite might"
                 " remove that: choose another directory, or remove it"
             )
+        sizes[suffix] = found.st_size
+    return sizes
 
 
 def _names_another(path: str) -> bool:
@@ -292,7 +333,10 @@ def _names_another(path: str) -> bool:
 
 
 def configure(
-    connection: apsw.Connection, place: Place, stored: Mapping[str, Any] | None = None
+    connection: apsw.Connection,
+    place: Place,
+    here: site.Site,
+    stored: Mapping[str, Any] | None = None,
 ) -> bool:
     """Set what a connection does not remember. Each statement is run to its end.
 
@@ -304,12 +348,13 @@ def configure(
     """
     execute, settings = connection.execute, {**place.settings, **(stored or {})}
     # A page written to the log before its commit would be undone by a forked child that closes.
-    execute("PRAGMA cache_spill = 0").fetchall()
-    execute("PRAGMA cell_size_check = 1").fetchall()
-    execute(f"PRAGMA mmap_size = {int(settings['sqlite_mmap_size'])}").fetchall()
-    execute(f"PRAGMA cache_size = {int(settings['sqlite_cache_size'])}").fetchall()
-    execute(f"PRAGMA synchronous = {int(settings['sqlite_synchronous'])}").fetchall()
-    journal = place.journal(settings)
+    execute(
+        "PRAGMA cache_spill = 0; PRAGMA cell_size_check = 1;"
+        f" PRAGMA mmap_size = {int(settings['sqlite_mmap_size'])};"
+        f" PRAGMA cache_size = {int(settings['sqlite_cache_size'])};"
+        f" PRAGMA synchronous = {int(settings['sqlite_synchronous'])}"
+    ).fetchall()
+    journal = place.journal(settings, here)
     if execute("PRAGMA journal_mode").get != journal:
         _change_journal(connection, place.directory, journal)
     if journal == "wal":
@@ -368,7 +413,7 @@ def _create(place: Place, here: site.Site) -> None:
         host.make_folder(os.path.join(directory, TEMPORARY), place.mode)
         cache_id = secrets.token_bytes(16)
         remove_database(temporary)
-        build(temporary, place, cache_id)
+        build(temporary, place, here, cache_id)
         os.chmod(temporary, place.mode & 0o666)
         if here.is_shared_memory_safe:
             here.use(control_file.create(directory, cache_id, place.mode & 0o666, is_new=True))
@@ -403,7 +448,7 @@ def remove_database(path: str) -> None:
             os.unlink(name)
 
 
-def build(path: str, place: Place, cache_id: bytes) -> None:
+def build(path: str, place: Place, here: site.Site, cache_id: bytes) -> None:
     """Make the database of an empty cache; nobody may have the file open."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOFOLLOW
     connection = apsw.Connection(path, flags=flags)
@@ -421,7 +466,7 @@ def build(path: str, place: Place, cache_id: bytes) -> None:
             execute(statement)
         execute(sql.STORE, ("cache_id", cache_id, "state"))
         execute("COMMIT")
-        journal = place.journal(place.settings)
+        journal = place.journal(place.settings, here)
         execute(f"PRAGMA journal_mode = {journal}").fetchall()
     finally:
         connection.close()

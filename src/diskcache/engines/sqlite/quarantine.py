@@ -226,7 +226,7 @@ class _Replacement:
     def _make(self, cache_id: bytes) -> None:
         opening.remove_database(self.new)
         opening.remove_database(self.copy)
-        opening.build(self.new, self.place, cache_id)
+        opening.build(self.new, self.place, self.here, cache_id)
 
     def _rescue(self) -> salvage.Rest:
         """Copy what can be read; without room for a copy the cache starts empty."""

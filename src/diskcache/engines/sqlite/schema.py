@@ -188,6 +188,8 @@ VERSION_5_TRIGGERS: Final = {
 
 def is_known(schema: dict[str, str | None]) -> bool:
     """Tell whether *schema*, SQL by name, is an enumerated one, with indexes of policies or not."""
+    if schema == TABLES:
+        return True
     is_upgraded = schema.get("Cache") == UPGRADED["Cache"]
     required = {**TABLES, **UPGRADED} if is_upgraded else TABLES
     if not all(schema.get(name) == sql for name, sql in required.items()):

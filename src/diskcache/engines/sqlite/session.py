@@ -124,7 +124,7 @@ class Session(Mending):
         link = self._link()
         if not self.is_readonly and not link.depth:
             try:
-                if opening.configure(link.con, self._place):
+                if opening.configure(link.con, self._place, link.site):
                     link.site.protect()
             except apsw.Error as exc:
                 raise translate(exc, self.directory) from exc
@@ -228,6 +228,8 @@ class Session(Mending):
             self._close_idle()
 
     def _close_idle(self) -> None:
+        if not self._links:
+            return
         me = object()
         for link in list(self._links):
             gate = link.site.gate

@@ -98,6 +98,8 @@ class Site:
         self.control: control_file.Control | None = None
         self.control_path = os.path.join(directory, control_file.NAME)
         self.is_shared_memory_safe = not readonly
+        self.is_far = False
+        """Whether other machines may see the directory too."""
         self.look_at = 0.0
         """Moment from which the control file at the path must be looked at again."""
         self.database = 0
@@ -106,6 +108,7 @@ class Site:
         self.tally = Tally()
         self.guard: guard.Guard | None = None
         """What keeps the locks of SQLite, where there is a log."""
+        self._gate_path = os.path.join(directory, GATE)
         self._gate_descriptor = self._users = -1
         self._identity = (0, 0)
         self._is_alone = False
@@ -117,7 +120,7 @@ class Site:
             return
         self._open_locks(clock)
         if kind := host.network_filesystem(directory):
-            self.is_shared_memory_safe = False
+            self.is_shared_memory_safe, self.is_far = False, True
             self.off["control"] = self.off["log"] = f"{kind} is a network file system"
 
     def _open_locks(self, clock: Clock) -> None:
@@ -145,7 +148,7 @@ class Site:
     def is_current(self) -> bool:
         """Tell whether the directory at this path is still the one that was opened."""
         try:
-            found = os.stat(os.path.join(self.directory, GATE))
+            found = os.stat(self._gate_path)
         except OSError:
             return False
         # No other file gets these numbers as long as this one is open.
@@ -161,10 +164,14 @@ class Site:
         with registry.lock:
             if self.guard is None:
                 self.guard = guard.join(self.database_path, self)
+                if self.guard is not None:
+                    self.database = self.database or self.guard.key[1]
             if self.guard is not None:
-                others = (link for here in _open if here.guard is self.guard for link in here.links)
-                # Another thread may be in the middle of closing what was the last one.
-                self.guard.resume(is_first=all(link.is_closed for link in others))
+                sharing = [here for here in list(_open) if here.guard is self.guard]
+                # Another thread may be in the middle of closing what was the last one. (Copies, as
+                # connections of threads that have ended may be collected at any moment.)
+                is_first = all(link.is_closed for here in sharing for link in list(here.links))
+                self.guard.resume(is_first=is_first)
             if self.guard is None or not self.guard.is_held:
                 self.off["locks"] = "locks of SQLite cannot be kept if others open its files"
 
@@ -265,7 +272,7 @@ class Site:
         Two processes that close at the same moment each find that the other one is still there.
         """
         with registry.lock:
-            if self._is_alone or self._users < 0 or not os.path.exists(self.database_path + "-wal"):
+            if self._users < 0 or not os.path.exists(self.database_path + "-wal"):
                 return False
             return self.is_last(link)
 
@@ -308,7 +315,7 @@ class Site:
         In one step: of two threads that close at once, the second finds that it is the last.
         """
         with registry.lock:
-            if self.is_current() and self.is_deserted(link):
+            if not self._is_alone and self.is_current() and self.is_deserted(link):
                 with suppress(apsw.Error):
                     remove_log(self.directory)
                     self.note_closed()
@@ -357,6 +364,8 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 def _open_lock(directory: str, name: str, mode: int) -> int:
     path = os.path.join(directory, name)
     try:
+        with suppress(FileNotFoundError):
+            return host.open_file(path, os.O_RDWR)
         with suppress(FileExistsError):
             return host.open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode & 0o666)
         return host.open_file(path, os.O_RDWR)

@@ -17,7 +17,7 @@ from diskcache.engines.sqlite.control import HITS, MISSES
 from diskcache.engines.sqlite.culling import count, file_bytes, pages_in_use
 from diskcache.engines.sqlite.errors import read_only, transaction_lost, translate
 from diskcache.engines.sqlite.session import Session
-from diskcache.entry import DbValue, EncodedKey
+from diskcache.entry import DbValue, EncodedKey, OpenedWith
 from diskcache.policy import Rank, find_policy
 
 _NOTED: Final = frozenset({Rank.USED, Rank.COUNT, Rank.QUEUES})
@@ -108,11 +108,13 @@ class Upkeep(Session):
 
     # -- Settings --
 
-    def opened_with(self) -> tuple[dict[str, Any], bool]:
-        """Return the stored settings, unchecked, and whether there is an index on tags."""
+    def opened_with(self) -> OpenedWith:
+        """Return what was found when this thread connected; once, then what is there now."""
         link = self._link()
         found, link.found = link.found, None
-        return found or (self.stored_settings(), self.has_tag_index())
+        if found is None:
+            return OpenedWith(self.stored_settings(), self.has_tag_index(), None)
+        return OpenedWith(found.settings, found.has_tag_index, found.marks)
 
     def stored_settings(self) -> dict[str, Any]:
         """Return the settings kept in the directory, unchecked."""
