@@ -19,6 +19,9 @@ nothing older is a hit. What was read while a writer was between 2 and 4 (an odd
 not kept: it may be of either side. What was read after *g* was superseded is kept under a
 generation that never comes back: a miss that need not have been, no more.
 
+*A writer* may keep what it stores, under the generation that step 4 made: it looks at that before
+step 6. Keeping can come later, since nobody makes that generation again.
+
 *Reading* means a new snapshot. A connection in the middle of an unfinished read still sees the old
 one, so what it reads is not kept.
 

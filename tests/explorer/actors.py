@@ -176,11 +176,12 @@ class Player:
         self.process.cache.get(key)
 
     def put(self, key: str, value: str, tag: str | None = None) -> None:
-        """Store an entry: the short way if that is possible."""
+        """Store an entry: the short way if that is possible; then it is kept in memory, too."""
         self.begin(f"set {key} = {value}")
-        engine = self.process.engine
+        cache = self.process.cache
         self._told(
-            lambda: engine.put((key, 1), (1, value, None), None, tag, 0.0, None), (key, value)
+            lambda: cache._put_known(key, (key, 1), (1, value, None), None, tag, 0.0, None),
+            (key, value),
         )
 
     def delete(self, key: str) -> None:

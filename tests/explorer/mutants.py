@@ -23,6 +23,7 @@ THREADS = "two threads of one process, one of them in a transaction"
 VANISHED = "a control file that vanishes"
 LEASES = "a control file that vanishes under writers who have just looked"
 MISSES = "misses that are kept"
+KEEPERS = "writers that keep what they store"
 
 
 class Mutant(NamedTuple):
@@ -112,6 +113,23 @@ MUTANTS: Final = {
         ),
         MISSES,
         "count says",
+    ),
+    "what was stored is kept under a generation of later": Mutant(
+        (
+            Edit(
+                ALONE,
+                "            if keep is not None:\n"
+                "                kept = _settled(link, words, key[0])\n",
+                "",
+            ),
+            Edit(
+                ALONE,
+                "    if keep is not None and kept is not None:\n        keep(*kept)\n",
+                "    if keep is not None:\n        keep(*_settled(link, words, key[0]))\n",
+            ),
+        ),
+        KEEPERS,
+        "stale",
     ),
     "a removed entry is not told of": Mutant(
         (Edit(CULLING, "    link.touched(key)\n", ""),), BULK, "stale"

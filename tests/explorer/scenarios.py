@@ -176,6 +176,16 @@ SCENARIOS: Final = {
             suspicious=True,
         ),
         Scenario(
+            "writers that keep what they store",
+            (
+                Role("writer 1", program(put("a", "1"), get("a")), may_die=True),
+                Role("writer 2", program(put("a", "2"), get("a")), may_die=True),
+                Role("writer 3", program(delete("a"), get("a"))),
+            ),
+            least=52_000,
+            deaths=1,
+        ),
+        Scenario(
             "misses that are kept",
             (
                 Role("writer 1", put("a", "1"), may_die=True),

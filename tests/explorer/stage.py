@@ -277,8 +277,8 @@ class SharedDict:
         held = self._ask("look", f"held {place}")
         return default if held is None else (self._source, *held)
 
-    def pop(self, place: Any, default: Any = None) -> Any:
-        return default  # The entry that follows takes its place.
+    def __contains__(self, place: Any) -> bool:
+        return False  # The entry that follows takes its place.
 
     def __setitem__(self, place: Any, held: Any) -> None:
         assert held[tier.DECODE] is None

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from diskcache.coherence import Seen
-from diskcache.engines.base import Put
+from diskcache.engines.base import Keep, Put
 from diskcache.entry import DbValue, EncodedKey, Only, Payload, Row, Tag
 from diskcache.errors import SettingError
 from diskcache.files import ValueFiles
@@ -121,12 +121,13 @@ class BypassingEngine:
         now: float,
         wait: float | None,
         only: Only | int = Only.ALWAYS,
+        keep: Keep | None = None,
     ) -> bool:
         """Throw an entry away."""
         if self._switch.is_on():
             self._files.discard(payload[2])
             return True
-        stored: bool = self.bare.put(key, payload, expire_time, tag, now, wait, only)
+        stored: bool = self.bare.put(key, payload, expire_time, tag, now, wait, only, keep)
         return stored
 
     def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:

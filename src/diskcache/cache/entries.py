@@ -20,6 +20,7 @@ from diskcache.entry import (
     mode_in_grace,
 )
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
+from diskcache.memory.tier import DIRECT
 from diskcache.sentinels import ENOVAL, Constant
 
 
@@ -81,6 +82,8 @@ class EntryMethods(ReadingMethods):
             return self._engine.put(
                 encoded, payload, expire_time, tag, now, wait, self._condition(if_version, payload)
             )
+        if type(key) in DIRECT and self._tier.expects(key):
+            return self._put_known(key, encoded, payload, expire_time, tag, now, wait)
         return self._engine.put(encoded, payload, expire_time, tag, now, wait)
 
     def _condition(self, version: object, payload: Payload) -> Only | int:
@@ -107,7 +110,11 @@ class EntryMethods(ReadingMethods):
         now = self._now()
         encoded = self._encode_key(key)
         payload = self._pack(value, False, encoded, key)
-        if not self._engine.put(encoded, payload, None, None, now, None):
+        if type(key) in DIRECT and self._tier.expects(key):
+            stored = self._put_known(key, encoded, payload, None, None, now, None)
+        else:
+            stored = self._engine.put(encoded, payload, None, None, now, None)
+        if not stored:
             raise self._too_large(key)
 
     def _too_large(self, key: Any) -> TooLargeError:

@@ -12,7 +12,8 @@ from diskcache.cache.noting import LONG_WAY, quick_noter
 from diskcache.cache.telling import telling_methods
 from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
 from diskcache.codecs.plain import loads
-from diskcache.coherence import FULL, Mark, Seen
+from diskcache.coherence import FULL, Mark, Seen, Source
+from diskcache.engines.base import Keep
 from diskcache.entry import (
     EXPIRE_TIME,
     FILE,
@@ -24,6 +25,8 @@ from diskcache.entry import (
     VALUE,
     VERSION,
     EncodedKey,
+    Only,
+    Payload,
     Row,
     Tag,
 )
@@ -61,11 +64,9 @@ class ReadingMethods(Front, Foundation):
     # -- Answers --
 
     def _get(self, key: Any, default: Any, read: bool, expire_time: bool, tag: bool) -> Any:
-        if (
-            type(key) in DIRECT
-            and not (read or expire_time or tag or self._notes is not None)
-            and self._tier.is_new(key)
-        ):
+        if type(key) in DIRECT and not (read or expire_time or tag or self._notes is not None):
+            if not self._tier.is_new(key):
+                return self._get_again(key, default)
             encoded = self._encode_key(key)
             row = self._engine.get(encoded, self._now())
             if row is None:
@@ -80,6 +81,17 @@ class ReadingMethods(Front, Foundation):
         if not expire_time and not tag:
             return value
         return (value, *((expires,) if expire_time else ()), *((label,) if tag else ()))
+
+    def _get_again(self, key: Any, default: Any) -> Any:
+        """Return the value of a key that is its own place, and was asked for before."""
+        now = self._now()
+        held = self._tier.find(key)
+        if held is not None and is_hit(held):
+            found = self._as_found(held, now)
+            if found is not None:
+                return default if found[0] is ENOVAL else found[0]
+        value = self._read_and_keep(key, self._encode_key(key), now, None)[0]
+        return default if value is ENOVAL else value
 
     def _get_more(
         self,
@@ -264,9 +276,20 @@ class ReadingMethods(Front, Foundation):
         if row is None:
             self._keep(place, encoded, seen, None, ENOVAL)
             return _MISSING
-        if self._is_raw(row):
-            value = row[VALUE]
-        elif load is not None:
+        value, expires, label = row[VALUE], row[EXPIRE_TIME], row[TAG]
+        if row[MODE] == MODE_RAW and value is not None and self._is_plain:
+            # As `_keep` does, for the most common values.
+            _, source, slot, generation = seen
+            if source is not None:
+                cost = getsizeof(value) + getsizeof(encoded[0]) + OVERHEAD
+                if place is not encoded[0]:
+                    cost += getsizeof(place)
+                mark = Mark(encoded)
+                self._tier.keep(
+                    place, (source, slot, generation, expires, value, None, label, cost, mark)
+                )
+            return value, expires, label
+        if load is not None:
             value = load(encoded, row)
         else:
             loaded = self._load(encoded, row, unpack=self._unpack_inline)
@@ -330,6 +353,45 @@ class ReadingMethods(Front, Foundation):
         self._tier.keep(
             place, (source, slot, generation, expires, value, decode, label, cost, Mark(encoded))
         )
+
+    def _put_known(
+        self,
+        key: Any,
+        encoded: EncodedKey,
+        payload: Payload,
+        expire_time: float | None,
+        tag: Tag,
+        now: float,
+        wait: float | None,
+    ) -> bool:
+        """Store an entry that was asked for before, and keep it in memory as if it was read."""
+        keep = None
+        if payload[2] is None and self._is_plain and (tag is None or type(tag) is str):
+            keep = self._keeper(key, encoded, payload, expire_time, tag)
+        return self._engine.put(encoded, payload, expire_time, tag, now, wait, Only.ALWAYS, keep)
+
+    def _keeper(
+        self, key: Any, encoded: EncodedKey, payload: Payload, expires: float | None, label: Tag
+    ) -> Keep | None:
+        """Return what keeps an entry that is stored; None if it might come back as another one."""
+        mode, data, _ = payload
+        # Not floats: the database does not tell -0.0 from 0.0.
+        if mode == MODE_RAW and type(data) in DIRECT:
+            cost, mark = getsizeof(data) + getsizeof(key) + OVERHEAD, Mark(encoded)
+
+            def keep(source: Source, slot: int, generation: int) -> None:
+                held = (source, slot, generation, expires, data, None, label, cost, mark)
+                self._tier.keep(key, held)
+
+        elif mode == MODE_DATA and type(data) is bytes:
+            row: Row = (mode, data, None, 0, None, expires, label, 0, 0)
+
+            def keep(source: Source, slot: int, generation: int) -> None:
+                self._keep(key, encoded, (row, source, slot, generation), row, loads(data))
+
+        else:
+            return None
+        return keep
 
 
 def _not_loaded(_: Any) -> Any:

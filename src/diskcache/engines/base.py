@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from diskcache.coherence import Mark, Seen
+from diskcache.coherence import Mark, Seen, Source
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -54,6 +54,9 @@ class Capabilities(NamedTuple):
 
 Put: TypeAlias = tuple[EncodedKey, Payload, float | None, Tag]
 """One entry of a bulk put: key, payload, expire_time, tag."""
+
+Keep: TypeAlias = Callable[[Source, int, int], None]
+"""Told under what an entry that was stored may be kept in memory: source, slot, generation."""
 
 
 class Batch(NamedTuple):
@@ -215,13 +218,15 @@ class Engine(Protocol):
         now: float,
         wait: float | None,
         only: Only | int = Only.ALWAYS,
+        keep: Keep | None = None,
     ) -> bool:
         """Store an entry, replacing value, expiry and tag of an old one; then cull.
 
         An entry that replaces another keeps its place in insertion order, even an expired one.
         A staged file is published in the same step, or removed if nothing is stored.
         *only* is a condition; a number stands for the version that a live entry must have
-        (compare-and-set).
+        (compare-and-set). *keep* is called once the entry is stored, if it may be kept in memory
+        and the engine can tell under what.
 
         Returns:
             Whether it was stored: False if *only* forbids it, or if the value is too large.

@@ -15,7 +15,7 @@ to go when that dict is the old one, and has the longest time to move again.
 
 *Second read.* An entry is kept when it is read the second time: most of what is read once never
 is again, and keeping costs as much as half a read. A byte for each of 131072 groups of places
-remembers the first.
+remembers the first. What the process stores of such a place is kept at once.
 
 *Threads.* Look-ups take no lock. Changes do, but never wait for it: what cannot be kept at once is
 not kept, which also makes signal handlers harmless.
@@ -225,13 +225,18 @@ class Tier:
         self._unmet -= 1
         return True
 
+    def expects(self, place: Any) -> bool:
+        """Tell whether a place, or one of its group, was asked for before."""
+        return bool(self._expected[hash(place) & LAST_GROUP]) or place in self.young
+
     def keep(self, place: Any, held: Held) -> None:
         """Keep an entry, and let others go as the limit demands; or do nothing."""
         cost = held[COST]
         if cost > self.largest or not self._lock.acquire(blocking=False):
             return
         try:
-            self._drop(place)
+            if self._old or place in self.young:
+                self._drop(place)
             while self._young_bytes + self._old_bytes + cost > self.limit:
                 self._make_room()
             self.young[place] = held

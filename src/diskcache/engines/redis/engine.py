@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, Final, TypeVar
 
 from diskcache.coherence import Seen
-from diskcache.engines.base import Capabilities, Put
+from diskcache.engines.base import Capabilities, Keep, Put
 from diskcache.engines.redis import commands, keyspace
 from diskcache.engines.redis.keyspace import Entry, Shard
 from diskcache.engines.redis.listing import Span
@@ -159,8 +159,10 @@ class RedisEngine(Upkeep):
         now: float,
         wait: float | None,
         only: Only | int = Only.ALWAYS,
+        keep: Keep | None = None,
     ) -> bool:
-        """Store an entry."""
+        """Store an entry. What may be kept in memory is not known before it is read."""
+        del keep
         if self.local.transaction is not None:
             return self.local.transaction.put(key, payload, expire_time, tag, now, only)
         if self.is_too_large(payload):

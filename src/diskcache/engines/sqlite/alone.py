@@ -16,7 +16,8 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from diskcache.engines.base import SkipEntry
+from diskcache.coherence import Source
+from diskcache.engines.base import Keep, SkipEntry
 from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
@@ -124,16 +125,24 @@ def put(
     tag: Tag,
     now: float,
     wait: float | None,
+    keep: Keep | None = None,
 ) -> bool:
-    """Store an entry without a file; false if that needs the long way."""
+    """Store an entry without a file; false if that needs the long way.
+
+    *keep* is called, without the gate, with what the entry may be kept in memory under.
+    """
     gate = link.site.gate
+    kept = None
     try:
         try:
             gate.acquire(wait, link)
             words = _duties(link)
-            return words is not None and _put(
+            if words is None or not _put(
                 link, words, culler, key, mode, value, expire_time, tag, now
-            )
+            ):
+                return False
+            if keep is not None:
+                kept = _settled(link, words, key[0])
         finally:
             gate.release(link)
     except GateClosed:
@@ -141,6 +150,18 @@ def put(
     except BaseException:
         gate.release(link)
         raise
+    if keep is not None and kept is not None:
+        keep(*kept)
+    return True
+
+
+def _settled(link: Link, words: memoryview[int], key: DbValue) -> tuple[Source, int, int] | None:
+    """Return source, slot and generation of what was just stored, while nobody else can write."""
+    control = link.site.control
+    if control is None or control.words is not words:
+        return None
+    slot = slot_of(key)
+    return control.source, slot, words[slot]
 
 
 def _put(

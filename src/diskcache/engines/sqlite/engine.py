@@ -13,6 +13,7 @@ from diskcache.coherence import Seen, Source
 from diskcache.engines.base import (
     Batch,
     Capabilities,
+    Keep,
     Put,
     SkipEntry,
 )
@@ -214,6 +215,7 @@ class SqliteEngine(Rewriting):
         now: float,
         wait: float | None,
         only: Only | int = Only.ALWAYS,
+        keep: Keep | None = None,
     ) -> bool:
         """Store an entry; remove its staged file if that does not happen."""
         mode, value, staged = payload
@@ -234,7 +236,7 @@ class SqliteEngine(Rewriting):
                     self._put_aside(link, (*key, mode, value, expire_time, tag, now))
                     return True
             elif (culler.keeps_reads or not culler.reads) and alone.put(
-                link, culler, key, mode, value, expire_time, tag, now, wait
+                link, culler, key, mode, value, expire_time, tag, now, wait, keep
             ):
                 if link.log_pages > link.log_mark:
                     self._tend_log(link)
