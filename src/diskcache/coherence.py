@@ -59,6 +59,13 @@ FULL: Final = 1000
 """Reads, counted or of different entries, that an object keeps to itself while the gate is free."""
 
 
+LAST_HIT: Final = FULL - 1
+"""Hits that are counted before one that asks whether they are to be written down."""
+
+COUNTED: Final = object()
+"""A pen that is in no mark: hits are counted in the tally of their source, and nothing else."""
+
+
 class Tally:
     """Reads of one process that are not written down yet. Threads may share it."""
 

@@ -63,6 +63,15 @@ def test_reads_write_nothing_until_a_writer_comes(make_cache, keywords):
     assert log_of(cache) > before
 
 
+def test_a_thousand_hits_of_one_entry_are_written_down(make_cache):
+    cache = filled(make_cache(statistics=1), 1)
+    for _ in range(3 * FULL + 5):
+        cache.get(0)
+
+    assert cache._engine._link().site.tally.hits == 5
+    assert cache.stats() == (3 * FULL + 5, 0)
+
+
 @pytest.mark.parametrize("keywords", RECORDING[:4], ids=str)
 def test_full_buffer_is_written_down_in_one_transaction(make_cache, keywords):
     cache = filled(make_cache(**keywords), FULL)

@@ -497,12 +497,22 @@ class TestFrames:
             names = ["wrapper", "make_key", "_result", "_hit"]
             assert frames_of(lambda: square(3)) == names
 
-    def test_hit_that_is_counted_runs_two_functions(self, tmp_path):
-        with Cache(tmp_path / "cache", statistics=True) as cache:
+    @pytest.mark.parametrize("kind", [Cache, FanoutCache])
+    def test_hit_that_is_counted_runs_one_function(self, tmp_path, kind):
+        with kind(tmp_path / "cache", statistics=True) as cache:
             cache["k"] = 1
             warm(cache, "k")
 
+            assert frames_of(lambda: cache.get("k")) == ["get"]
+            assert frames_of(lambda: cache["k"]) == ["__getitem__"]
+            assert cache.stats() == (6, 0)
+
+    def test_known_miss_that_is_counted_runs_two_functions(self, tmp_path):
+        with Cache(tmp_path / "cache", statistics=True) as cache:
+            warm(cache, "k")
+
             assert frames_of(lambda: cache.get("k")) == ["get", "note"]
+            assert cache.stats() == (0, 4)
 
     @pytest.mark.parametrize("policy", ["least-recently-used", "least-frequently-used"])
     def test_hit_is_noted_by_a_call_once_until_reads_are_written_down(self, tmp_path, policy):

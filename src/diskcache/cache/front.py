@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from diskcache.cache.shapes import Shapes, shaped_as
 from diskcache.codecs.plain import loads
+from diskcache.coherence import COUNTED, LAST_HIT
 from diskcache.errors import CodecError
 from diskcache.memory.tier import COST, DECODE, DIRECT, PARTS, Held, Tier, is_hit, place_of
 from diskcache.memory.tier import EXPIRES as HELD_EXPIRES
@@ -42,7 +43,7 @@ class Front:
     False."""
 
     @shaped_as(Shapes.get)
-    def get(
+    def get(  # noqa: C901 - a call more would cost a quarter of a hit
         self,
         key: Any,
         default: Any = None,
@@ -99,6 +100,12 @@ class Front:
                             mark.at = moment
                         elif mark.counted_by is notes:
                             mark.reads += 1.0
+                        elif (
+                            notes is COUNTED
+                            and value is not ENOVAL
+                            and (tally := source.tally).hits < LAST_HIT
+                        ):
+                            tally.hits += 1
                         else:
                             self._note_hit(key, held)
                     return default if value is ENOVAL else value
@@ -106,7 +113,7 @@ class Front:
             return self._get_more(key, default, read, expire_time, tag, version, stale)
         return self._get(key, default, read, expire_time, tag)
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> Any:  # noqa: C901 - as `get`
         """Return the value of *key*.
 
         Cost: as `get`.
@@ -132,6 +139,8 @@ class Front:
                             mark.at = moment
                         elif mark.counted_by is notes:
                             mark.reads += 1.0
+                        elif notes is COUNTED and (tally := source.tally).hits < LAST_HIT:
+                            tally.hits += 1
                         else:
                             self._note_hit(key, held)
                     return value
@@ -188,6 +197,12 @@ class Front:
                         mark.at = moment
                     elif mark.counted_by is notes:
                         mark.reads += 1.0
+                    elif (
+                        notes is COUNTED
+                        and value is not ENOVAL
+                        and (tally := source.tally).hits < LAST_HIT
+                    ):
+                        tally.hits += 1
                     else:
                         self._note_hit(key, held)
                 return value

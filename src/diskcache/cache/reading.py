@@ -12,7 +12,7 @@ from diskcache.cache.noting import LONG_WAY, quick_noter
 from diskcache.cache.telling import telling_methods
 from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
 from diskcache.codecs.plain import loads
-from diskcache.coherence import FULL, Mark, Seen, Source
+from diskcache.coherence import COUNTED, FULL, Mark, Seen, Source
 from diskcache.engines.base import Keep
 from diskcache.entry import (
     EXPIRE_TIME,
@@ -167,9 +167,8 @@ class ReadingMethods(Front, Foundation):
         self.__dict__.pop("_note_hit", None)
         note = quick_noter(self._engine, self._settings, self._clock)
         book = self._engine.book
-        if note is not None and book is not None:
-            self._notes = book.pen
         if note is not None:
+            self._notes = COUNTED if self._counts or book is None else book.pen
             self.__dict__["_note_hit"] = note
         if self._listeners:
             self._notes = LONG_WAY

@@ -18,7 +18,6 @@ from diskcache.cache.arguments import (
     insecurities,
 )
 from diskcache.cache.foundation import PATIENCE
-from diskcache.cache.noting import LONG_WAY
 from diskcache.cache.private import missing
 from diskcache.cache.watching import Watching
 from diskcache.clock import SYSTEM_CLOCK, Clock
@@ -254,7 +253,7 @@ class FanoutFoundation(Watching):
         return found
 
     def _settings_changed(self) -> None:
-        self._notes: object | None = LONG_WAY if self._shards[0].has_to_note else None
+        self._notes: object | None = self._shards[0].pen
 
     def _members(self) -> Sequence[Shard]:
         return self._shards

@@ -6,7 +6,9 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeAlias
 
 from diskcache.cache import Cache
+from diskcache.cache.noting import LONG_WAY
 from diskcache.clock import Clock
+from diskcache.coherence import COUNTED
 from diskcache.disk import Disk
 from diskcache.engines.base import Neighbours
 from diskcache.entry import DbValue, EncodedKey, Order, RemovalCause, Tag
@@ -67,9 +69,10 @@ class Shard(Cache):
         return self._note_promptly(key, held)
 
     @property
-    def has_to_note(self) -> bool:
-        """Whether every hit has to be noted."""
-        return self._notes is not None
+    def pen(self) -> object | None:
+        """What a hit in the memory of the whole is noted by; None if it has not to be."""
+        notes = self._notes
+        return notes if notes is None or notes is COUNTED else LONG_WAY
 
     @property
     def decoding(self) -> tuple[Hashable, ...]:
