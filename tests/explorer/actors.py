@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from diskcache.engines.sqlite import removal
+from diskcache.entry import Only
 from diskcache.errors import DiskCacheError
 from tests.explorer.rows import value_of
 from tests.explorer.stage import ERRORS, Process, running
@@ -178,11 +180,9 @@ class Player:
     def put(self, key: str, value: str, tag: str | None = None) -> None:
         """Store an entry: the short way if that is possible; then it is kept in memory, too."""
         self.begin(f"set {key} = {value}")
-        cache = self.process.cache
-        self._told(
-            lambda: cache._put_known(key, (key, 1), (1, value, None), None, tag, 0.0, None),
-            (key, value),
-        )
+        engine, entry = self.process.engine, ((key, 1), (1, value, None), None, tag)
+        keep = partial(self.process.cache._keep_stored, key, *entry)
+        self._told(lambda: engine.put(*entry, 0.0, None, Only.ALWAYS, keep), (key, value))
 
     def delete(self, key: str) -> None:
         """Remove an entry."""

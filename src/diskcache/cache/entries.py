@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from diskcache.cache.reading import ReadingMethods
@@ -82,9 +83,10 @@ class EntryMethods(ReadingMethods):
             return self._engine.put(
                 encoded, payload, expire_time, tag, now, wait, self._condition(if_version, payload)
             )
+        keep = None
         if type(key) in DIRECT and self._tier.expects(key):
-            return self._put_known(key, encoded, payload, expire_time, tag, now, wait)
-        return self._engine.put(encoded, payload, expire_time, tag, now, wait)
+            keep = partial(self._keep_stored, key, encoded, payload, expire_time, tag)
+        return self._engine.put(encoded, payload, expire_time, tag, now, wait, Only.ALWAYS, keep)
 
     def _condition(self, version: object, payload: Payload) -> Only | int:
         """Return the condition that an argument means.
@@ -110,11 +112,10 @@ class EntryMethods(ReadingMethods):
         now = self._now()
         encoded = self._encode_key(key)
         payload = self._pack(value, False, encoded, key)
+        keep = None
         if type(key) in DIRECT and self._tier.expects(key):
-            stored = self._put_known(key, encoded, payload, None, None, now, None)
-        else:
-            stored = self._engine.put(encoded, payload, None, None, now, None)
-        if not stored:
+            keep = partial(self._keep_stored, key, encoded, payload, None, None)
+        if not self._engine.put(encoded, payload, None, None, now, None, Only.ALWAYS, keep):
             raise self._too_large(key)
 
     def _too_large(self, key: Any) -> TooLargeError:

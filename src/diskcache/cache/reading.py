@@ -13,7 +13,6 @@ from diskcache.cache.telling import telling_methods
 from diskcache.codecs.base import MODE_DATA, MODE_JSON, MODE_PICKLE, MODE_RAW
 from diskcache.codecs.plain import loads
 from diskcache.coherence import COUNTED, FULL, Mark, Seen, Source
-from diskcache.engines.base import Keep
 from diskcache.entry import (
     EXPIRE_TIME,
     FILE,
@@ -25,7 +24,6 @@ from diskcache.entry import (
     VALUE,
     VERSION,
     EncodedKey,
-    Only,
     Payload,
     Row,
     Tag,
@@ -353,44 +351,29 @@ class ReadingMethods(Front, Foundation):
             place, (source, slot, generation, expires, value, decode, label, cost, Mark(encoded))
         )
 
-    def _put_known(
+    def _keep_stored(
         self,
         key: Any,
         encoded: EncodedKey,
         payload: Payload,
-        expire_time: float | None,
-        tag: Tag,
-        now: float,
-        wait: float | None,
-    ) -> bool:
-        """Store an entry that was asked for before, and keep it in memory as if it was read."""
-        keep = None
-        if payload[2] is None and self._is_plain and (tag is None or type(tag) is str):
-            keep = self._keeper(key, encoded, payload, expire_time, tag)
-        return self._engine.put(encoded, payload, expire_time, tag, now, wait, Only.ALWAYS, keep)
-
-    def _keeper(
-        self, key: Any, encoded: EncodedKey, payload: Payload, expires: float | None, label: Tag
-    ) -> Keep | None:
-        """Return what keeps an entry that is stored; None if it might come back as another one."""
+        expires: float | None,
+        label: Tag,
+        source: Source,
+        slot: int,
+        generation: int,
+    ) -> None:
+        """Keep what was just stored as if it was read, unless it might read as something else."""
         mode, data, _ = payload
+        if not self._is_plain or (label is not None and type(label) is not str):
+            return
         # Not floats: the database does not tell -0.0 from 0.0.
         if mode == MODE_RAW and type(data) in DIRECT:
             cost, mark = getsizeof(data) + getsizeof(key) + OVERHEAD, Mark(encoded)
-
-            def keep(source: Source, slot: int, generation: int) -> None:
-                held = (source, slot, generation, expires, data, None, label, cost, mark)
-                self._tier.keep(key, held)
-
+            held = (source, slot, generation, expires, data, None, label, cost, mark)
+            self._tier.keep(key, held)
         elif mode == MODE_DATA and type(data) is bytes:
             row: Row = (mode, data, None, 0, None, expires, label, 0, 0)
-
-            def keep(source: Source, slot: int, generation: int) -> None:
-                self._keep(key, encoded, (row, source, slot, generation), row, loads(data))
-
-        else:
-            return None
-        return keep
+            self._keep(key, encoded, (row, source, slot, generation), row, loads(data))
 
 
 def _not_loaded(_: Any) -> Any:

@@ -235,7 +235,15 @@ class Tier:
         if cost > self.largest or not self._lock.acquire(blocking=False):
             return
         try:
-            if self._old or place in self.young:
+            young = self.young
+            if place in young:
+                growth = cost - young[place][COST]
+                if growth <= 0:
+                    # Where it is already: the most common way, when it has been written.
+                    young[place] = held
+                    self._young_bytes += growth
+                    return
+            if self._old or place in young:
                 self._drop(place)
             while self._young_bytes + self._old_bytes + cost > self.limit:
                 self._make_room()
