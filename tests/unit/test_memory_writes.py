@@ -70,6 +70,29 @@ def test_set_of_what_may_read_otherwise_is_read_from_the_database(used, value):
     assert reads
 
 
+def test_memoized_result_is_a_hit_from_the_second_call_on(used):
+    calls = []
+
+    @used.memoize()
+    def double(number, unit="mm"):
+        calls.append(number)
+        return f"{2 * number} {unit}"
+
+    double(21)
+    reads = reads_of(used)
+
+    assert double(21) == double(21) == "42 mm"
+    assert (calls, reads) == ([21], [])
+
+
+def test_get_or_set_is_a_hit_from_the_second_call_on(used):
+    used.get_or_set("k", lambda: [1], expire=60)
+    reads = reads_of(used)
+
+    assert used.get_or_set("k", lambda: [2]) == used["k"] == [1]
+    assert reads == []
+
+
 def test_set_of_a_hot_key_replaces_what_is_in_memory(used):
     used["k"] = "old"
     used.get("k"), used.get("k")
@@ -88,6 +111,23 @@ def test_set_of_a_key_that_nobody_asked_for_takes_no_memory(used):
         used.set(f"new-{number}", number)
 
     assert (used._tier.volume, len(used._tier)) == before
+
+
+def test_values_computed_once_push_nothing_out_of_memory(make_cache):
+    cache = make_cache(memory_limit=2**16)
+    cache["first"] = cache["hot"] = 1
+    cache.get("hot"), cache.get("hot")
+    for number in range(300):
+        cache.get(f"once-{number}")
+        cache[f"once-{number}"] = number
+    reads = reads_of(cache)
+
+    assert 2**15 < cache._tier.volume < 2**16
+    assert cache["hot"] == 1
+    assert reads == []
+    cache["hot"] = 2
+    assert cache["hot"] == 2
+    assert reads == []
 
 
 def test_stored_value_that_is_changed_later_is_read_as_it_was_stored(used):
@@ -161,6 +201,18 @@ def test_stored_value_is_kept_under_the_generation_after_its_write(used):
     used.delete("k")
     assert held[SOURCE].words[held[SLOT]] != held[GENERATION]
     assert used.get("k") is None
+
+
+@pytest.mark.parametrize("key", ["k", b"k", 7, ("f", 1, None)], ids=repr)
+def test_stored_entry_is_counted_as_one_that_was_read(used, key):
+    used[key] = "value"
+    used.get(key), used.get(key)
+    volume = used._tier.volume
+    for value in ("other", "v", "value"):
+        used[key] = value
+
+    assert used[key] == "value"
+    assert used._tier.volume == volume
 
 
 def test_refused_value_leaves_memory_as_it_was(make_cache):

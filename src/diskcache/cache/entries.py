@@ -21,7 +21,7 @@ from diskcache.entry import (
     mode_in_grace,
 )
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
-from diskcache.memory.tier import DIRECT
+from diskcache.memory.tier import DIRECT, place_of
 from diskcache.sentinels import ENOVAL, Constant
 
 
@@ -84,7 +84,7 @@ class EntryMethods(ReadingMethods):
                 encoded, payload, expire_time, tag, now, wait, self._condition(if_version, payload)
             )
         keep = None
-        if type(key) in DIRECT and self._tier.expects(key):
+        if (type(key) in DIRECT or place_of(key) is not None) and self._tier.expects(key):
             keep = partial(self._keep_stored, key, encoded, payload, expire_time, tag)
         return self._engine.put(encoded, payload, expire_time, tag, now, wait, Only.ALWAYS, keep)
 
@@ -113,7 +113,7 @@ class EntryMethods(ReadingMethods):
         encoded = self._encode_key(key)
         payload = self._pack(value, False, encoded, key)
         keep = None
-        if type(key) in DIRECT and self._tier.expects(key):
+        if (type(key) in DIRECT or place_of(key) is not None) and self._tier.expects(key):
             keep = partial(self._keep_stored, key, encoded, payload, None, None)
         if not self._engine.put(encoded, payload, None, None, now, None, Only.ALWAYS, keep):
             raise self._too_large(key)

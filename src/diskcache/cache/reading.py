@@ -362,13 +362,18 @@ class ReadingMethods(Front, Foundation):
         slot: int,
         generation: int,
     ) -> None:
-        """Keep what was just stored as if it was read, unless it might read as something else."""
+        """Keep what was just stored under a key that is its own place, as if it was read.
+
+        Not what might read as something else.
+        """
         mode, data, _ = payload
         if not self._is_plain or (label is not None and type(label) is not str):
             return
         # Not floats: the database does not tell -0.0 from 0.0.
         if mode == MODE_RAW and type(data) in DIRECT:
-            cost, mark = getsizeof(data) + getsizeof(key) + OVERHEAD, Mark(encoded)
+            cost, mark = getsizeof(data) + getsizeof(encoded[0]) + OVERHEAD, Mark(encoded)
+            if key is not encoded[0]:
+                cost += getsizeof(key)
             held = (source, slot, generation, expires, data, None, label, cost, mark)
             self._tier.keep(key, held)
         elif mode == MODE_DATA and type(data) is bytes:

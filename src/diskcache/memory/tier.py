@@ -15,7 +15,7 @@ to go when that dict is the old one, and has the longest time to move again.
 
 *Second read.* An entry is kept when it is read the second time: most of what is read once never
 is again, and keeping costs as much as half a read. A byte for each of 131072 groups of places
-remembers the first. What the process stores of such a place is kept at once.
+remembers the first. What the process stores of such a place is kept at once, while there is room.
 
 *Threads.* Look-ups take no lock. Changes do, but never wait for it: what cannot be kept at once is
 not kept, which also makes signal handlers harmless.
@@ -226,8 +226,15 @@ class Tier:
         return True
 
     def expects(self, place: Any) -> bool:
-        """Tell whether a place, or one of its group, was asked for before."""
-        return bool(self._expected[hash(place) & LAST_GROUP]) or place in self.young
+        """Tell whether what is stored at a place is to be kept.
+
+        That is where something is kept already, and, as long as it pushes nothing out, where the
+        place, or one of its group, was asked for before.
+        """
+        if place in self.young:
+            return True
+        is_met = self._expected[hash(place) & LAST_GROUP]
+        return bool(is_met) and self._young_bytes + self._old_bytes < self.limit - self.largest
 
     def keep(self, place: Any, held: Held) -> None:
         """Keep an entry, and let others go as the limit demands; or do nothing."""
