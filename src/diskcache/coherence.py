@@ -47,7 +47,7 @@ functions; see docs/coherence.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias, cast
 
 from diskcache.entry import EncodedKey, Row
@@ -164,6 +164,9 @@ class Source:
 Seen: TypeAlias = tuple[Row | None, Source | None, int, int]
 """What a read saw; and source, slot and generation under which it may be kept in memory, if there
 is a source."""
+
+Keep: TypeAlias = Callable[[Source, int, int], None]
+"""Told under what an entry that was stored may be kept in memory: source, slot, generation."""
 
 
 def mark(words: memoryview[int], slots: Iterable[int]) -> None:

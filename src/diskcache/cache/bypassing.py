@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
-from diskcache.coherence import Seen
-from diskcache.engines.base import Keep, Put
+from diskcache.coherence import Keep, Seen
+from diskcache.engines.base import Put
 from diskcache.entry import DbValue, EncodedKey, Only, Payload, Row, Tag
 from diskcache.errors import SettingError
 from diskcache.files import ValueFiles

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from diskcache.coherence import Mark, Seen, Source
+from diskcache.coherence import Keep, Mark, Seen
 from diskcache.entry import (
     DbValue,
     EncodedKey,
@@ -54,9 +54,6 @@ class Capabilities(NamedTuple):
 
 Put: TypeAlias = tuple[EncodedKey, Payload, float | None, Tag]
 """One entry of a bulk put: key, payload, expire_time, tag."""
-
-Keep: TypeAlias = Callable[[Source, int, int], None]
-"""Told under what an entry that was stored may be kept in memory: source, slot, generation."""
 
 
 class Batch(NamedTuple):

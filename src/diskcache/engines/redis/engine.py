@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from math import ceil
 from typing import Any, Final, TypeVar
 
-from diskcache.coherence import Seen
-from diskcache.engines.base import Capabilities, Keep, Put
+from diskcache.coherence import Keep, Seen
+from diskcache.engines.base import Capabilities, Put
 from diskcache.engines.redis import commands, keyspace
 from diskcache.engines.redis.keyspace import Entry, Shard
 from diskcache.engines.redis.listing import Span

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from diskcache.coherence import Source
-from diskcache.engines.base import Keep, SkipEntry
+from diskcache.coherence import Keep, Source
+from diskcache.engines.base import SkipEntry
 from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link

@@ -9,11 +9,10 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import apsw
 
-from diskcache.coherence import Seen, Source
+from diskcache.coherence import Keep, Seen, Source
 from diskcache.engines.base import (
     Batch,
     Capabilities,
-    Keep,
     Put,
     SkipEntry,
 )
