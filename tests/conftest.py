@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from diskcache.testing import ManualClock, Variant
 from tests.support.leaks import assert_tidy, extra_threads, left_open
 from tests.support.variants import SQLITE
+
+REMOVAL: Final = pytest.StashKey[Finalize]()
+"""Removes the folder of the run."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,20 +30,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.chmod(place, 0o755)
     os.environ["TMPDIR"] = place
     tempfile.tempdir = None
-    # What pytest itself does at exit, in there, is registered later and so runs earlier.
-    atexit.register(remove_place, place, os.getpid())
+    # After the folders of multiprocessing, and of pytest itself; not in a child that is forked.
+    remove = Finalize(None, shutil.rmtree, (place, True), exitpriority=-200)
+    config.stash[REMOVAL] = remove
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Keep what failed tests left, to be looked at, unless nobody is going to."""
-    if session.testsfailed and not os.environ.get("DISKCACHE_CI"):
-        atexit.unregister(remove_place)
-
-
-def remove_place(place: str, owner: int) -> None:
-    """Remove the folder of a run, but not from a child that the run forked."""
-    if os.getpid() == owner:
-        shutil.rmtree(place, ignore_errors=True)
+    is_kept = session.testsfailed and not os.environ.get("DISKCACHE_CI")
+    if is_kept and REMOVAL in session.config.stash:
+        session.config.stash[REMOVAL].cancel()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from diskcache import FanoutCache
+from diskcache.engines.sqlite import session
 from diskcache.memory.tier import DECODE, GENERATION, SLOT, SOURCE
 from tests.support.crew import run_script
 
@@ -25,6 +26,12 @@ KEPT = [
     2**70,
 ]
 NOT_KEPT = [0.5, -0.0, b"x" * LARGE]
+
+
+@pytest.fixture(autouse=True)
+def no_look(monkeypatch):
+    """No read looks at the path because half a second is over."""
+    monkeypatch.setattr(session, "LOOK_EVERY", 1e6)
 
 
 def reads_of(cache):
