@@ -11,6 +11,7 @@ from diskcache.aio.cache import AsyncCache, AsyncFanoutCache
 from diskcache.aio.methods import Mirror
 from diskcache.aio.tasks import Tasks
 from diskcache.bridging import is_possible
+from diskcache.cache.arguments import for_directory
 from diskcache.cache.remote import RemoteCache
 
 
@@ -78,7 +79,10 @@ def connect(target: str | os.PathLike[str], **settings: Any) -> Any:
     Args:
         target: A path: an `AsyncCache`, or with `shards=` an `AsyncFanoutCache`. Or the URL of a
             Redis or Valkey server: an `AsyncRemoteCache`.
-        **settings: Keywords of the class.
+        **settings: Keywords of the class, as for `diskcache.connect`.
+
+    Raises:
+        SettingError: `namespace` is given with a path, or `on_error` is neither of the two.
 
     Example:
         >>> import asyncio
@@ -92,8 +96,7 @@ def connect(target: str | os.PathLike[str], **settings: Any) -> Any:
     """
     if isinstance(target, str) and "://" in target:
         return AsyncRemoteCache(target, **settings)
-    for name in ("on_error", "namespace"):
-        settings.pop(name, None)
+    settings = for_directory(settings)
     if settings.get("shards") is not None:
         return AsyncFanoutCache(target, **settings)
     settings.pop("shards", None)
