@@ -217,14 +217,14 @@ def test_lease_that_is_given_back_while_it_is_renewed_is_free(remote, monkeypatc
     lease = share(place)
     assert lease.take() is True
     keeper, driver = remote._engine._keeper, remote._engine.driver
-    commands = driver.commands
+    answers = driver.answers
 
     def late(asked):
         if asked == [("GET", lease.key)]:
             lease.release(())
-        return commands(asked)
+        return answers(asked)
 
-    monkeypatch.setattr(driver, "commands", late)
+    monkeypatch.setattr(driver, "answers", late)
     keeper._renew([lease])
 
     assert leases_of(remote) == []
@@ -244,6 +244,29 @@ def test_lease_that_others_took_is_not_renewed(remote):
     first.release(())
     assert shared_server().client().get(second.key) == second.token
     second.release(())
+
+
+def test_lease_whose_key_holds_something_foreign_does_not_end_the_others(remote, monkeypatch):
+    monkeypatch.setattr(lease, "TERM", 3_600_000)
+    engine, client = remote._engine, shared_server().client()
+    leases = []
+    for key in "abc":
+        place, share = remote._flight_place((key, 1))
+        leases.append(share(place))
+        assert leases[-1].take() is True
+        client.pexpire(leases[-1].key, 7_200_000)
+    foreign, lost, kept = leases
+    client.delete(foreign.key, lost.key)
+    client.rpush(foreign.key, "of somebody else")
+    engine._keeper._renew(leases)
+
+    assert client.type(foreign.key) == b"list"
+    assert client.get(lost.key) == lost.token
+    assert 0 < client.pttl(kept.key) <= lease.TERM
+    for each in leases:
+        each.release(())
+    assert leases_of(remote) == [foreign.key]
+    client.delete(foreign.key)
 
 
 def test_exception_reaches_who_waited_although_another_flight_began(remote):

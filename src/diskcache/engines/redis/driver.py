@@ -25,6 +25,7 @@ from diskcache.engines.redis.scripts import Script
 from diskcache.engines.redis.wire import sender
 from diskcache.errors import (
     ServerError,
+    ServerKeyError,
     ServerUnavailableError,
     Timeout,
     TransactionError,
@@ -238,6 +239,27 @@ class Driver:
                 answers += self._guarded(lambda held: _pipelined(held.client, piece), safe=True)  # noqa: B023
         return answers
 
+    def answers(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that may be sent twice, and return their answers.
+
+        The answer of one that met a key of a foreign type is the error: it is no matter of the
+        others.
+        """
+        answers: list[Any] = []
+        for start in range(0, len(commands), PIECE):
+            piece = commands[start : start + PIECE]
+            answers += self._guarded(lambda held: self._each(held.client, piece), safe=True)  # noqa: B023
+        return answers
+
+    def _each(self, client: Any, commands: Sequence[Command]) -> list[Any]:
+        answers = _pipelined(client, commands, raising=False)
+        for place, answer in enumerate(answers):
+            if isinstance(answer, Exception):
+                answers[place] = error = translated(answer, self.where)
+                if not isinstance(error, ServerKeyError):
+                    raise answer
+        return answers
+
     # -- What a server tells of itself --
 
     def time(self) -> tuple[int, int]:
@@ -350,11 +372,11 @@ def _evaluate(
         return send("EVAL", script.text, len(keys), *keys, *args)
 
 
-def _pipelined(client: Any, commands: Sequence[Command]) -> list[Any]:
+def _pipelined(client: Any, commands: Sequence[Command], *, raising: bool = True) -> list[Any]:
     with client.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)
-        answers: list[Any] = pipeline.execute()
+        answers: list[Any] = pipeline.execute(raise_on_error=raising)
     return answers
 
 

@@ -65,8 +65,8 @@ class Sender(Protocol):
         """Send a command, and return the answer."""
         ...
 
-    def commands(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """Send many commands, and return their answers."""
+    def answers(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Send many commands, and return their answers, or errors of single ones."""
         ...
 
     def evaluate(
@@ -288,19 +288,23 @@ class Keeper:
     def _renew(self, leases: list[Lease]) -> None:
         """Renew leases that are still held, and take again what the server has forgotten."""
         with suppress(DiskCacheError):
-            found = self._sender.commands([("GET", lease.key) for lease in leases])
+            found = self._sender.answers([("GET", lease.key) for lease in leases])
             commands: list[tuple[Any, ...]] = []
             for lease, held in zip(leases, found, strict=True):
                 if held is None:
                     commands.append(("SET", lease.key, lease.token, "NX", "PX", TERM))
-                elif held[:TOKEN] == lease.token:
+                elif holder_in(held) == lease.token:
                     commands.append(("PEXPIRE", lease.key, TERM))
-            if commands:
-                self._sender.commands(commands)
+            self._sender.answers(commands)
             # One that was given back just now may have been taken again here.
             for lease in leases:
                 if not self._holds(lease):
                     lease.give_back(())
+
+
+def holder_in(answer: Any) -> bytes:
+    """Return the token in what was found under the key of a lease; none in something foreign."""
+    return answer[:TOKEN] if isinstance(answer, bytes) else b""
 
 
 def key_in(place: Place, prefix: bytes) -> bytes:

@@ -140,7 +140,9 @@ class Looped:
     def pipeline(self, *, transaction: bool) -> _Pipeline:
         """Return what sends many commands at once."""
         pipeline = self._client.pipeline(transaction=transaction)
-        return _Pipeline(pipeline, lambda: wait(self._exchange(pipeline.execute, (), {})))
+        return _Pipeline(
+            pipeline, lambda **options: wait(self._exchange(pipeline.execute, (), options))
+        )
 
     def scan_iter(self, **options: Any) -> Iterator[Any]:
         """Yield keys of the server."""
@@ -210,7 +212,7 @@ class Looped:
 class _Pipeline:
     """Commands that are sent together."""
 
-    def __init__(self, pipeline: Any, execute: Callable[[], list[Any]]) -> None:
+    def __init__(self, pipeline: Any, execute: Callable[..., list[Any]]) -> None:
         self.execute_command = pipeline.execute_command
         self.execute = execute
 
