@@ -252,13 +252,27 @@ class Driver:
         return answers
 
     def _each(self, client: Any, commands: Sequence[Command]) -> list[Any]:
-        answers = _pipelined(client, commands, raising=False)
+        answers = _answers(client, commands)
         for place, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 answers[place] = error = translated(answer, self.where)
                 if not isinstance(error, ServerKeyError):
                     raise answer
         return answers
+
+    def evaluate_all(
+        self, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[Any]]]
+    ) -> list[Any]:
+        """Run a script that may be sent again for each of many keys and arguments, all at once."""
+        commands: list[Command] = []
+        slots: set[bytes] = set()
+        for keys, args in calls:
+            slot = keys[0].partition(b"}")[0]
+            # The first one in each slot makes the script known to the others.
+            name, body = ("EVALSHA", script.digest) if slot in slots else ("EVAL", script.text)
+            slots.add(slot)
+            commands.append((name, body, len(keys), *keys, *args))
+        return self.answers(commands)
 
     # -- What a server tells of itself --
 
@@ -378,6 +392,16 @@ def _pipelined(client: Any, commands: Sequence[Command], *, raising: bool = True
             pipeline.execute_command(*command)
         answers: list[Any] = pipeline.execute(raise_on_error=raising)
     return answers
+
+
+def _answers(client: Any, commands: Sequence[Command]) -> list[Any]:
+    """Send commands at once, and return answers and errors."""
+    if len(commands) > 1:
+        return _pipelined(client, commands, raising=False)
+    try:
+        return [client.execute_command(*command) for command in commands]
+    except theirs.ResponseError as exc:
+        return [exc]
 
 
 def transaction_lost(where: str) -> TransactionError:
