@@ -78,7 +78,10 @@ def client_of(cache):
 
 
 def limit(cache, count):
-    """Allow so many connections from now on."""
+    """Allow so many connections from now on, to a cache that keeps nothing in memory.
+
+    One that does makes connections anew once it listens.
+    """
     client = client_of(cache)
     client._slots = asyncio.Semaphore(count)
     client._client.connection_pool.max_connections = count
@@ -429,7 +432,7 @@ def test_connection_whose_answer_is_pending_is_not_used_again(url):
     async def main():
         port = shared_server().port
         async with holding(port) as (other_port, gate):
-            cache = aio.connect(url.replace(f":{port}/", f":{other_port}/"))
+            cache = aio.connect(url.replace(f":{port}/", f":{other_port}/"), memory_limit=0)
             async with cache:
                 limit(cache, 1)
                 await cache.set_many({number: number for number in range(20)})
@@ -461,7 +464,7 @@ OPERATIONS = {
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_cancelled_at_any_moment_leaves_no_connection_behind(url, name):
     async def main():
-        async with aio.connect(url) as cache:
+        async with aio.connect(url, memory_limit=0) as cache:
             limit(cache, 2)
             await cache.set_many({number: number for number in range(100)}, tag="tag")
             for turns in range(60):
@@ -717,7 +720,7 @@ def test_server_that_does_not_answer_is_an_error_in_time(url):
 
 def test_wait_for_a_connection_ends_in_time(url):
     async def main():
-        async with aio.connect(url, timeout=0.3) as cache:
+        async with aio.connect(url, timeout=0.3, memory_limit=0) as cache:
             limit(cache, 1)
             await client_of(cache)._slots.acquire()
             with pytest.raises(ServerTimeoutError, match="all connections were in use"):
