@@ -218,6 +218,24 @@ def test_what_is_in_memory_is_answered_without_the_server(url):
     assert asyncio.run(main()) == (1, 2)
 
 
+def test_cache_beside_another_one_is_made_of_that_alone(url, monkeypatch):
+    cache, made = aio.connect(url), []
+    monkeypatch.setattr(AsyncRemoteCache, "__init__", lambda *args: made.append(args))
+
+    async def main():
+        part = cache.cache("part")
+        await part.set("key", 1)
+        assert cache.cache("part") is part
+        assert await part.cache("more").get("key") is None
+        found = await cache.get("key"), await part["key"], part.url
+        assert await part.clear() == 1
+        await cache.aclose()
+        return found
+
+    assert asyncio.run(main()) == (None, 1, url)
+    assert made == []
+
+
 # -- Several tasks in one thread -------------------------------------------------------------
 
 
