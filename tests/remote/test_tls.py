@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 
 import pytest
 
-from diskcache import ServerUnavailableError, connect
+from diskcache import ServerUnavailableError, aio, connect
 from tests.support.optional import skip_or_fail
 from tests.support.servers import TlsServer, need_server
 
@@ -117,3 +118,66 @@ def test_server_that_speaks_tls_refuses_a_client_that_does_not(server):
 def test_certificate_that_is_not_there_is_named(server, tmp_path):
     with pytest.raises(OSError, match="missing"):
         connect(url(server, ssl_ca_certs=tmp_path / "missing.pem"))
+
+
+def awaited(address):
+    """Use a cache in an event loop, by one task and by many."""
+
+    async def main():
+        async with aio.connect(address, timeout=5) as cache:
+            await cache.set("k", b"x" * 100_000, tag="t", expire=60)
+            found = await asyncio.gather(*[cache.get("k", tag=True) for _ in range(10)])
+            assert await cache.get_or_set("computed", lambda: 5) == 5
+            assert await cache.push("job") == 500_000_000_000_000
+            assert [key async for key in cache] == ["k", "computed", 500_000_000_000_000]
+            return set(found), await cache.clear()
+
+    return asyncio.run(main())
+
+
+def test_event_loop_works_over_tls(server, authority):
+    address = url(server, ssl_ca_certs=authority / "ca.pem")
+
+    assert awaited(address) == ({(b"x" * 100_000, "t")}, 3)
+
+
+def test_event_loop_with_a_certificate_is_let_in_where_one_is_asked_for(authority):
+    server = TlsServer(authority, "--tls-auth-clients", "yes")
+    try:
+        certificate = {"ssl_certfile": authority / "cert.pem", "ssl_keyfile": authority / "key.pem"}
+        address = url(server, ssl_ca_certs=authority / "ca.pem")
+        assert awaited(url(server, ssl_ca_certs=authority / "ca.pem", **certificate))[1] == 3
+        with pytest.raises(ServerUnavailableError, match="server"):
+            awaited(address)
+    finally:
+        server.remove()
+
+
+def refused_in_a_loop(address):
+    with pytest.raises(ServerUnavailableError) as caught:
+        awaited(address)
+    return str(caught.value)
+
+
+def test_event_loop_refuses_a_certificate_of_another_authority(server, tmp_path):
+    other = make_authority(tmp_path / "other", "another authority")
+    message = refused_in_a_loop(url(server, ssl_ca_certs=other / "ca.pem"))
+
+    assert "certificate verify failed" in message
+    assert "check that ssl_ca_certs names the authority" in message
+
+
+def test_event_loop_refuses_a_certificate_of_another_host_unless_told_not_to(server, authority):
+    address = url(server, ssl_ca_certs=authority / "ca.pem").replace("127.0.0.1", "localhost")
+
+    assert "certificate verify failed" in refused_in_a_loop(address)
+    assert awaited(f"{address}&ssl_check_hostname=false")[1] == 3
+
+
+def test_event_loop_without_tls_is_refused_by_a_server_that_speaks_it(server):
+    assert "cannot be reached" in refused_in_a_loop(server.url())
+
+
+def test_event_loop_names_a_certificate_that_is_not_there(server, tmp_path):
+    with pytest.raises(OSError, match="missing"):
+        awaited(url(server, ssl_ca_certs=tmp_path / "missing.pem"))
