@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 import subprocess
 
 import pytest
@@ -139,6 +140,25 @@ def test_event_loop_works_over_tls(server, authority):
     address = url(server, ssl_ca_certs=authority / "ca.pem")
 
     assert awaited(address) == ({(b"x" * 100_000, "t")}, 3)
+
+
+def test_event_loop_reads_the_authorities_once_for_all_connections(server, authority, monkeypatch):
+    made, make = [], ssl.create_default_context
+
+    def counted():
+        made.append(make())
+        return made[-1]
+
+    async def main():
+        address = url(server, ssl_ca_certs=authority / "ca.pem")
+        async with aio.connect(address, timeout=20, memory_limit=0) as cache:
+            await asyncio.gather(*[cache.get(number) for number in range(20)])
+            client = cache.sync._engine.driver._looped.of_loop(None)._client
+            return len(client.connection_pool._available_connections)
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    assert asyncio.run(main()) > 1
+    assert len(made) == 1
 
 
 def test_event_loop_with_a_certificate_is_let_in_where_one_is_asked_for(authority):

@@ -20,7 +20,7 @@ from diskcache.clock import Clock
 from diskcache.engines.redis.breaker import Breaker
 from diskcache.engines.redis.commands import Call, Command, refusal_of
 from diskcache.engines.redis.errors import FOREIGN, is_moving, translated, translating
-from diskcache.engines.redis.looped import Clients, Looped, nap
+from diskcache.engines.redis.looped import Clients, Looped, nap, sharing_authorities
 from diskcache.engines.redis.scripts import Script
 from diskcache.engines.redis.wire import sender
 from diskcache.errors import (
@@ -166,7 +166,8 @@ class Driver:
         ((host, port), *_) = hosts
         plain = dict(options)
         if plain.pop("ssl", False):
-            pooled["connection_class"] = library.SSLConnection
+            kind = library.SSLConnection
+            pooled["connection_class"] = kind if library is redis else sharing_authorities(kind)
         return library.Redis(connection_pool=pool(host=host, port=port, **plain, **pooled))
 
     def close(self) -> None:
