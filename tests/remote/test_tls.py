@@ -8,8 +8,12 @@ import ssl
 import subprocess
 
 import pytest
+import redis.asyncio
 
 from diskcache import ServerUnavailableError, aio, connect
+from diskcache.clock import SYSTEM_CLOCK
+from diskcache.engines.redis.address import parse
+from diskcache.engines.redis.driver import Driver
 from tests.support.optional import skip_or_fail
 from tests.support.servers import TlsServer, need_server
 
@@ -110,6 +114,22 @@ def test_host_is_not_compared_if_told_so(server, authority):
     with connect(address.replace("127.0.0.1", "localhost")) as cache:
         cache["k"] = 1
         assert cache.clear() == 1
+
+
+@pytest.mark.parametrize("query", ["", "&ssl_cert_reqs=required", "&ssl_check_hostname=true"])
+@pytest.mark.parametrize("address", ["rediss://h?namespace=n", "rediss+sentinel://h/m?namespace=n"])
+@pytest.mark.parametrize("library", [redis, redis.asyncio])
+def test_host_is_compared_whatever_the_default_of_the_client_is(address, query, library):
+    client = Driver(parse(address + query), 1, SYSTEM_CLOCK)._connect(library)
+
+    assert client.connection_pool.connection_kwargs["ssl_check_hostname"] is True
+
+
+def test_host_is_not_compared_where_no_certificate_is_asked_for(server):
+    with connect(url(server, ssl_cert_reqs="none")) as cache:
+        cache["k"] = 1
+        assert cache.clear() == 1
+    assert awaited(url(server, ssl_cert_reqs="none"))[1] == 3
 
 
 def test_server_that_speaks_tls_refuses_a_client_that_does_not(server):

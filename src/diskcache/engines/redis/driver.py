@@ -144,7 +144,10 @@ class Driver:
             "protocol": 2,
             **other,
         }
-        kind, hosts, options = self.address.kind, self.address.hosts, self.address.options
+        kind, hosts, options = self.address.kind, self.address.hosts, dict(self.address.options)
+        if options.get("ssl") and options.get("ssl_cert_reqs") != "none":
+            # Before version 6 redis-py compared no host unless told to.
+            options.setdefault("ssl_check_hostname", True)
         if kind == "cluster":
             nodes = [library.cluster.ClusterNode(host, port) for host, port in hosts]
             return library.RedisCluster(
