@@ -643,7 +643,7 @@ def test_replica_that_takes_over_empties_memory(cluster, opened):
     cache = opened(cluster.url("other"), timeout=1)
     for number in range(60):
         cache[number] = 1
-    cluster.run(0, "WAIT", 1, 5000)
+    cluster.await_replica()
     for number in range(60):
         kept(cache, number)
     epoch = cache._engine.site.tracking.epoch

@@ -24,7 +24,7 @@ def test_cache_goes_on_with_the_replica_that_sentinels_choose(watched):
     with connect(watched.url("test"), timeout=5) as cache:
         cache.set_many({number: number for number in range(100)}, tag="t")
         assert cache.push("job", prefix="jobs") == "jobs-500000000000000"
-        watched.master.client().execute_command("WAIT", 1, 5000)
+        watched.await_replica()
         watched.master.stop()
         wrong, done = [], None
         deadline = time.monotonic() + 60
@@ -79,7 +79,7 @@ def test_event_loop_goes_on_with_the_replica_that_sentinels_choose(watched):
             await cache.set_many({number: number for number in range(100)}, tag="t")
             assert await cache.push("job", prefix="jobs") == "jobs-500000000000000"
             assert await cache.get_or_set("made", lambda: 5) == 5
-            watched.master.client().execute_command("WAIT", 1, 5000)
+            watched.await_replica()
             watched.master.stop()
             found.append(await numbers_after(cache, wrong))
             # Tasks that come at once find the same master.
