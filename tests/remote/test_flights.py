@@ -19,7 +19,7 @@ import pytest
 from diskcache import AsyncCache, bridging, connect, flight
 from diskcache.engines.redis import lease
 from diskcache.signs import STORED
-from tests.support.servers import Server, need_server, shared_server
+from tests.support.servers import shared_server
 
 PROGRAM = """
 import asyncio, os, sys, time
@@ -450,12 +450,9 @@ def test_computation_goes_on_when_the_server_dies(opened_server):
 
 
 @pytest.fixture
-def opened_server():
-    need_server()
-    server = Server()
-    with connect(server.url(), on_error="miss", timeout=1) as cache:
-        yield server, cache
-    server.remove()
+def opened_server(own_server):
+    with connect(own_server.url(), on_error="miss", timeout=1) as cache:
+        yield own_server, cache
 
 
 def test_caches_beside_each_other_on_a_server_do_not_wait_for_each_other(remote):

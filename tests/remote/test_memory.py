@@ -42,15 +42,6 @@ def variant():
     return REMOTE_EAGER
 
 
-@pytest.fixture
-def own_server():
-    """A server of this test alone."""
-    need_server()
-    made = Server()
-    yield made
-    made.remove()
-
-
 class Place:
     """A namespace on the server that tests share."""
 
