@@ -51,7 +51,7 @@ def made(path: str, *extra: str) -> apsw.Connection:
 
 
 def simple(key: str) -> tuple[Any, ...]:
-    return (key, 1, NOW, 1, VALUE, random.getrandbits(40))
+    return (key, 1, NOW, 1, VALUE)
 
 
 # -- Acts: what is done to a list of keys ----------------------------------------------------------
@@ -72,11 +72,11 @@ def upsert_begun(connection: apsw.Connection, keys: list[str]) -> None:
 
 UPDATE = (
     "UPDATE Cache SET store_time = ?, expire_time = NULL, access_time = NULL, access_count = 0,"
-    " tag = NULL, mode = 1, value = ?, version = version + 1, rank = NULL WHERE rowid = ?"
+    f" tag = NULL, mode = 1, value = ?, version = {sql.VERSION}, rank = NULL WHERE rowid = ?"
 )
 INSERT = (
-    "INSERT INTO Cache (key, raw, store_time, mode, value, version, rank) VALUES (?, ?, ?, ?, ?, ?,"
-    " ?)"
+    "INSERT INTO Cache (key, raw, store_time, mode, value, rank, version) VALUES (?, ?, ?, ?, ?, ?,"
+    f" {sql.VERSION})"
 )
 
 

@@ -11,11 +11,23 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Final
 
 COMPUTATIONS: Final = 8
 """Computations that a process has in the background at a time; calls beyond start none."""
+
+
+class _Work:
+    """A piece of work that runs in the background, or did."""
+
+    def __init__(self, slots: threading.Semaphore) -> None:
+        self.slots = slots
+        self.is_over = False
+
+
+_waiting: ContextVar[tuple[_Work, ...]] = ContextVar("diskcache_background", default=())
+"""The work that the caller is part of, and what waits for that, in turn."""
 
 
 class Background:
@@ -28,6 +40,16 @@ class Background:
     def renew(self) -> None:
         """Forget the threads of the parent, in a forked child."""
         self._slots = threading.BoundedSemaphore(self._limit)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether all threads there may be wait for the caller, who would wait for one in vain."""
+        return len(self._waiting_here()) >= self._limit
+
+    def _waiting_here(self) -> tuple[_Work, ...]:
+        return tuple(
+            work for work in _waiting.get() if work.slots is self._slots and not work.is_over
+        )
 
     def start(
         self,
@@ -46,14 +68,17 @@ class Background:
         """
         slots = self._slots
         # Once the main thread has ended, nobody would wait for another one.
-        if not threading.main_thread().is_alive() or not _taken(slots, wait):
+        if not threading.main_thread().is_alive() or self.is_spent or not _taken(slots, wait):
             return False
-        context = copy_context()
+        context, mine = copy_context(), _Work(slots)
+        # Who does not wait for room does not wait for the work either.
+        context.run(_waiting.set, (*(() if wait == 0 else self._waiting_here()), mine))
 
         def run() -> None:
             try:
                 context.run(work)
             finally:
+                mine.is_over = True
                 slots.release()
 
         started = False

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from diskcache.cache import Cache
+from diskcache.cache.arguments import for_directory
 from diskcache.engines.redis import is_address, without_password
 from diskcache.fanout import FanoutCache
 
@@ -20,10 +21,12 @@ def connect(target: str | os.PathLike[str], **settings: Any) -> Any:
             Valkey server: a `RemoteCache`. `redis://`, `rediss://` (TLS), `valkey://`,
             `redis+cluster://`, `redis+sentinel://` and `unix://` are known, all with
             `?namespace=NAME`.
-        **settings: Keywords of the class.
+        **settings: Keywords of the class. With a path `on_error` has no effect, as nothing can be
+            away.
 
     Raises:
-        SettingError: The URL is of another kind, or not complete.
+        SettingError: The URL is of another kind, or not complete; or `namespace` is given with a
+            path.
         MissingExtraError: It is that of a server, and redis-py is not installed.
 
     Example:
@@ -37,11 +40,10 @@ def connect(target: str | os.PathLike[str], **settings: Any) -> Any:
         from diskcache.cache.remote import RemoteCache
 
         return RemoteCache(target, **settings)
+    settings = for_directory(settings)
     if settings.get("shards") is not None:
         return FanoutCache(target, **settings)
     settings.pop("shards", None)
-    for name in ("on_error", "namespace"):
-        settings.pop(name, None)
     return Cache(target, **settings)
 
 

@@ -222,7 +222,7 @@ class LoaderTimeoutError(DiskCacheError, TimeoutError):
 
 
 class RecursiveLoaderError(DiskCacheError, RecursionError):
-    """What computes a value asks for that very value: waiting for it would never end."""
+    """What computes a value waits for that very value, or for more threads than there may be."""
 
 
 class KeyInUseError(DiskCacheError, ValueError):

@@ -44,9 +44,9 @@ import enum
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -62,10 +62,12 @@ __all__ = [
     "Share",
     "Sign",
     "Waiting",
+    "come_down_together",
     "place_of",
     "running_loop",
     "take_off",
     "take_off_at_once",
+    "take_off_together",
 ]
 
 FIRST_NAP: Final = 0.001
@@ -144,6 +146,11 @@ class Flight:
         """Whether anybody asked for the landing."""
         return bool(self._futures)
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes a while to land, so that many had better do it together."""
+        return self.sign is not None and self.sign.is_slow
+
     def is_live(self) -> bool:
         """Tell whether this process is still computing."""
         return not self.is_over and self.pid == os.getpid()
@@ -177,12 +184,7 @@ class Flight:
 
         So who asks again at once finds nobody under way.
         """
-        sign = self.sign
-        try:
-            if sign is not None and sign.is_slow and self.is_live():
-                await waiting.do(sign.release, record_of(landing, is_stored))
-        finally:
-            self.land(landing, is_stored=is_stored)
+        await come_down_together([(self, landing, is_stored)], waiting)
 
     @contextmanager
     def computing(self, *, alone: bool = False) -> Iterator[None]:
@@ -281,19 +283,75 @@ async def take_off_at_once(
     place: Place, waiting: Waiting, *, shared: Share | None
 ) -> Flight | None:
     """Become the one who computes a value; None if somebody does already."""
+    (flight,) = await take_off_together([(place, shared)], waiting)
+    return flight
+
+
+async def take_off_together(
+    places: Sequence[tuple[Place, Share | None]], waiting: Waiting
+) -> list[Flight | None]:
+    """Become the one who computes each of many values; None for those that somebody computes.
+
+    Nobody is waited for. All signs of one kind are taken at once.
+    """
+    flights: list[Flight | None] = []
+    try:
+        for place, shared in places:
+            flights.append(_first(place, waiting.loop, shared))
+        await _take_signs([flight for flight in flights if flight is not None], waiting)
+    except BaseException:
+        for flight in flights:
+            if flight is not None:
+                flight.land(None)
+        raise
+    return [flight if flight is not None and flight.is_live() else None for flight in flights]
+
+
+def _first(place: Place, loop: Loop | None, shared: Share | None) -> Flight | None:
+    """Return a new flight to a place; None if there is one already in this process."""
     _give_up_if_stranded(place)
     with _lock:
         if place in _flights:
             return None
-        flight = _flights[place] = Flight(place, waiting.loop, shared)
+        flight = _flights[place] = Flight(place, loop, shared)
+        return flight
+
+
+async def _take_signs(flights: Sequence[Flight], waiting: Waiting) -> None:
+    """Take the signs of flights; end those whose sign somebody else has."""
+    shares: dict[Share, list[tuple[Flight, Sign]]] = {}
+    for flight in flights:
+        if flight.share is not None:
+            # Nowhere to take it is nowhere to store either: who stores will say so.
+            with suppress(OSError):
+                sign = flight.sign = flight.share(flight.place)
+                shares.setdefault(flight.share, []).append((flight, sign))
+    for those in shares.values():
+        signs = [sign for _, sign in those]
+        taken = await _used(those[0][1], waiting, "take_all", signs)
+        for (flight, sign), is_taken in zip(those, taken, strict=True):
+            if is_taken is None:
+                sign.close()
+                flight.sign = None
+            elif not is_taken:
+                flight.land(None)
+
+
+async def come_down_together(
+    landings: Sequence[tuple[Flight, Landing, bool]], waiting: Waiting
+) -> None:
+    """Land many flights, each with whether its value is stored; see `Flight.come_down`."""
+    shares: dict[Share | None, list[tuple[Sign, tuple[Any, ...]]]] = {}
+    for flight, landing, is_stored in landings:
+        if flight.sign is not None and flight.is_slow and flight.is_live():
+            record = record_of(landing, is_stored)
+            shares.setdefault(flight.share, []).append((flight.sign, record))
     try:
-        if not shared or await _tried(flight, waiting) is True:
-            return flight
-    except BaseException:
-        flight.land(None)
-        raise
-    flight.land(None)
-    return None
+        for those in shares.values():
+            await waiting.do(those[0][0].release_all, those)
+    finally:
+        for flight, landing, is_stored in landings:
+            flight.land(landing, is_stored=is_stored)
 
 
 def _give_up_if_stranded(place: Place) -> None:

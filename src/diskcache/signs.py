@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
@@ -89,6 +89,17 @@ class Sign(Protocol):
 
     def close(self) -> None:
         """Think no more of it."""
+        ...
+
+    def take_all(self, signs: Sequence[Any]) -> list[bool | None]:
+        """Take those of many signs of one share that are free; tell of each whether it was.
+
+        None for one that there is no place for: whoever computes does without it.
+        """
+        ...
+
+    def release_all(self, signs: Sequence[tuple[Any, tuple[Any, ...]]]) -> None:
+        """Release many signs of one share, each with its record."""
         ...
 
 
@@ -200,6 +211,21 @@ class LockFile:
                     host.unlock(descriptor)
                 os.close(descriptor)
             self._is_mine = False
+
+    def take_all(self, signs: Sequence[LockFile]) -> list[bool | None]:
+        """Lock those of many files that are free."""
+        found: list[bool | None] = []
+        for sign in signs:
+            try:
+                found.append(sign.take() is True)
+            except OSError:
+                found.append(None)
+        return found
+
+    def release_all(self, signs: Sequence[tuple[LockFile, tuple[Any, ...]]]) -> None:
+        """Release many files, each with its record."""
+        for sign, record in signs:
+            sign.release(record)
 
     def forget(self) -> None:
         """Close the copy of a file that the parent has locked."""

@@ -285,3 +285,23 @@ assert cache.stats() == (0, 7), cache.stats()
 
 def test_fork_neither_loses_nor_doubles_counts_of_reads(directory):
     run(COUNTED, directory)
+
+
+VERSIONS = """
+cache["k"] = 0
+def write():
+    for number in range(10):
+        with cache.transact():
+            del cache["k"]
+            cache.add("k", os.getpid())
+            print(cache.get("k", version=True)[1], flush=True)
+for _ in range(3):
+    join(in_child(write))
+write()
+"""
+
+
+def test_fork_makes_no_two_processes_draw_the_same_versions(directory):
+    versions = run(VERSIONS, directory).split()
+
+    assert len(versions) == len(set(versions)) == 40

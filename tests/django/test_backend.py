@@ -54,6 +54,14 @@ def doubled():
 # -- Tags, files, counters --
 
 
+def test_on_error_of_a_server_has_no_effect_in_a_directory(make_backend):
+    backend = make_backend(OPTIONS={"on_error": "miss"})
+
+    assert not hasattr(backend._shared.cache, "on_error")
+    with pytest.raises(SettingError, match="a directory is one cache"):
+        make_backend(OPTIONS={"namespace": "app"}).get("k")
+
+
 def test_entries_of_a_tag_are_evicted(backend):
     backend.set("a", 1, tag="news")
     backend.add("b", 2, tag="news")

@@ -65,9 +65,9 @@ def test_the_keys_of_one_slot_share_it():
 
 
 STATEMENTS = (
-    (sql.UPSERT_SIMPLE, ("a", 1, 5.0, 1, "0", 7)),
-    (sql.UPSERT, ("b", 1, 5.0, None, None, "tag", 1, "1", 7, None)),
-    (sql.UPSERT_SIMPLE, ("a", 1, 5.0, 1, "2", 7)),
+    (sql.UPSERT_SIMPLE, ("a", 1, 5.0, 1, "0")),
+    (sql.UPSERT, ("b", 1, 5.0, None, None, "tag", 1, "1", None)),
+    (sql.UPSERT_SIMPLE, ("a", 1, 5.0, 1, "2")),
     (sql.ALL, (0, 500)),
     (sql.ALL, (1, 500)),
     (sql.TAGGED, ("tag", 0, 500)),
@@ -82,7 +82,7 @@ STATEMENTS = (
     (sql.DELETE, ("a", 1, 5.0)),
     (sql.DELETE, ("a", 1, 5.0)),
     (sql.LAST_ROWID, ()),
-    (sql.UPSERT_SIMPLE, ("c", 1, 5.0, 1, "3", 7)),
+    (sql.UPSERT_SIMPLE, ("c", 1, 5.0, 1, "3")),
     (sql.DELETE_ROW, (1,)),
     (sql.RECOVERED, ()),
 )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -29,6 +28,7 @@ from diskcache.errors import GateError
 from tests.property.model import NOTHING, Entry, Model
 from tests.support.clock import ManualClock
 from tests.support.leaks import assert_tidy, value_files
+from tests.support.machines import run_with
 
 LARGE = 60
 """Length from which values of these caches are files."""
@@ -51,15 +51,7 @@ VALUES = [
     ["long", "l" * 200],
 ]
 TAGS = [None, "t", b"t", 7]
-STEPS = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate, Phase.shrink),
-)
+STEPS = run_with(60, 40)
 
 keys = st.sampled_from(KEYS)
 values = st.sampled_from(VALUES)

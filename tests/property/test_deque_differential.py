@@ -23,7 +23,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -35,6 +34,7 @@ from hypothesis.stateful import (
 
 from diskcache import Cache, Deque
 from tests.support.leaks import assert_tidy
+from tests.support.machines import run_with
 
 LARGE = 400
 """Length from which values of these caches are files; a signed item is shorter."""
@@ -66,15 +66,7 @@ items = st.sampled_from(ITEMS)
 lists = st.lists(items, max_size=6)
 places = st.integers(-9, 9)
 limits = st.none() | st.integers(8, 14) | st.sampled_from([None, None, 0, 1, 3])
-STEPS = settings(
-    max_examples=100,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate, Phase.shrink),
-)
+STEPS = run_with(100, 40)
 
 
 def outcome(action: Any, target: Any) -> Any:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -27,6 +26,7 @@ from hypothesis.stateful import (
 from diskcache import Cache
 from tests.support.clock import ManualClock
 from tests.support.leaks import assert_tidy
+from tests.support.machines import run_with
 
 LIMIT = 120_000
 FILE = 1_000
@@ -273,15 +273,7 @@ def test_victims_are_those_of_the_model(policy, cull_limit):
     examples = 60 if cull_limit == 10 else 15
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=50,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            phases=(Phase.generate, Phase.shrink),
-        ),
+        settings=run_with(examples, 50),
     )
 
 

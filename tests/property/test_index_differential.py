@@ -26,7 +26,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -38,6 +37,7 @@ from hypothesis.stateful import (
 
 from diskcache import Cache, Index
 from tests.support.leaks import assert_tidy
+from tests.support.machines import run_with
 
 LARGE = 400
 """Length from which values of these caches are files; a signed value is shorter."""
@@ -62,15 +62,7 @@ VALUES = [0, 1.5, None, "text", b"raw", [1, [2]], {"k": (1,)}, Point(2), "t" * L
 keys = st.sampled_from(KEYS)
 values = st.sampled_from(VALUES)
 pairs = st.lists(st.tuples(keys, values), max_size=5)
-STEPS = settings(
-    max_examples=100,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate, Phase.shrink),
-)
+STEPS = run_with(100, 40)
 
 
 def outcome(action: Any, target: Any, key: Any = None) -> Any:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -31,6 +30,7 @@ from diskcache.engines.sqlite import s3fifo
 from diskcache.engines.sqlite.culling import Culler
 from tests.support.clock import ManualClock
 from tests.support.leaks import assert_tidy
+from tests.support.machines import run_with
 from tests.support.s3_fifo import Model
 
 EXAMPLES = int(os.environ.get("DISKCACHE_TEST_EXAMPLES", "10"))
@@ -402,15 +402,7 @@ def test_victims_are_those_of_the_model(monkeypatch, count_limit, floor, by_coun
     machine = type("Machine", (S3FifoMachine,), names)
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=40,
-            deadline=None,
-            derandomize=IS_FIXED,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            phases=(Phase.generate, Phase.shrink),
-        ),
+        settings=run_with(EXAMPLES, 40, is_fixed=IS_FIXED),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from diskcache import Cache
@@ -20,6 +19,7 @@ from tests.property.test_s3_fifo_state_machine import (
     S3FifoMachine,
     UndoneError,
 )
+from tests.support.machines import run_with
 from tests.support.rank_model import Model
 
 
@@ -69,15 +69,7 @@ def test_victims_are_those_of_the_model(policy, count_limit):
     names = {"policy": policy, "count_limit": count_limit}
     run_state_machine_as_test(
         type("Machine", (RankMachine,), names),
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=60,
-            deadline=None,
-            derandomize=IS_FIXED,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            phases=(Phase.generate, Phase.shrink),
-        ),
+        settings=run_with(EXAMPLES, 60, is_fixed=IS_FIXED),
     )
 
 

@@ -78,7 +78,10 @@ def client_of(cache):
 
 
 def limit(cache, count):
-    """Allow so many connections from now on."""
+    """Allow so many connections from now on, to a cache that keeps nothing in memory.
+
+    One that does makes connections anew once it listens.
+    """
     client = client_of(cache)
     client._slots = asyncio.Semaphore(count)
     client._client.connection_pool.max_connections = count
@@ -213,6 +216,24 @@ def test_what_is_in_memory_is_answered_without_the_server(url):
             return found, await cache.get("key")
 
     assert asyncio.run(main()) == (1, 2)
+
+
+def test_cache_beside_another_one_is_made_of_that_alone(url, monkeypatch):
+    cache, made = aio.connect(url), []
+    monkeypatch.setattr(AsyncRemoteCache, "__init__", lambda *args: made.append(args))
+
+    async def main():
+        part = cache.cache("part")
+        await part.set("key", 1)
+        assert cache.cache("part") is part
+        assert await part.cache("more").get("key") is None
+        found = await cache.get("key"), await part["key"], part.url
+        assert await part.clear() == 1
+        await cache.aclose()
+        return found
+
+    assert asyncio.run(main()) == (None, 1, url)
+    assert made == []
 
 
 # -- Several tasks in one thread -------------------------------------------------------------
@@ -429,7 +450,7 @@ def test_connection_whose_answer_is_pending_is_not_used_again(url):
     async def main():
         port = shared_server().port
         async with holding(port) as (other_port, gate):
-            cache = aio.connect(url.replace(f":{port}/", f":{other_port}/"))
+            cache = aio.connect(url.replace(f":{port}/", f":{other_port}/"), memory_limit=0)
             async with cache:
                 limit(cache, 1)
                 await cache.set_many({number: number for number in range(20)})
@@ -461,7 +482,7 @@ OPERATIONS = {
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_cancelled_at_any_moment_leaves_no_connection_behind(url, name):
     async def main():
-        async with aio.connect(url) as cache:
+        async with aio.connect(url, memory_limit=0) as cache:
             limit(cache, 2)
             await cache.set_many({number: number for number in range(100)}, tag="tag")
             for turns in range(60):
@@ -717,7 +738,7 @@ def test_server_that_does_not_answer_is_an_error_in_time(url):
 
 def test_wait_for_a_connection_ends_in_time(url):
     async def main():
-        async with aio.connect(url, timeout=0.3) as cache:
+        async with aio.connect(url, timeout=0.3, memory_limit=0) as cache:
             limit(cache, 1)
             await client_of(cache)._slots.acquire()
             with pytest.raises(ServerTimeoutError, match="all connections were in use"):

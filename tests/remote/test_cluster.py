@@ -144,7 +144,7 @@ def test_replica_takes_the_place_of_a_master_that_is_killed(doomed_cluster):
 def kill_and_go_on(cluster, cache):
     cache.set_many({number: number for number in range(200)})
     # What the replica has not received when its master dies would be lost.
-    cluster.run(0, "WAIT", 1, 5000)
+    cluster.await_replica()
     wrong, after = [], []
 
     cluster.nodes[0].stop()
@@ -178,7 +178,7 @@ def test_replica_takes_the_place_of_a_master_also_in_an_event_loop(doomed_cluste
 
 async def kill_and_await(cluster, cache):
     await cache.set_many({number: number for number in range(200)})
-    cluster.run(0, "WAIT", 1, 5000)
+    cluster.await_replica()
     cluster.nodes[0].stop()
     async with asyncio.timeout(60):
         while True:

@@ -35,12 +35,8 @@ from tests.support.servers import Server, free_port, need_server
 
 
 @pytest.fixture
-def server():
-    """A server of this test alone, which may be stopped."""
-    need_server()
-    made = Server()
-    yield made
-    made.remove()
+def server(own_server):
+    return own_server
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ import time
 
 import pytest
 
-from diskcache import bridging, connect, flight
+from diskcache import AsyncCache, bridging, connect, flight
 from diskcache.engines.redis import lease
 from diskcache.signs import STORED
-from tests.support.servers import Server, need_server, shared_server
+from tests.support.servers import shared_server
 
 PROGRAM = """
 import asyncio, os, sys, time
@@ -217,14 +217,14 @@ def test_lease_that_is_given_back_while_it_is_renewed_is_free(remote, monkeypatc
     lease = share(place)
     assert lease.take() is True
     keeper, driver = remote._engine._keeper, remote._engine.driver
-    commands = driver.commands
+    answers = driver.answers
 
     def late(asked):
         if asked == [("GET", lease.key)]:
             lease.release(())
-        return commands(asked)
+        return answers(asked)
 
-    monkeypatch.setattr(driver, "commands", late)
+    monkeypatch.setattr(driver, "answers", late)
     keeper._renew([lease])
 
     assert leases_of(remote) == []
@@ -244,6 +244,156 @@ def test_lease_that_others_took_is_not_renewed(remote):
     first.release(())
     assert shared_server().client().get(second.key) == second.token
     second.release(())
+
+
+def test_lease_whose_key_holds_something_foreign_does_not_end_the_others(remote, monkeypatch):
+    monkeypatch.setattr(lease, "TERM", 3_600_000)
+    engine, client = remote._engine, shared_server().client()
+    leases = []
+    for key in "abc":
+        place, share = remote._flight_place((key, 1))
+        leases.append(share(place))
+        assert leases[-1].take() is True
+        client.pexpire(leases[-1].key, 7_200_000)
+    foreign, lost, kept = leases
+    client.delete(foreign.key, lost.key)
+    client.rpush(foreign.key, "of somebody else")
+    engine._keeper._renew(leases)
+
+    assert client.type(foreign.key) == b"list"
+    assert client.get(lost.key) == lost.token
+    assert 0 < client.pttl(kept.key) <= lease.TERM
+    for each in leases:
+        each.release(())
+    assert leases_of(remote) == [foreign.key]
+    client.delete(foreign.key)
+
+
+@pytest.fixture
+def exchanges(remote, monkeypatch):
+    """What is sent at once, one item for each exchange with the server, by whatever thread."""
+    # However slow the machine is, they last.
+    monkeypatch.setattr(lease, "TERM", 3_600_000)
+    driver, found = remote._engine.driver, []
+    once = driver._once
+
+    def counted(send):
+        # The thread that renews leases asks when it likes.
+        if threading.current_thread().name != "diskcache leases":
+            found.append(send)
+        return once(send)
+
+    monkeypatch.setattr(driver, "_once", counted)
+    return found
+
+
+def ask_many(cache, keys, func, way):
+    """Ask for many values, in an event loop or not."""
+    if way == "blocking":
+        return cache.get_or_set_many(keys, func)
+
+    async def main():
+        return await AsyncCache(cache).get_or_set_many(keys, func)
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("way", ["blocking", "awaiting"])
+def test_leases_of_many_keys_are_taken_and_given_back_together(remote, exchanges, way):
+    sent, held = [], []
+
+    def func(keys):
+        sent.append(len(exchanges))
+        held.extend(leases_of(remote))
+        return {key: -key for key in keys}
+
+    # What it sends but once: what is known of the cache.
+    remote.get(0)
+    exchanges.clear()
+    found = ask_many(remote, range(200), func, way)
+
+    # What is there, the leases, what is there by now.
+    assert sent == [3]
+    assert len(held) == 200
+    # And what is stored, and all leases.
+    assert len(exchanges) <= 3 + 200 + 1
+    assert leases_of(remote) == []
+    assert found == {key: -key for key in range(200)}
+
+
+@pytest.mark.parametrize("way", ["blocking", "awaiting"])
+def test_leases_of_many_keys_are_given_back_together_after_a_failure(remote, exchanges, way):
+    def func(keys):
+        exchanges.clear()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ask_many(remote, range(200), func, way)
+    assert len(exchanges) == 1
+    assert leases_of(remote) == []
+
+
+def test_many_keys_of_which_others_compute_some_are_waited_for(remote, monkeypatch):
+    """One is computed by another process, under another one lies something foreign."""
+    monkeypatch.setattr(lease, "TERM", 3_600_000)
+    client, asked = shared_server().client(), []
+    (place, share), (odd, _) = (remote._flight_place((key, 1)) for key in ("b", "c"))
+    other, foreign = share(place), share(odd)
+    assert other.take() is True
+    client.rpush(foreign.key, "of somebody else")
+    end = threading.Timer(0.3, lambda: (remote.set("b", "theirs"), other.release(STORED)))
+    end.start()
+
+    def func(keys):
+        asked.append(keys)
+        return dict.fromkeys(keys, "ours")
+
+    found = remote.get_or_set_many(["a", "b", "c", "d"], func)
+    end.join()
+
+    assert asked == [["a", "c", "d"]]
+    assert found == {"a": "ours", "b": "theirs", "c": "ours", "d": "ours"}
+    assert leases_of(remote) == [foreign.key]
+    client.delete(foreign.key)
+
+
+def test_many_keys_in_many_slots_are_computed_under_leases(variant, make_cache, monkeypatch):
+    monkeypatch.setattr(lease, "TERM", 3_600_000)
+    cache, held = make_cache(shards=4, clock=None), []
+
+    def func(keys):
+        held.extend(leases_of(cache))
+        return {key: -key for key in keys}
+
+    # No script is known to the server that a later one in the packet could rely on.
+    shared_server().client().script_flush()
+    assert cache.get_or_set_many(range(40), func) == {key: -key for key in range(40)}
+    assert len(held) == 40
+    assert leases_of(cache) == []
+
+
+def test_many_leases_of_a_task_that_is_cancelled_are_given_back(remote, monkeypatch):
+    # They do not end by themselves.
+    monkeypatch.setattr(lease, "TERM", 3_600_000)
+
+    async def main():
+        began = asyncio.Event()
+
+        async def func(keys):
+            began.set()
+            await asyncio.sleep(60)
+
+        task = asyncio.ensure_future(AsyncCache(remote).get_or_set_many(range(20), func))
+        await began.wait()
+        assert len(await asyncio.to_thread(leases_of, remote)) == 20
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    deadline = time.monotonic() + 20
+    while leases_of(remote):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_exception_reaches_who_waited_although_another_flight_began(remote):
@@ -300,12 +450,9 @@ def test_computation_goes_on_when_the_server_dies(opened_server):
 
 
 @pytest.fixture
-def opened_server():
-    need_server()
-    server = Server()
-    with connect(server.url(), on_error="miss", timeout=1) as cache:
-        yield server, cache
-    server.remove()
+def opened_server(own_server):
+    with connect(own_server.url(), on_error="miss", timeout=1) as cache:
+        yield own_server, cache
 
 
 def test_caches_beside_each_other_on_a_server_do_not_wait_for_each_other(remote):

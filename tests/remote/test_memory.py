@@ -18,6 +18,7 @@ import pytest
 
 from diskcache import Deque, DiskCacheError, Index, SettingError, connect
 from diskcache.engines.redis import tracking
+from diskcache.engines.redis.listening import TrackedDriver
 from diskcache.sentinels import UNKNOWN
 from tests.support.cluster import Cluster
 from tests.support.servers import (
@@ -39,15 +40,6 @@ DEADLINE = 20
 def variant():
     need_server()
     return REMOTE_EAGER
-
-
-@pytest.fixture
-def own_server():
-    """A server of this test alone."""
-    need_server()
-    made = Server()
-    yield made
-    made.remove()
 
 
 class Place:
@@ -642,7 +634,7 @@ def test_replica_that_takes_over_empties_memory(cluster, opened):
     cache = opened(cluster.url("other"), timeout=1)
     for number in range(60):
         cache[number] = 1
-    cluster.run(0, "WAIT", 1, 5000)
+    cluster.await_replica()
     for number in range(60):
         kept(cache, number)
     epoch = cache._engine.site.tracking.epoch
@@ -654,3 +646,37 @@ def test_replica_that_takes_over_empties_memory(cluster, opened):
             assert kept(cache, number) == 1
             other[number] = 2
         eventually(lambda: all(cache[number] == 2 for number in range(60)))
+
+
+def test_connections_older_than_those_that_tell_of_changes_are_not_read_from(server, opened):
+    """They may lead to a master that another one has replaced meanwhile, of which nobody tells."""
+    cache = opened(server.url(), memory_limit=0)
+    driver = cache._engine.driver
+    before = driver._held
+    await_memory(cache)
+    cache._engine.look(("", 1), 0.0)
+
+    assert before.is_doomed
+    after = driver._held
+    cache._engine.look(("", 1), 0.0)
+    assert driver._held is after
+
+
+def test_master_that_is_replaced_while_a_cache_connects_is_not_read_from(
+    server, opened, monkeypatch
+):
+    opened(server.url())
+    found = []
+    policy = TrackedDriver.policy
+
+    def replaced(driver):
+        if driver.address.namespace == server.namespace and not found:
+            found.append(driver._held)
+            driver._tracking.begin(float("inf"))
+        return policy(driver)
+
+    monkeypatch.setattr(TrackedDriver, "policy", replaced)
+    cache = opened(server.url())
+    cache._engine.look(("", 1), 0.0)
+
+    assert [held.is_doomed for held in found] == [True]

@@ -84,6 +84,10 @@ class Cluster:
         """Return which node has a slot, as it says itself."""
         return slot // (SLOTS // 3 + 1)
 
+    def await_replica(self) -> None:
+        """Wait until the replica has all that its master was told."""
+        await_replica(self.nodes[0], self.nodes[3])
+
     def move(self, slot: int, source: int, target: int, pause: Callable[[], None]) -> None:
         """Move a slot to another master, key by key, and call *pause* in between."""
         self.run(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.name(source))
@@ -110,6 +114,15 @@ def wait_for(condition: Callable[[], bool]) -> None:
                 return
         assert time.monotonic() < deadline, "the cluster does not form"
         time.sleep(0.05)
+
+
+def await_replica(master: Server, replica: Server) -> None:
+    """Wait until a replica has all that its master was told.
+
+    WAIT is no way to do that: it waits for what was written by its own connection.
+    """
+    told = master.client().info("replication")["master_repl_offset"]
+    wait_for(lambda: replica.client().info("replication")["slave_repl_offset"] >= told)
 
 
 _shared: list[Cluster] = []

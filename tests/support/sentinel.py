@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from tests.support.cluster import wait_for
+from tests.support.cluster import await_replica, wait_for
 from tests.support.servers import BINARY, Server
 
 DOWN = 500
@@ -47,6 +47,10 @@ class Watched:
         with redis.Redis("127.0.0.1", self.sentinel.port) as client:
             found = client.sentinel_slaves("watched")
             return bool(found) and not found[0]["is_disconnected"]
+
+    def await_replica(self) -> None:
+        """Wait until the replica has all that its master was told."""
+        await_replica(self.master, self.replica)
 
     def url(self, namespace: str) -> str:
         """Return the address of a cache on the master that the sentinel names."""

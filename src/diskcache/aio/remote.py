@@ -11,6 +11,7 @@ from diskcache.aio.cache import AsyncCache, AsyncFanoutCache
 from diskcache.aio.methods import Mirror
 from diskcache.aio.tasks import Tasks
 from diskcache.bridging import is_possible
+from diskcache.cache.arguments import for_directory
 from diskcache.cache.remote import RemoteCache
 
 
@@ -33,8 +34,10 @@ class AsyncRemoteCache(AsyncCache):
         TypeError: There are settings, although a cache was given.
     """
 
+    _parts: weakref.WeakValueDictionary[str, AsyncRemoteCache]
+    """Caches beside this one, by name, while somebody uses them."""
+
     def __init__(self, cache: RemoteCache | str, **settings: Any) -> None:
-        self._parts: weakref.WeakValueDictionary[str, AsyncRemoteCache]
         self._parts = weakref.WeakValueDictionary()
         if isinstance(cache, RemoteCache):
             if settings:
@@ -44,6 +47,14 @@ class AsyncRemoteCache(AsyncCache):
         self._attach(None, partial(RemoteCache, cache, **settings))
         if is_possible():
             self._pool = Tasks()
+
+    @staticmethod
+    def _beside(other: AsyncRemoteCache, name: str) -> AsyncRemoteCache:
+        """Return the cache of a name that is beside another one, which is opened first."""
+        made = AsyncRemoteCache.__new__(AsyncRemoteCache)
+        made._parts = weakref.WeakValueDictionary()
+        made._attach(None, lambda: other._remote.cache(name), other)
+        return made
 
     async def aclose(self) -> None:
         """Close the connections, also of what `cache` returned. May be repeated; it connects again.
@@ -58,9 +69,7 @@ class AsyncRemoteCache(AsyncCache):
         """Return a cache of its own on the same server, in one slot; see `RemoteCache.cache`."""
         found = self._parts.get(name)
         if found is None:
-            found = AsyncRemoteCache("")
-            found._attach(None, lambda: self._remote.cache(name), self)
-            self._parts[name] = found
+            found = self._parts[name] = self._beside(self, name)
         return found
 
     @property
@@ -78,7 +87,10 @@ def connect(target: str | os.PathLike[str], **settings: Any) -> Any:
     Args:
         target: A path: an `AsyncCache`, or with `shards=` an `AsyncFanoutCache`. Or the URL of a
             Redis or Valkey server: an `AsyncRemoteCache`.
-        **settings: Keywords of the class.
+        **settings: Keywords of the class, as for `diskcache.connect`.
+
+    Raises:
+        SettingError: `namespace` is given with a path, or `on_error` is neither of the two.
 
     Example:
         >>> import asyncio
@@ -92,8 +104,7 @@ def connect(target: str | os.PathLike[str], **settings: Any) -> Any:
     """
     if isinstance(target, str) and "://" in target:
         return AsyncRemoteCache(target, **settings)
-    for name in ("on_error", "namespace"):
-        settings.pop(name, None)
+    settings = for_directory(settings)
     if settings.get("shards") is not None:
         return AsyncFanoutCache(target, **settings)
     settings.pop("shards", None)

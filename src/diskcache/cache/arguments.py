@@ -168,4 +168,57 @@ def expanded(directory: str | bytes | os.PathLike[str] | None) -> str:
             "directory must not be empty: pass a path, '.' for the working directory, or None for"
             " a new temporary directory"
         )
-    return os.path.expandvars(os.path.expanduser(text))
+    text = os.path.expandvars(os.path.expanduser(text))
+    if "://" in text:
+        _refuse_address(text)
+    return text
+
+
+def _refuse_address(text: str) -> None:
+    """Refuse the address of a server, of which a directory of that name would be made.
+
+    Raises:
+        SettingError: It is one.
+    """
+    # Few need it.
+    from diskcache.engines.redis import is_address, without_password
+
+    if not is_address(text):
+        return
+    message = (
+        f"directory must be a path: got {without_password(text)!r}, the address of a server; open"
+        " what is there by diskcache.connect(...), or diskcache.aio.connect(...)"
+    )
+    if os.path.isdir(text):
+        message += ". A directory of that name is here, too: it is opened with './' before its name"
+    raise SettingError(message)
+
+
+def checked_on_error(value: Any) -> str:
+    """Return what to do without a server that is away.
+
+    Raises:
+        SettingError: It is neither of the two.
+    """
+    if value not in ("raise", "miss"):
+        raise SettingError(f"on_error must be 'raise' or 'miss': got {value!r}")
+    return str(value)
+
+
+def for_directory(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return keywords of `connect` without those that are about servers alone.
+
+    `on_error` has no effect, as nothing can be away.
+
+    Raises:
+        SettingError: There is a namespace, which would not keep entries apart.
+    """
+    rest = dict(settings)
+    checked_on_error(rest.pop("on_error", "raise"))
+    namespace = rest.pop("namespace", None)
+    if namespace is not None:
+        raise SettingError(
+            f"namespace is the name of a cache on a server, and a directory is one cache: got"
+            f" {namespace!r}; leave it out, and give each cache a directory of its own"
+        )
+    return rest

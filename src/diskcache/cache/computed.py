@@ -233,7 +233,8 @@ class ComputedMethods:
                 raises them, and does not call *func*.
 
         Raises:
-            RecursiveLoaderError: *func* asks for *key* itself.
+            RecursiveLoaderError: *func* asks for *key* itself, or calls with *hard_timeout* are
+                more than eight deep.
             LoaderTimeoutError: *hard_timeout* is over.
             LoaderError: *func* failed in another process, with an exception not known here.
             ValueError: An option is out of range, or needs another one.

@@ -14,6 +14,7 @@ from diskcache.bridging import bridged, is_possible
 from diskcache.cache import Cache
 from diskcache.cache.arguments import (
     checked_memory_limit,
+    checked_on_error,
     checked_timeout,
     packer_for,
     serializer_for,
@@ -29,7 +30,7 @@ from diskcache.engines.base import Engine
 from diskcache.engines.redis import open_server, without_password
 from diskcache.engines.redis.tolerant import Tolerant
 from diskcache.entry import EXPIRE_TIME, VERSION, EncodedKey, Only, Payload, Tag, expiry
-from diskcache.errors import SettingError, TooLargeError, UnsupportedError
+from diskcache.errors import TooLargeError, UnsupportedError
 from diskcache.files import ValueFiles
 from diskcache.flight import Place, Share, place_of
 from diskcache.memory.tier import MEMORY_LIMIT
@@ -156,8 +157,7 @@ class RemoteCache(Cache):
         Raises:
             SettingError: An argument is not allowed.
         """
-        if on_error not in ("raise", "miss"):
-            raise SettingError(f"on_error must be 'raise' or 'miss': got {on_error!r}")
+        checked_on_error(on_error)
         readonly = self._options["readonly"]
         engine: Any = open_server(
             self._url, self._settings, timeout=self._timeout, readonly=readonly, **self._remote

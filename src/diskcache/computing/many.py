@@ -11,7 +11,7 @@ from diskcache import flight
 from diskcache.computing.steps import Computer
 from diskcache.computing.ways import Way, original
 from diskcache.failures import FAILURES
-from diskcache.flight import Flight, Landing, Place
+from diskcache.flight import Flight, Landing, Place, Share
 from diskcache.sentinels import ENOVAL
 
 
@@ -45,14 +45,15 @@ async def _take_off_many(
     computer: Computer, way: Way, keys: list[Any], led: dict[Any, Flight]
 ) -> None:
     """Take those of *keys* that nobody computes; wait for none."""
+    places: dict[Any, tuple[Place, Share | None]] = {}
     for key in keys:
         place = computer.store.place(key)
         if place is None or not computer.terms.lock:
             led[key] = Flight(Place("", ""))
-            continue
-        one = await flight.take_off_at_once(place[0], way, shared=place[1])
-        if one is not None:
-            led[key] = one
+        else:
+            places[key] = place
+    taken = await flight.take_off_together(list(places.values()), way)
+    led.update((key, one) for key, one in zip(places, taken, strict=True) if one is not None)
 
 
 async def _flown_many(
@@ -64,8 +65,8 @@ async def _flown_many(
 ) -> dict[Any, Any]:
     """Call the function once for all that nobody stored just before."""
     found = dict(await way.do(find_many, list(led)))
-    for key, value in found.items():
-        await led[key].come_down(way, Landing(value), is_stored=True)
+    those = [(led[key], Landing(value), True) for key, value in found.items()]
+    await flight.come_down_together(those, way)
     wanted = [key for key in led if key not in found]
     if not wanted:
         return found
@@ -76,13 +77,16 @@ async def _flown_many(
             values = dict(await way.call(partial(func, wanted)))
         except FAILURES as exc:
             computer.tally.failed += 1
-            error = original(exc)
-            for key in wanted:
-                await led[key].come_down(way, Landing(error=error))
+            landing = Landing(error=original(exc))
+            await flight.come_down_together([(led[key], landing, False) for key in wanted], way)
             raise
+    those = []
     for key in wanted:
         value = values.get(key, ENOVAL)
         is_stored = await computer.keep(way, key, value, computer.condition(led[key]))
-        await led[key].come_down(way, Landing(value), is_stored=is_stored)
+        those.append((led[key], Landing(value), is_stored))
+        if not led[key].is_slow:
+            led[key].land(Landing(value), is_stored=is_stored)
+    await flight.come_down_together(those, way)
     computer.tally.misses += len(wanted)
     return found | {key: values[key] for key in wanted if key in values}

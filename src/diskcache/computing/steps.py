@@ -18,9 +18,16 @@ from functools import partial
 from typing import Any, Final
 
 from diskcache import flight
+from diskcache.background import COMPUTATIONS, background
 from diskcache.computing.terms import Terms, seconds_of
 from diskcache.computing.ways import Stale, Store, Version, Way, original
-from diskcache.errors import IntegerRangeError, LoaderError, LoaderTimeoutError, TagTypeError
+from diskcache.errors import (
+    IntegerRangeError,
+    LoaderError,
+    LoaderTimeoutError,
+    RecursiveLoaderError,
+    TagTypeError,
+)
 from diskcache.failures import FAILURES, Failure
 from diskcache.flight import Alone, Flight, Landing, Place, Share
 from diskcache.sentinels import ENOVAL
@@ -200,6 +207,18 @@ class Computer:
             " the computation goes on, and its result will be stored"
         )
 
+    def _without_thread(self, key: Any) -> LoaderTimeoutError | RecursiveLoaderError:
+        if background.is_spent:
+            return RecursiveLoaderError(
+                f"the value of {key!r} cannot be computed within a limit of time: {COMPUTATIONS}"
+                " computations in the background wait for it, one for the other, and more there may"
+                " not be; leave hard_timeout out of what a function calls that has one itself"
+            )
+        return LoaderTimeoutError(
+            f"the value of {key!r} was not computed within {self.terms.hard_timeout} seconds:"
+            " none of the threads that compute in the background was free"
+        )
+
     async def _flown_behind(
         self,
         way: Way,
@@ -229,10 +248,7 @@ class Computer:
             if not started:
                 led.land(None)
         if not started and stale is None:
-            raise LoaderTimeoutError(
-                f"the value of {key!r} was not computed within {self.terms.hard_timeout} seconds:"
-                " none of the threads that compute in the background was free"
-            )
+            raise self._without_thread(key)
         if has_left:
             return None
         return future.result() or Landing(error=LoaderError("interrupted", f"value of {key!r}"))

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from diskcache.cache.arguments import expanded
+from diskcache.cache.arguments import expanded, for_directory
 from diskcache.connecting import connect, is_address
 from diskcache.engines.sqlite.site import GATE
 from diskcache.errors import SettingError
@@ -88,7 +88,7 @@ def _opened(path: str, arguments: Arguments) -> Shared:
             )
         remote: Any = connect(directory, shards=shards, timeout=timeout, **options)
         return Shared(path, arguments, None, remote, None)
-    cache = FanoutCache(directory, shards, timeout, **options)
+    cache = FanoutCache(directory, shards, timeout, **for_directory(options))
     limit = None
     if most is not None:
         if cache.eviction_policy == "none":

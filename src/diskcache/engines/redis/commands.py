@@ -131,8 +131,8 @@ class Change(NamedTuple):
 
 
 def new_version() -> int:
-    """Return a version that no other entry has had."""
-    return random.getrandbits(63)
+    """Return a version that no other entry has had, whatever seeds programs choose."""
+    return _random.getrandbits(63)
 
 
 def version_bytes(version: int) -> bytes:

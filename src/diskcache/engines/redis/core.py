@@ -104,7 +104,7 @@ class Core:
         self._tidy = f"{TIDIED}:0"
         self._listener: Listener | None = None
         self._epoch = 0
-        """In which one the connections were made; see `Ticket.epoch`."""
+        """The connections were made in this one, or a later one; see `Ticket.epoch`."""
         self.may_evict_lists = False
         self._hits = self._misses = 0
 
@@ -132,6 +132,8 @@ class Core:
         with self._opening if here.call is None else nullcontext():
             if self._open_as is not None:
                 return
+            # A master that another one replaces from here on may be the one connected to.
+            self._epoch = self.site.tracking.epoch
             found = self.driver.hash(self._meta)
             default = CLUSTER_SHARDS if self._address.is_cluster else 1
             if b"shards" not in found and not self.is_readonly:
@@ -147,7 +149,6 @@ class Core:
                 self.clock.measure(self.driver)
             self._policy = self.driver.policy()
             self._open_as = found
-            self._epoch = self.site.tracking.epoch
             self.settings_changed()
 
     def _checked(self, found: dict[bytes, bytes], default: int) -> int:

@@ -20,11 +20,12 @@ from diskcache.clock import Clock
 from diskcache.engines.redis.breaker import Breaker
 from diskcache.engines.redis.commands import Call, Command, refusal_of
 from diskcache.engines.redis.errors import FOREIGN, is_moving, translated, translating
-from diskcache.engines.redis.looped import Clients, Looped, nap
+from diskcache.engines.redis.looped import Clients, Looped, nap, sharing_authorities
 from diskcache.engines.redis.scripts import Script
 from diskcache.engines.redis.wire import sender
 from diskcache.errors import (
     ServerError,
+    ServerKeyError,
     ServerUnavailableError,
     Timeout,
     TransactionError,
@@ -143,7 +144,10 @@ class Driver:
             "protocol": 2,
             **other,
         }
-        kind, hosts, options = self.address.kind, self.address.hosts, self.address.options
+        kind, hosts, options = self.address.kind, self.address.hosts, dict(self.address.options)
+        if options.get("ssl") and options.get("ssl_cert_reqs") != "none":
+            # Before version 6 redis-py compared no host unless told to.
+            options.setdefault("ssl_check_hostname", True)
         if kind == "cluster":
             nodes = [library.cluster.ClusterNode(host, port) for host, port in hosts]
             return library.RedisCluster(
@@ -165,7 +169,8 @@ class Driver:
         ((host, port), *_) = hosts
         plain = dict(options)
         if plain.pop("ssl", False):
-            pooled["connection_class"] = library.SSLConnection
+            kind = library.SSLConnection
+            pooled["connection_class"] = kind if library is redis else sharing_authorities(kind)
         return library.Redis(connection_pool=pool(host=host, port=port, **plain, **pooled))
 
     def close(self) -> None:
@@ -237,6 +242,41 @@ class Driver:
             else:
                 answers += self._guarded(lambda held: _pipelined(held.client, piece), safe=True)  # noqa: B023
         return answers
+
+    def answers(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that may be sent twice, and return their answers.
+
+        The answer of one that met a key of a foreign type is the error: it is no matter of the
+        others.
+        """
+        answers: list[Any] = []
+        for start in range(0, len(commands), PIECE):
+            piece = commands[start : start + PIECE]
+            answers += self._guarded(lambda held: self._each(held.client, piece), safe=True)  # noqa: B023
+        return answers
+
+    def _each(self, client: Any, commands: Sequence[Command]) -> list[Any]:
+        answers = _answers(client, commands)
+        for place, answer in enumerate(answers):
+            if isinstance(answer, Exception):
+                answers[place] = error = translated(answer, self.where)
+                if not isinstance(error, ServerKeyError):
+                    raise answer
+        return answers
+
+    def evaluate_all(
+        self, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[Any]]]
+    ) -> list[Any]:
+        """Run a script that may be sent again for each of many keys and arguments, all at once."""
+        commands: list[Command] = []
+        slots: set[bytes] = set()
+        for keys, args in calls:
+            slot = keys[0].partition(b"}")[0]
+            # The first one in each slot makes the script known to the others.
+            name, body = ("EVALSHA", script.digest) if slot in slots else ("EVAL", script.text)
+            slots.add(slot)
+            commands.append((name, body, len(keys), *keys, *args))
+        return self.answers(commands)
 
     # -- What a server tells of itself --
 
@@ -350,12 +390,22 @@ def _evaluate(
         return send("EVAL", script.text, len(keys), *keys, *args)
 
 
-def _pipelined(client: Any, commands: Sequence[Command]) -> list[Any]:
+def _pipelined(client: Any, commands: Sequence[Command], *, raising: bool = True) -> list[Any]:
     with client.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)
-        answers: list[Any] = pipeline.execute()
+        answers: list[Any] = pipeline.execute(raise_on_error=raising)
     return answers
+
+
+def _answers(client: Any, commands: Sequence[Command]) -> list[Any]:
+    """Send commands at once, and return answers and errors."""
+    if len(commands) > 1:
+        return _pipelined(client, commands, raising=False)
+    try:
+        return [client.execute_command(*command) for command in commands]
+    except theirs.ResponseError as exc:
+        return [exc]
 
 
 def transaction_lost(where: str) -> TransactionError:

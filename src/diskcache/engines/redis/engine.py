@@ -12,7 +12,6 @@ from diskcache.engines.base import Capabilities, Put
 from diskcache.engines.redis import commands, keyspace
 from diskcache.engines.redis.keyspace import Entry, Shard
 from diskcache.engines.redis.listing import Span
-from diskcache.engines.redis.tracking import FIRST_EPOCH
 from diskcache.engines.redis.transactions import transaction
 from diskcache.engines.redis.upkeep import Upkeep
 from diskcache.entry import (
@@ -124,8 +123,9 @@ class RedisEngine(Upkeep):
         ticket = self.site.tracking.ticket(keyspace.ident_of(key))
         if ticket is None:
             return self.get(key, now), None, 0, 0
-        if ticket.epoch not in (self._epoch, FIRST_EPOCH):
-            # What was lost may have been the master: older connections may lead to what it was.
+        if ticket.epoch != self._epoch:
+            # Older connections may lead to what was the master before those that tell of changes
+            # were made, and nobody tells what becomes of that.
             self.driver.close()
             self._epoch = ticket.epoch
         entry = self._current(key, ticket.slot)

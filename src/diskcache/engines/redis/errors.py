@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -70,6 +71,10 @@ def translated(exc: Exception, where: str) -> Exception:
 
 def _away(exc: Exception, text: str, where: str) -> ServerUnavailableError:
     is_sent = isinstance(exc, theirs.ConnectionError)
+    cause = exc.__cause__ or exc.__context__
+    if isinstance(cause, ssl.SSLError) and str(cause) not in text:
+        # Not every version of redis-py says what it was.
+        text = f"{text} {cause}"
     if "SSL" in text or "certificate" in text:
         return ServerUnavailableError(
             f"server {where} and this client do not agree on TLS: {text}; check that ssl_ca_certs"

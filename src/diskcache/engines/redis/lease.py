@@ -65,14 +65,20 @@ class Sender(Protocol):
         """Send a command, and return the answer."""
         ...
 
-    def commands(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """Send many commands, and return their answers."""
+    def answers(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Send many commands, and return their answers, or errors of single ones."""
         ...
 
     def evaluate(
         self, script: Script, keys: Sequence[bytes], args: Sequence[Any], safe: bool
     ) -> Any:
         """Run a script, and return its answer."""
+        ...
+
+    def evaluate_all(
+        self, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[Any]]]
+    ) -> list[Any]:
+        """Run a script for each of many keys and arguments, and return the answers."""
         ...
 
 
@@ -94,7 +100,8 @@ class Lease:
         self.token = secrets.token_hex(TOKEN // 2).encode()
         self._sender = sender
         self._keeper = keeper
-        self._is_mine = False
+        self.is_mine = False
+        """Whether it is held."""
         self._is_over = False
         """Whether nobody wants it any more."""
         self._awaited = b""
@@ -125,21 +132,45 @@ class Lease:
         return False
 
     def _try(self) -> bool:
+        (taken,) = self._try_all([self])
+        if isinstance(taken, DiskCacheError):
+            raise taken
+        return taken
+
+    def take_all(self, signs: Sequence[Lease]) -> list[bool | None]:
+        """Take those of many leases of the engine that are free: two round trips at most."""
         try:
-            sent = self._sender.command("SET", self.key, self.token, "NX", "PX", TERM)
+            found = self._try_all(signs)
+        except DiskCacheError:
+            return [None] * len(signs)
+        return [None if isinstance(taken, DiskCacheError) else taken for taken in found]
+
+    def _try_all(self, leases: Sequence[Lease]) -> list[bool | DiskCacheError]:
+        """Take leases; tell of each whether it was free, or why it cannot be taken."""
+        try:
+            asked = [("SET", each.key, each.token, "NX", "PX", TERM) for each in leases]
+            granted = self._sender.answers(asked)
+            rest = [each for each, answer in zip(leases, granted, strict=True) if answer is None]
+            held = self._sender.answers([("GET", each.key) for each in rest])
         except BaseException as exc:
-            # Where a task was cancelled the server may have granted it.
+            # Where a task was cancelled the server may have granted them.
             if not isinstance(exc, Exception):
-                self._keeper.later(self, ())
+                for each in leases:
+                    self._keeper.later(each, ())
             raise
-        if sent is None:
-            held = self._sender.command("GET", self.key)
-            if held is None:
-                return False
-            if held[:TOKEN] != self.token:
-                self._awaited = held[:TOKEN]
-                return False
-        self._is_mine = True
+        found = dict(zip(rest, held, strict=True))
+        return [each.note(found.get(each, each.token)) for each in leases]
+
+    def note(self, held: Any) -> bool | DiskCacheError:
+        """Take note of what is under the key; tell whether it is the own token."""
+        if isinstance(held, DiskCacheError):
+            return held
+        if held is None:
+            return False
+        if held[:TOKEN] != self.token:
+            self._awaited = held[:TOKEN]
+            return False
+        self.is_mine = True
         self._keeper.add(self)
         if self._is_over:
             # A task that had a thread take it was cancelled meanwhile.
@@ -151,7 +182,7 @@ class Lease:
 
     def write(self, record: tuple[Any, ...]) -> None:
         """Say what the flight waits for; who is in a ring and does not learn of it waits longer."""
-        if self._is_mine:
+        if self.is_mine:
             with suppress(DiskCacheError):
                 args = self.token, packed(record)
                 self._sender.evaluate(LEASE_WRITE, (self.key,), args, True)
@@ -165,26 +196,48 @@ class Lease:
     def release(self, record: tuple[Any, ...]) -> None:
         """Give the lease back; leave the record for those who wait."""
         self._is_over = True
-        if not self._is_mine:
+        if not self.is_mine:
             return
-        self._is_mine = False
+        self.is_mine = False
         is_in_loop = running_loop() is not None and here.call is None
         if is_in_loop and self._keeper.later(self, record):
             return
         self._keeper.drop(self)
         self.give_back(record)
 
+    def release_all(self, signs: Sequence[tuple[Lease, tuple[Any, ...]]]) -> None:
+        """Give many leases of the engine back, each with its record: one round trip."""
+        held = [(lease, record) for lease, record in signs if lease.is_mine]
+        for lease, _ in signs:
+            lease.close()
+        try:
+            if len(held) == 1:
+                ((lease, record),) = held
+                lease.give_back(record)
+            else:
+                calls = [lease.ending(record) for lease, record in held]
+                with suppress(DiskCacheError):
+                    self._sender.evaluate_all(LEASE_END, calls)
+        except BaseException:
+            # A task that was cancelled waits for nothing more.
+            for lease, record in held:
+                self._keeper.later(lease, record)
+            raise
+
     def give_back(self, record: tuple[Any, ...]) -> None:
         """Remove the lease on the server, where it ends by itself if that fails."""
-        keys = self.key, self._outcome(self.token)
         with suppress(DiskCacheError):
-            kept = KEPT if record != STORED else KEPT_SHORTLY
-            self._sender.evaluate(LEASE_END, keys, (self.token, packed(record), kept), True)
+            self._sender.evaluate(LEASE_END, *self.ending(record), True)
+
+    def ending(self, record: tuple[Any, ...]) -> tuple[tuple[bytes, ...], tuple[Any, ...]]:
+        """Return keys and arguments of the script that ends the lease."""
+        kept = KEPT if record != STORED else KEPT_SHORTLY
+        return (self.key, self._outcome(self.token)), (self.token, packed(record), kept)
 
     def close(self) -> None:
         """Think no more of it."""
         self._is_over = True
-        self._is_mine = False
+        self.is_mine = False
         self._keeper.drop(self)
 
 
@@ -288,19 +341,23 @@ class Keeper:
     def _renew(self, leases: list[Lease]) -> None:
         """Renew leases that are still held, and take again what the server has forgotten."""
         with suppress(DiskCacheError):
-            found = self._sender.commands([("GET", lease.key) for lease in leases])
+            found = self._sender.answers([("GET", lease.key) for lease in leases])
             commands: list[tuple[Any, ...]] = []
             for lease, held in zip(leases, found, strict=True):
                 if held is None:
                     commands.append(("SET", lease.key, lease.token, "NX", "PX", TERM))
-                elif held[:TOKEN] == lease.token:
+                elif holder_in(held) == lease.token:
                     commands.append(("PEXPIRE", lease.key, TERM))
-            if commands:
-                self._sender.commands(commands)
+            self._sender.answers(commands)
             # One that was given back just now may have been taken again here.
             for lease in leases:
                 if not self._holds(lease):
                     lease.give_back(())
+
+
+def holder_in(answer: Any) -> bytes:
+    """Return the token in what was found under the key of a lease; none in something foreign."""
+    return answer[:TOKEN] if isinstance(answer, bytes) else b""
 
 
 def key_in(place: Place, prefix: bytes) -> bytes:

@@ -52,7 +52,6 @@ SLOTS: Final = 2**16
 LAST_SLOT: Final = SLOTS - 1
 MOST_TAGGED: Final = 2**16
 """Pairs of a tag and a generation that are remembered; with one more everything is forgotten."""
-FIRST_EPOCH: Final = 1
 NARROW: Final = 4
 """Shards up to which the server is asked for exactly the keys that matter; it compares every key
 that changes with every prefix."""

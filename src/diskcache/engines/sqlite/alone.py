@@ -9,7 +9,6 @@ is touched. Otherwise, and after any error, the caller takes the long way.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -44,7 +43,6 @@ from diskcache.keys import queue_bounds
 
 T = TypeVar("T")
 
-_random_bits: Final = random.Random().getrandbits
 INT64_MAX: Final = 2**63 - 1
 FAILED: Final = object()
 KIND: Final = 15
@@ -190,13 +188,13 @@ def _put(
         row = (mode, value, expire_time, tag, now)
         return _put_queued(link, words, culler, key, row, written)
     statement = culler.upsert_simple
-    values: tuple[Any, ...] = (db_key, raw, now, mode, value, _random_bits(40))
+    values: tuple[Any, ...] = (db_key, raw, now, mode, value)
     if expire_time is not None or tag is not None or not culler.is_simple:
         statement = culler.upsert
         _note_expiry(words, expire_time)
         rank = culler.rank_of_new(now, db_key, value, 0, expire_time, tag)
         accessed = culler.access_time_of_new(now)
-        values = (db_key, raw, now, expire_time, accessed, tag, mode, value, values[5], rank)
+        values = (db_key, raw, now, expire_time, accessed, tag, mode, value, rank)
     con = link.con
     con.set_last_insert_rowid(0)
     if _commit(link, words, db_key, statement, values) is FAILED:
@@ -233,7 +231,7 @@ def _put_queued(
         culler.keep_known(words[BEGIN], queues)
         return False
     _note_expiry(words, expire_time)
-    values = (*key, now, expire_time, tag, mode, value, _random_bits(40), rank)
+    values = (*key, now, expire_time, tag, mode, value, rank)
     if _commit(link, words, key[0], sql.INSERT_QUEUED, values) is FAILED:
         return False
     if culler.reads:

@@ -6,7 +6,6 @@ only written if its *version* is still the one that was read.
 
 from __future__ import annotations
 
-import random
 from typing import Any, Final, NamedTuple
 
 from diskcache.engines.sqlite import reading
@@ -36,17 +35,16 @@ _COLUMNS: Final = (
 )
 _INSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag,"
-    " size, mode, file, checksum, value, version, rank) VALUES (" + ", ".join("?" * 14) + ")"
+    " size, mode, file, checksum, value, rank, version) VALUES (" + "?, " * 13 + f"{sql.VERSION})"
 )
-_REKEY: Final = "UPDATE Cache SET key = ?, raw = ?, version = version + 1 WHERE rowid = ?"
+_REKEY: Final = f"UPDATE Cache SET key = ?, raw = ?, version = {sql.VERSION} WHERE rowid = ?"
 _REWRITE: Final = (
     "UPDATE Cache SET key = ?, raw = ?, mode = ?, value = ?, file = ?, size = ?, checksum = ?,"
-    " version = version + 1 WHERE rowid = ?"
+    f" version = {sql.VERSION} WHERE rowid = ?"
 )
 
 
 _TIMES: Final = frozenset({float, type(None)})
-_random_bits: Final = random.Random().getrandbits
 
 
 class OldRow(NamedTuple):
@@ -250,7 +248,7 @@ def _insert(
     else:
         entry = (key[0], value[1], size, row.expire_time, row.tag, row.access_count)
         rank = culler.rank_of_new(row.store_time, *entry)
-    stored = (size, value[0], name, checksum, value[1], _random_bits(40), rank)
+    stored = (size, value[0], name, checksum, value[1], rank)
     link.execute(_INSERT, (*key, *times, *stored))
     if link.queues is not None:
         link.queues.changed(link.con.last_insert_rowid(), None, 0, rank, weight)

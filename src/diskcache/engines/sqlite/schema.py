@@ -58,8 +58,8 @@ Table Cache, one row per entry:
                   version-5 process that still has the directory open fails instead of writing
     checksum      CRC-32 of the value file; NULL if a user's Disk wrote it, or version 5
     value         the value, or its bytes, or NULL with a file
-    version       random at first, then one more at each write: compare-and-set compares it; 0 at
-                  first in entries of version 5
+    version       another random number, of 47 bits, with each write: compare-and-set compares it;
+                  0 at first in entries of version 5
     rank          position in the eviction order, smallest first; NULL while entries need no order
                   because the cache is far from its limit
 

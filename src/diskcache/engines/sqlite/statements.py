@@ -22,6 +22,11 @@ COST: Final = (
 )
 """Bytes that an entry counts for: `s3fifo.cost` is the same in Python. No value is loaded."""
 
+VERSION: Final = "((random() & 70368744177663) | 70368744177664)"
+"""Another version with each write, of 47 bits, so that a row keeps its length. What was written
+does not decide the next one, or the version of a write that is undone would come again: for
+another value, which whoever had read it in the transaction would take for the one that is gone."""
+
 # -- Reading: point --
 
 GET: Final = f"SELECT {ROW} FROM Cache WHERE key = ? AND raw = ? AND {LIVE}"
@@ -49,18 +54,19 @@ FIND_VERSION: Final = f"SELECT version FROM Cache WHERE key = ? AND raw = ? AND 
 # (no change is counted) because its file must be remembered: the caller then takes the long way.
 UPSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, mode, value,"
-    " version, rank) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f" rank, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {VERSION})"
     " ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time,"
     " expire_time = excluded.expire_time, access_time = excluded.access_time, access_count = 0,"
-    " tag = excluded.tag, mode = excluded.mode, value = excluded.value, version = version + 1,"
+    " tag = excluded.tag, mode = excluded.mode, value = excluded.value, version = excluded.version,"
     " rank = excluded.rank WHERE file IS NULL"
 )
 # The same for the most common row: no expiry, no tag, no rank, no access time.
 UPSERT_SIMPLE: Final = (
-    "INSERT INTO Cache (key, raw, store_time, mode, value, version) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO Cache (key, raw, store_time, mode, value, version)"
+    f" VALUES (?, ?, ?, ?, ?, {VERSION})"
     " ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time,"
     " expire_time = NULL, access_time = NULL, access_count = 0, tag = NULL,"
-    " mode = excluded.mode, value = excluded.value, version = version + 1, rank = NULL"
+    " mode = excluded.mode, value = excluded.value, version = excluded.version, rank = NULL"
     " WHERE file IS NULL"
 )
 # Where the policy is s3-fifo, an entry that is stored again keeps its reads.
@@ -68,16 +74,16 @@ UPSERT_KEEPING: Final = UPSERT.replace(" access_count = 0,", "")
 UPSERT_SIMPLE_KEEPING: Final = UPSERT_SIMPLE.replace(" access_count = 0,", "")
 # The row of an entry under s3-fifo, if it is a new one: no change is counted if it is not.
 INSERT_QUEUED: Final = (
-    "INSERT OR IGNORE INTO Cache (key, raw, store_time, expire_time, tag, mode, value, version,"
-    " rank) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR IGNORE INTO Cache (key, raw, store_time, expire_time, tag, mode, value, rank,"
+    f" version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, {VERSION})"
 )
 INSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, mode, value,"
-    " version, rank, file, size, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f" rank, file, size, checksum, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {VERSION})"
 )
 REPLACE: Final = (
     "UPDATE Cache SET store_time = ?, expire_time = ?, access_time = ?, access_count = ?,"
-    " tag = ?, mode = ?, value = ?, version = version + 1, rank = ?, file = ?, size = ?,"
+    f" tag = ?, mode = ?, value = ?, version = {VERSION}, rank = ?, file = ?, size = ?,"
     " checksum = ? WHERE rowid = ?"
 )
 # One in grace goes, too: what was deleted is not served.
@@ -90,7 +96,7 @@ DELETE_STALE: Final = (
     f" RETURNING CAST(file AS BLOB), size, rowid, rank, {COST}"
 )
 HOLD_OFF: Final = (
-    "UPDATE Cache SET mode = (mode & 1099511627775) | ?, version = version + 1"
+    f"UPDATE Cache SET mode = (mode & 1099511627775) | ?, version = {VERSION}"
     " WHERE key = ? AND raw = ? AND version = ? AND mode >= 128"
 )
 DELETE_SIMPLE: Final = f"DELETE FROM Cache WHERE key = ? AND raw = ? AND {LIVE} AND file IS NULL"
@@ -101,17 +107,17 @@ DISCARD: Final = (
     f" RETURNING CAST(file AS BLOB), size, rowid, rank, {COST}"
 )
 TOUCH: Final = (
-    f"UPDATE Cache SET expire_time = ?, version = version + 1 WHERE key = ? AND raw = ? AND {LIVE}"
+    f"UPDATE Cache SET expire_time = ?, version = {VERSION} WHERE key = ? AND raw = ? AND {LIVE}"
 )
 ADD: Final = (
-    "UPDATE Cache SET store_time = ?, value = ?, mode = 1, version = version + 1,"
+    f"UPDATE Cache SET store_time = ?, value = ?, mode = 1, version = {VERSION},"
     " access_time = coalesce(?, access_time), access_count = access_count + ?,"
     " rank = CASE WHEN rank IS NULL THEN NULL ELSE coalesce(?, rank) END WHERE rowid = ?"
 )
 
 # The same for an integer or a float, without a policy that records reads.
 ADD_SIMPLE: Final = (
-    "UPDATE Cache SET value = value + ?, store_time = ?, version = version + 1"
+    f"UPDATE Cache SET value = value + ?, store_time = ?, version = {VERSION}"
     " WHERE key = ? AND raw = ? AND mode = 1 AND rank IS NULL"
     " AND (typeof(value) = 'real' OR (typeof(value) = 'integer' AND value BETWEEN ? AND ?))"
     f" AND {LIVE} RETURNING value"

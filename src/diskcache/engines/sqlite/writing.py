@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import math
-import random
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -46,7 +45,6 @@ SEVERAL: Final = 16
 
 _NUMBERS = frozenset({int, float})
 _TAG_TYPES = frozenset({int, float, str, bytes, type(None), bool})
-_random_bits = random.Random().getrandbits
 
 
 def put(
@@ -71,7 +69,7 @@ def put(
     con = link.con
     con.set_last_insert_rowid(0)
     if expire_time is None and tag is None and culler.is_simple:
-        link.run(culler.upsert_simple, (*key, now, mode, value, _random_bits(40)))
+        link.run(culler.upsert_simple, (*key, now, mode, value))
     else:
         row = (*key, mode, value, expire_time, tag, now)
         link.run(culler.upsert, _full_row(culler, row))
@@ -122,7 +120,7 @@ def _insert_queued(
     size = cost(key[0], value, 0)
     # An entry that is there is not remembered: nothing is lost if it is one.
     sequence, rank = queues.sequence, queues.place(link, key, size)
-    row = (*key, now, expire_time, tag, mode, value, _random_bits(40), rank)
+    row = (*key, now, expire_time, tag, mode, value, rank)
     link.run(sql.INSERT_QUEUED, row)
     if not link.con.changes():
         # Nor is the place taken: whoever reads the state from the database does not know of it.
@@ -160,7 +158,7 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
     before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
     in_use = pages_in_use(link) if len(rows) >= SEVERAL else None
     simple = [
-        (key, raw, at, mode, value, _random_bits(40))
+        (key, raw, at, mode, value)
         for key, raw, mode, value, expire_time, tag, at in rows
         if expire_time is None and tag is None
     ]
@@ -202,7 +200,7 @@ def _full_row(culler: Culler, row: PlainRow) -> tuple[Any, ...]:
     rank = None
     if culler.by is not None and not mode & GUARD:
         rank = culler.rank_of_new(now, key, value, 0, expire_time, tag)
-    return (key, raw, now, expire_time, accessed, tag, mode, value, _random_bits(40), rank)
+    return (key, raw, now, expire_time, accessed, tag, mode, value, rank)
 
 
 def _replace_files(link: Link, culler: Culler, rows: list[PlainRow]) -> None:
@@ -295,7 +293,7 @@ def _store_slowly(
     tail = (rank, file, size, checksum)
     try:
         if found is None:
-            row = (*key, *times, tag, mode, value, _random_bits(40), *tail)
+            row = (*key, *times, tag, mode, value, *tail)
             link.execute(sql.INSERT, row)
             rowid = link.con.last_insert_rowid()
             link.rows += 1

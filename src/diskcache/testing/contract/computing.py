@@ -11,8 +11,14 @@ from datetime import timedelta
 import pytest
 
 from diskcache import ENOVAL, LoaderError, RecursiveLoaderError
+from diskcache.background import COMPUTATIONS
 from diskcache.testing.contract import Contract, asks_for
-from diskcache.testing.contract.together import in_threads, until_expected, until_true
+from diskcache.testing.contract.together import (
+    in_threads,
+    until_expected,
+    until_landed,
+    until_true,
+)
 
 
 class Counted:
@@ -165,6 +171,19 @@ class ComputingContract(Contract):
             cache.get_or_set("k", func)
 
         assert cache.get_or_set("k", counted) == 1
+
+    def test_recursion_with_a_hard_timeout_deeper_than_there_are_threads_raises(self, cache):
+        """It would wait for threads of its own callers: it does not, however long it may."""
+
+        @cache.memoize("f", hard_timeout=20)
+        def depth(number):
+            return number and depth(number - 1) + 1
+
+        with pytest.raises(RecursiveLoaderError, match="8 computations in the background wait"):
+            depth(COMPUTATIONS)
+        until_landed()
+
+        assert depth(COMPUTATIONS - 1) == COMPUTATIONS - 1
 
     def test_get_or_set_of_another_key_in_its_function_works(self, cache):
         assert cache.get_or_set("a", lambda: cache.get_or_set("b", lambda: 1) + 1) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 
 import pytest
 
@@ -78,6 +79,46 @@ class VersionsContract(Contract):
             assert cache.set("k", 3, if_version=version) is False
 
         assert cache["k"] == 2
+
+    @asks_for("transactions")
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda cache: cache.set("k", 2),
+            lambda cache: cache.set("k", 2, expire=60, tag="t"),
+            lambda cache: cache.set("k", bytes(40_000)),
+            lambda cache: cache.set_many({"k": 2}),
+            lambda cache: cache.touch("k", 60),
+            lambda cache: (cache.delete("k"), cache.add("k", 2)),
+            lambda cache: cache.set("k", 2, if_version=cache.get("k", version=True)[1]),
+            lambda cache: (cache.pop("k"), cache.incr("k"), cache.incr("k")),
+        ],
+    )
+    @pytest.mark.parametrize("first", [1, bytes(40_000)])
+    def test_version_of_an_undone_write_is_that_of_no_other_one(self, cache, write, first):
+        cache["k"] = first
+        versions = []
+        for _ in "ab":
+            with pytest.raises(ZeroDivisionError), cache.transact():
+                write(cache)
+                versions.append(cache.get("k", version=True)[1])
+                raise ZeroDivisionError
+        write(cache)
+        before, last = cache.get("k", version=True)
+
+        assert len({*versions, last}) == 3
+        assert not any(cache.set("k", "lost", if_version=version) for version in versions)
+        assert cache["k"] == before
+
+    def test_version_does_not_depend_on_the_seed_that_a_program_chooses(self, cache):
+        versions = []
+        for _ in "ab":
+            random.seed(1)
+            cache.delete("k")
+            cache.set("k", 1)
+            versions.append(cache.get("k", version=True)[1])
+
+        assert len(set(versions)) == 2
 
     @pytest.mark.parametrize("version", ["1", 1.0, True, object()])
     def test_set_under_what_is_no_version_raises(self, cache, version):
