@@ -326,7 +326,47 @@ def test_connections_are_bounded_and_shared(server, opened):
         thread.join(20)
 
     assert len(cache) == 20
-    assert server.client().info("clients")["connected_clients"] <= 3 + 1
+    client, deadline = server.client(), time.monotonic() + 20
+    # The server may not have seen yet that those of before were closed.
+    while client.info("clients")["connected_clients"] > 3 + 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_exchange_that_gets_no_turn_is_a_timeout(server, opened):
+    cache = opened(server.url(), timeout=0.05, memory_limit=0)
+    cache["a"] = 1
+    turns = cache._engine.driver._held._turns
+    turns._free, kept = [], turns._free
+    with pytest.raises(ServerTimeoutError, match="all connections were in use"):
+        cache.get("a")
+    with pytest.raises(ServerTimeoutError, match="all connections were in use"):
+        len(cache)
+    turns._free = kept
+
+    assert cache["a"] == 1
+
+
+def test_answer_of_an_interrupted_command_is_not_that_of_the_next_one(server, opened, monkeypatch):
+    cache = opened(server.url(), memory_limit=0)
+    cache.set_many({"a": 1, "b": 2})
+    assert cache["a"] == 1
+    driver = cache._engine.driver
+    held = driver._held
+    (connection,) = held.send.__self__._idle
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    server.client().execute_command("CLIENT", "PAUSE", 200, "ALL")
+    with monkeypatch.context() as patches, pytest.raises(KeyboardInterrupt):
+        patches.setattr(connection, "read_response", interrupted)
+        cache.get("a")
+
+    assert [cache["b"], cache["a"], cache["b"]] == [2, 1, 2]
+    # Nor is anything else used that the interrupt may have left half-done.
+    assert driver._held is not held
+    assert connection._sock is None
 
 
 def test_breaker_refuses_until_a_pause_is_over_and_doubles_it():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 
 import pytest
 import redis
 from redis import exceptions as theirs
 
-from diskcache.engines.redis.wire import LARGE, Wire, packed, sender
+from diskcache.engines.redis.wire import LARGE, Turns, Wire, packed, sender, turns_of
 
 
 def words(seed):
@@ -83,8 +85,20 @@ def test_connection_stays_at_hand_after_an_answer():
     assert (len(pool.made), pool.back) == (1, [])
 
 
-@pytest.mark.parametrize("failure", [theirs.ResponseError("no"), KeyboardInterrupt()])
-def test_connection_of_an_exchange_that_failed_goes_back_to_the_pool(failure):
+def test_connection_stays_at_hand_after_an_answer_that_is_an_error():
+    pool = Pool()
+    wire = Wire(pool, 8)
+    wire.send("GET", b"a")
+    pool.made[0].answers.append(theirs.ResponseError("no"))
+    with pytest.raises(theirs.ResponseError):
+        wire.send("GET", b"a")
+
+    assert wire.send("GET", b"a") == b"OK"
+    assert (len(pool.made), pool.back, pool.made[0].disconnects) == (1, [], 0)
+
+
+@pytest.mark.parametrize("failure", [theirs.TimeoutError(), KeyboardInterrupt()])
+def test_connection_of_an_exchange_that_was_interrupted_holds_no_answer_of_it(failure):
     pool = Pool()
     wire = Wire(pool, 8)
     wire.send("GET", b"a")
@@ -93,6 +107,7 @@ def test_connection_of_an_exchange_that_failed_goes_back_to_the_pool(failure):
         wire.send("GET", b"a")
 
     assert pool.back == pool.made
+    assert pool.made[0].disconnects == 1
 
 
 @pytest.mark.parametrize("dropped", [True, "error"])
@@ -127,3 +142,78 @@ def test_clients_of_clusters_send_by_themselves():
             return command
 
     assert sender(Cluster())("GET", b"a") == ("GET", b"a")
+
+
+@pytest.mark.parametrize(("most", "turns"), [(50, 42), (8, 6), (2, 2), (1, 1)])
+def test_turns_and_what_is_at_hand_are_as_many_as_connections(most, turns):
+    pool = redis.BlockingConnectionPool(max_connections=most)
+
+    assert turns_of(redis.Redis(connection_pool=pool), 99) == turns
+    assert turns_of(object(), 99) == 99
+
+
+def waiting(turns, number):
+    """Wait until so many threads wait for their turn."""
+    deadline = time.monotonic() + 20
+    while len(turns._waiting) < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_threads_come_in_their_order_and_nobody_overtakes_them():
+    turns, order = Turns(2), []
+
+    def work(name):
+        turns.take(20)
+        order.append(name)
+        turns.give_back()
+
+    turns.take(0)
+    turns.take(0)
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(5)]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        waiting(turns, number)
+    turns.give_back()
+    turns.take(20)
+    order.append("last")
+    turns.give_back()
+    for thread in threads:
+        thread.join()
+
+    assert order == [0, 1, 2, 3, 4, "last"]
+    turns.give_back()
+    assert len(turns._free) == 2
+
+
+def test_turn_that_does_not_come_is_an_error_and_is_lost_to_nobody():
+    turns = Turns(1)
+    turns.take(0)
+    with pytest.raises(theirs.TimeoutError, match=r"in use for 0\.01 seconds"):
+        turns.take(0.01)
+    turns.give_back()
+    turns.take(0)
+    turns.give_back()
+
+    assert (turns._free, len(turns._waiting)) == ([True], 0)
+
+
+def test_many_threads_lose_no_turn():
+    turns, inside, most = Turns(3), [], []
+
+    def work():
+        for _ in range(300):
+            turns.take(20)
+            inside.append(1)
+            most.append(len(inside))
+            inside.pop()
+            turns.give_back()
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (len(turns._free), len(turns._waiting), len(most)) == (3, 0, 3600)
+    assert max(most) <= 3

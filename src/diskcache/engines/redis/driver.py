@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import redis
@@ -22,7 +23,7 @@ from diskcache.engines.redis.commands import Call, Command, refusal_of
 from diskcache.engines.redis.errors import FOREIGN, is_moving, translated, translating
 from diskcache.engines.redis.looped import Clients, Looped, nap, sharing_authorities
 from diskcache.engines.redis.scripts import Script
-from diskcache.engines.redis.wire import sender
+from diskcache.engines.redis.wire import Turns, sender, turns_of
 from diskcache.errors import (
     ServerError,
     ServerKeyError,
@@ -50,11 +51,29 @@ PIECE: Final = 500
 class _Held:
     """A client, and how many threads are using it; the last one closes it once it is doomed."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, connections: int, timeout: float) -> None:
         self.client = client
         self.send = sender(client)
         self.users = 0
         self.is_doomed = False
+        self._turns = Turns(turns_of(client, connections))
+        self._timeout = timeout
+
+    def exchange(self, send: Callable[[Any], T]) -> T:
+        """Send something when it is this thread's turn, and return the answer."""
+        try:
+            self._turns.take(self._timeout)
+            try:
+                return send(self)
+            finally:
+                self._turns.give_back()
+        except (theirs.RedisError, theirs.RedisClusterException):
+            raise
+        except BaseException:
+            # What a signal handler raises anywhere in redis-py may leave a connection half-made, or
+            # with an answer unread, or out of its pool for ever.
+            self.is_doomed = True
+            raise
 
     def disconnect(self) -> None:
         """Close its connections."""
@@ -87,7 +106,8 @@ class Driver:
         self.breaker = Breaker(clock.monotonic)
         self._timeout = timeout
         self._connections = connections
-        self._lock = threading.Lock()
+        # A signal handler may use the cache while its thread holds it.
+        self._lock = threading.RLock()
         self._held: _Held | None = None
         self._looped = Clients(timeout, connections)
         self._pid = os.getpid()
@@ -95,26 +115,27 @@ class Driver:
     # -- Connections --
 
     @contextmanager
-    def _using(self) -> Iterator[Any]:
-        """Yield the client of redis-py; it is not closed meanwhile."""
+    def _using(self) -> Iterator[_Held | Looped]:
+        """Yield what has the client of redis-py; it is not closed meanwhile."""
         held = self._taken()
         try:
-            yield held.client
+            yield held
         finally:
             self._given_back(held)
 
     def _taken(self) -> _Held | Looped:
         if self._pid != os.getpid():
             # The lock, and the clients, may be in use by threads that are not here.
-            self._pid, self._lock, self._held = os.getpid(), threading.Lock(), None
+            self._lock, self._held = threading.RLock(), None
             self._looped.inherit()
+            self._pid = os.getpid()
         if here.call is not None:
             looped = self._looped.of_loop(self._connect)
             looped.enter()
             return looped
         with self._lock:
-            if self._held is None:
-                self._held = _Held(self._connect())
+            if self._held is None or self._held.is_doomed:
+                self._held = _Held(self._connect(), self._connections, self._timeout)
             held = self._held
             held.users += 1
         return held
@@ -320,21 +341,16 @@ class Driver:
         """Yield the keys that begin with *start*, many at a time."""
         # A prefix of keys of this library; only the end of it may hold what a pattern means.
         pattern = start.replace(b"\\", b"\\\\") + b"*"
-        with translating(self.where), self._using() as client:
-            piece: list[bytes] = []
-            for key in client.scan_iter(match=pattern, count=count):
-                piece.append(key)
-                if len(piece) >= count:
-                    yield piece
-                    piece = []
-            if piece:
+        with translating(self.where), self._using() as held:
+            found = held.client.scan_iter(match=pattern, count=count)
+            while piece := held.exchange(lambda _: list(islice(found, count))):
                 yield piece
 
     def _once(self, send: Callable[[_Held | Looped], T]) -> T:
         """Send something once, with errors of this library; every operation goes through here."""
         held = self._taken()
         try:
-            return send(held)
+            return held.exchange(send)
         except FOREIGN as exc:
             raise translated(exc, self.where) from exc
         finally:

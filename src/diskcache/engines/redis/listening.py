@@ -67,7 +67,8 @@ class TrackedDriver(Driver):
     def masters(self) -> Iterator[list[Any]]:
         """Yield a connection of redis-py to each master; not connected, but closed at the end."""
         places: list[dict[str, Any]]
-        with self._using() as client, ExitStack() as stack:
+        with self._using() as held, ExitStack() as stack:
+            client: Any = held.client
             one, places = client, [{}]
             if self.address.is_cluster:
                 places = _masters_of(client)

@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from redis import asyncio as awaited
 from redis import exceptions as theirs
@@ -28,6 +28,8 @@ from redis.backoff import NoBackoff
 from diskcache.bridging import here, wait
 from diskcache.clock import SYSTEM_CLOCK, Clock
 from diskcache.computing.looping import start_task
+
+T = TypeVar("T")
 
 CLOSING: Final = "diskcache-close"
 """Name of the tasks that close connections."""
@@ -134,6 +136,10 @@ class Looped:
         return self
 
     # -- Commands --
+
+    def exchange(self, send: Callable[[Looped], T]) -> T:
+        """Send something and return the answer; each exchange waits for its turn by itself."""
+        return send(self)
 
     def execute_command(self, *command: Any) -> Any:
         """Send a command and return its answer."""
