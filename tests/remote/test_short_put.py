@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from diskcache import ServerKeyError
 from diskcache.engines.redis import commands
 from tests.support.servers import shared_server
 
@@ -67,6 +68,25 @@ def test_short_put_leaves_what_the_long_one_does(make_cache, tmp_path, before, p
         states.append(state(cache))
 
     assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("name", ["order", "keys", "times"])
+@pytest.mark.parametrize("may_be_short", [True, False])
+def test_put_that_fails_at_a_list_stores_nothing(make_cache, name, may_be_short):
+    cache = make_cache(clock=None)
+    cache["first"] = 1
+    cache._engine.may_evict_lists = not may_be_short
+    client, listed = shared_server().client(), getattr(cache._engine.parts[0], name)
+    client.delete(listed)
+    client.set(listed, "foreign")
+    with pytest.raises(ServerKeyError):
+        cache.set("k", 1, expire=60)
+    assert cache.get("k") is None
+    client.delete(listed)
+    assert cache.set("k", 2, expire=60)
+
+    assert [ident for ident in cache if ident == "k"] == ["k"]
+    cache.check(fix=True)
 
 
 def test_short_put_is_left_to_the_long_one_while_a_step_holds_the_slot(make_cache):

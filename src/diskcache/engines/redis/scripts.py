@@ -132,14 +132,14 @@ local function put(ident, key, old, head, tag, guard, tail, life, removable)
   if old and old.tag ~= '' and old.tag ~= tag then call('ZREM', tagkeys[old.tag][2], ident) end
   local data = head .. string.sub(versions, 1, 8) .. tagversion .. struct.pack('>I4', #tag)
     .. tag .. tail
-  if life == '' then
-    call('SET', key, data)
-    call('ZREM', X, ident)
-  else
-    call('SET', key, data, 'PX', life)
-    call('ZADD', X, removable, ident)
-  end
   call('ZADD', K, 0, ident)
+  if life == '' then
+    call('ZREM', X, ident)
+    call('SET', key, data)
+  else
+    call('ZADD', X, removable, ident)
+    call('SET', key, data, 'PX', life)
+  end
 end
 
 local function tidy()
@@ -386,8 +386,7 @@ local known = sub(head, 27, 42) == versions
 -- Lua would copy a large value to put them in before.
 local data, large = ARGV[1], #ARGV[1] > 1024
 if not large then data = sub(data, 1, 26) .. versions .. sub(data, 43) end
-if life then call('SET', key, data, 'PX', life) else call('SET', key, data) end
-if large then call('SETRANGE', key, 26, versions) end
+-- The lists come first: what is stored counts as listed from then on.
 if not known then
   local t = call('TIME')
   local moment = t[1] * 1000000 + t[2]
@@ -401,6 +400,8 @@ if life then
 elseif not known or sub(head, 19, 26) ~= NEVER then
   call('ZREM', KEYS[5], ident)
 end
+if life then call('SET', key, data, 'PX', life) else call('SET', key, data) end
+if large then call('SETRANGE', key, 26, versions) end
 if not known and ARGV[2] ~= '0' then
   local gone = call('ZRANGEBYSCORE', KEYS[5], '-inf', ARGV[3], 'LIMIT', 0, ARGV[2])
   for _, ident in ipairs(gone) do
