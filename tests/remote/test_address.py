@@ -26,6 +26,12 @@ from diskcache.engines.redis.tolerant import ANSWERS
         ),
         ("redis+cluster://a:1,b:2?namespace=n", "cluster", (("a", 1), ("b", 2)), {}),
         ("rediss+cluster://a?namespace=n", "cluster", (("a", 6379),), {"ssl": True}),
+        (
+            "unix://:p@/run/server?db=2&namespace=n&shards=1&client_name=me",
+            "server",
+            (),
+            {"url": "unix://:p@/run/server?db=2&client_name=me"},
+        ),
         ("redis+sentinel://a,b:5/m/3?namespace=n", "sentinel", (("a", 26379), ("b", 5)), {"db": 3}),
     ],
 )
@@ -49,6 +55,10 @@ def test_address_says_where_and_how(url, kind, hosts, options):
         ("redis+sentinel://h?namespace=n", "names no master"),
         ("redis://h?namespace=n&colour=red", "unknown parts in its query: colour"),
         ("redis://h:port?namespace=n", "names no host and port"),
+        ("unix:///run/server?namespace=n&decode_responses=1", "parts in its query: decode_resp"),
+        ("unix:///run/server?namespace=n&db=first", "names no database"),
+        ("redis://h?namespace=n&ssl_check_hostname=1", "where the address is of rediss://"),
+        ("redis://h?namespace=n&health_check_interval=often", "no whole number: .*'often'"),
     ],
 )
 def test_address_that_cannot_be_is_refused(url, message):

@@ -91,7 +91,7 @@ def parse(url: str, namespace: str | None = None, shards: int | None = None) -> 
     count = _checked_shards(query.pop("shards", None) if shards is None else shards)
     kind = parts.scheme.partition("+")[2] or "server"
     if parts.scheme == "unix":
-        plain = f"unix://{parts.netloc}{parts.path}?{urlencode(query)}"
+        plain = _socket(parts.netloc + parts.path, query, url)
         return Address(url, kind, (), {"url": plain}, name, count)
     options = _credentials(parts.netloc)
     is_tls = parts.scheme.partition("+")[0].endswith("ss") or parts.scheme.startswith("valkeys")
@@ -109,7 +109,8 @@ def parse(url: str, namespace: str | None = None, shards: int | None = None) -> 
     options |= _database(path, query, kind, url)
     default = SENTINEL_PORT if kind == "sentinel" else PORT
     hosts = _hosts(parts.netloc.rpartition("@")[2], default, url)
-    return Address(url, kind, hosts, {**options, **_typed(query, url)}, name, count, service)
+    options |= _typed(query, url, is_tls=is_tls)
+    return Address(url, kind, hosts, options, name, count, service)
 
 
 def checked_namespace(name: str | None, url: str) -> str:
@@ -159,6 +160,14 @@ def _database(path: list[str], query: dict[str, str], kind: str, url: str) -> di
     return {"db": int(given)}
 
 
+def _socket(path: str, query: dict[str, Any], url: str) -> str:
+    """Return the URL of a socket as redis-py takes it: with nothing that changes how it speaks."""
+    where = ("db", "username", "password")
+    known: dict[str, Any] = {name: query.pop(name) for name in where if name in query}
+    _database([], {"db": known.get("db", "0")}, "server", url)
+    return f"unix://{path}?{urlencode({**known, **_typed(query, url, is_tls=False)})}"
+
+
 def _hosts(netloc: str, default: int, url: str) -> tuple[tuple[str, int], ...]:
     found: list[tuple[str, int]] = []
     for each in netloc.split(","):
@@ -182,11 +191,18 @@ _TYPES: Final[dict[str, Any]] = {
 }
 
 
-def _typed(query: dict[str, str], url: str) -> dict[str, Any]:
-    unknown = sorted(set(query) - set(_TYPES))
+def _typed(query: dict[str, str], url: str, *, is_tls: bool) -> dict[str, Any]:
+    known = [name for name in _TYPES if is_tls or not name.startswith("ssl_")]
+    unknown = sorted(set(query).difference(known))
     if unknown:
         raise SettingError(
             f"{without_password(url)!r} has unknown parts in its query: {', '.join(unknown)};"
-            f" namespace, shards, db, {', '.join(_TYPES)} are known"
+            f" namespace, shards, db, {', '.join(known)} are known"
+            + ("" if is_tls else ", and what begins with ssl_ where the address is of rediss://")
         )
-    return {name: _TYPES[name](value) for name, value in query.items()}
+    try:
+        return {name: _TYPES[name](value) for name, value in query.items()}
+    except ValueError as exc:
+        raise SettingError(
+            f"{without_password(url)!r} has a part in its query that is no whole number: {exc}"
+        ) from exc
