@@ -189,3 +189,26 @@ def test_many_threads_share_the_connections(make_cache):
 
     assert wrong == []
     assert {name: cache[name] for name in range(20)} == dict.fromkeys(range(20), 19)
+
+
+def test_pop_of_an_entry_in_grace_leaves_what_was_stored_meanwhile(make_cache, monkeypatch):
+    cache, other = make_cache(clock=None), make_cache(clock=None)
+    cache.set("k", "old", expire=-1, grace=60)
+    cache.set("in grace", "old", expire=-1, grace=60)
+    engine = cache._engine
+    current = engine._current
+
+    def stored_meanwhile(key):
+        found = current(key)
+        if key[0] == "k":
+            other["k"] = "new"
+        return found
+
+    with monkeypatch.context() as patches:
+        patches.setattr(engine, "get", lambda *_: None)
+        patches.setattr(engine, "_current", stored_meanwhile)
+        assert cache.pop("k") is None
+        assert cache.pop("in grace") is None
+
+    assert other["k"] == "new"
+    assert engine.find_stale(("in grace", 1), engine.clock.time()) is None

@@ -262,8 +262,9 @@ class RedisEngine(Upkeep):
             if self._delete(key, now, wait, row[VERSION]):
                 return result
         if self._current(key) is not None:
-            # An entry in grace must not be served after this.
-            self._delete(key, now, wait)
+            # An entry in grace must not be served after this; one that was stored meanwhile stays.
+            shard, ident = self._place(key)
+            self._apply(shard, [commands.sweep_change(ident)], now, wait)
         return None
 
     # -- Many keys --
