@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from diskcache import Cache, Disk
+from diskcache import Cache, Disk, DiskCacheError
 
 
 class Leveled(Disk):
@@ -68,3 +68,14 @@ def test_connection_closed_between_a_statement_and_its_rows_is_made_anew(make_ca
 
     assert READS[name](cache) == 1
     assert closed
+
+
+def test_transaction_that_is_closed_in_the_middle_of_a_step_is_an_error_of_this_library(make_cache):
+    """As a signal handler may do."""
+    cache = make_cache(memory_limit=0)
+    with pytest.raises(DiskCacheError), cache.transact():
+        cache["a"] = 1
+        cache._engine._local.link.close()
+        cache._engine._inside(cache._engine._local.link, lambda link: link.execute("SELECT 1"), ())
+
+    assert "a" not in cache

@@ -371,7 +371,7 @@ class Session(Mending):
             raise
         except (apsw.Error, OSError) as exc:
             # A full disk, or an interrupt, rolls all of the transaction back.
-            link.is_broken = not link.con.in_transaction
+            link.is_broken = link.is_closed or not link.con.in_transaction
             link.is_uncertain = True
             raise self._translated(exc) from exc
         except BaseException:
