@@ -103,7 +103,7 @@ def caches_below(folder: Path) -> list[Cache]:
         found
         for found in gc.get_objects()
         if issubclass(type(found), Cache)
-        and Path(vars(found).get("_directory", "/")).resolve().is_relative_to(folder)
+        and Path(vars(found).get("_real_directory", "/")).is_relative_to(folder.resolve())
     ]
 
 

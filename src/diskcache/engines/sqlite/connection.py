@@ -556,3 +556,5 @@ class ThreadState(threading.local):
 
     link: Link | None = None
     lease: Lease | None = None
+    is_lost = False
+    """Whether the thread is in the block of a transaction that it has closed."""

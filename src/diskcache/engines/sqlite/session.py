@@ -149,6 +149,8 @@ class Session(Mending):
             raise
 
     def _connect(self, create: bool = False) -> Link:
+        if self._local.is_lost:
+            raise transaction_lost(self.directory)
         try:
             link = opening.open_link(self._place, create=create)
         except CacheCorruptError as exc:
@@ -160,6 +162,10 @@ class Session(Mending):
         self._links.add(link)
         self._local.lease = Lease(link)
         return link
+
+    def end_block(self) -> None:
+        """Let this thread connect again, after a block in which it closed the cache."""
+        self._local.is_lost = False
 
     def _drop(self) -> None:
         self._local.link = None
@@ -221,6 +227,9 @@ class Session(Mending):
         link = self._local.link
         if link is not None and not link.depth and not self.is_readonly:
             self._flush(CLOSING_WAIT)
+        if link is not None and link.depth:
+            # What follows in the block would be no part of a transaction, and stored.
+            self._local.is_lost = True
         self._drop()
         if link is not None:
             link.close()
@@ -523,6 +532,8 @@ class Transaction(ContextDecorator, AbstractContextManager[None]):
 
     def __exit__(self, kind: object, *_: object) -> None:
         link, self._link = self._link, None
+        if not self._depth:
+            self._session.end_block()
         try:
             # A forked child that leaves the block must not end its parent's transaction.
             if link is not None and link.pid == getpid():

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from diskcache import Timeout
+from diskcache import Timeout, TransactionError
 from diskcache.testing.contract import Contract
 
 LARGE = b"x" * 100_000
@@ -188,6 +188,23 @@ class TransactContract(Contract):
             cache.close()
 
         assert "a" not in cache
+
+    @pytest.mark.parametrize("is_nested", [False, True])
+    def test_transact_with_close_inside_stores_nothing_that_follows(self, cache, is_nested):
+        with pytest.raises(TransactionError), cache.transact():
+            inner = cache.transact() if is_nested else contextlib.nullcontext()
+            with contextlib.suppress(TransactionError), inner:
+                cache["a"] = 1
+                cache.close()
+            for write in (lambda: cache.set("b", 2), lambda: cache.set_many({"c": 3})):
+                with pytest.raises(TransactionError):
+                    write()
+
+        assert len(cache) == 0
+        cache["d"] = 4
+        with cache.transact():
+            cache["e"] = 5
+        assert sorted(cache) == ["d", "e"]
 
 
 WRITES = {
