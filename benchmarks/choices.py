@@ -188,6 +188,52 @@ def remove_later(connection: apsw.Connection, keys: list[str]) -> None:
     connection.execute("COMMIT")
 
 
+FIRST = "SELECT rowid FROM Cache WHERE rank IS NOT NULL ORDER BY rank LIMIT 1"
+LAST = "SELECT max(rowid) FROM Cache"
+LONG = random.Random(1).randbytes(1000)
+"""The value of entries of a full cache."""
+IN_PLACE = (
+    "UPDATE Cache SET key = ?, store_time = ?, value = ?, version = random() >> 24, rank = ?"
+    " WHERE rowid = ?"
+)
+AS_LAST = IN_PLACE.replace("SET", "SET rowid = ?,")
+
+
+def replaced(step: Callable[[Callable[..., Any], tuple[Any, ...], float], object]) -> Act:
+    """Store an entry of each key, and remove the one with the least rank, in a transaction."""
+
+    def done(connection: apsw.Connection, keys: list[str]) -> None:
+        execute = connection.execute
+        # Once: entries that were there before have short values, and no rank.
+        execute("UPDATE Cache SET rank = rowid, value = ? WHERE rank IS NULL", (LONG,))
+        last = float(execute("SELECT max(rank) FROM Cache").get)
+        for number, key in enumerate(keys, 1):
+            execute("BEGIN IMMEDIATE")
+            step(execute, (key, 1, NOW, 1, LONG), last + number)
+            execute("COMMIT")
+
+    return done
+
+
+def insert_first(execute: Callable[..., Any], row: tuple[Any, ...], rank: float) -> None:
+    execute(INSERT, (*row, rank))
+    execute(sql.DELETE_ROW, (execute(FIRST).get,))
+
+
+def delete_first(execute: Callable[..., Any], row: tuple[Any, ...], rank: float) -> None:
+    execute(sql.DELETE_ROW, (execute(FIRST).get,))
+    execute(INSERT, (*row, rank))
+
+
+def take_its_row(execute: Callable[..., Any], row: tuple[Any, ...], rank: float) -> None:
+    execute(IN_PLACE, (row[0], NOW, LONG, rank, execute(FIRST).get))
+
+
+def take_its_row_as_last(execute: Callable[..., Any], row: tuple[Any, ...], rank: float) -> None:
+    values = (execute(LAST).get + 1, row[0], NOW, LONG, rank, execute(FIRST).get)
+    execute(AS_LAST, values)
+
+
 BOUND = 2**62
 READ_NUMBER = "SELECT rowid, value FROM Cache WHERE key = ? AND raw = 1"
 PUSH = (
@@ -213,6 +259,13 @@ TRIGGERS = (
     TRIGGER.format(name="count", more="1"),
     TRIGGER.format(name="size", more="NEW.size"),
 )
+
+REPLACED: dict[str, tuple[Act, tuple[str, ...]]] = {
+    "INSERT, DELETE": (replaced(insert_first), ()),
+    "DELETE, INSERT": (replaced(delete_first), ()),
+    "UPDATE of the row of the one that goes": (replaced(take_its_row), ()),
+    "the same, with the next row number": (replaced(take_its_row_as_last), ()),
+}
 
 CHOICES: dict[str, dict[str, tuple[Act, tuple[str, ...]]]] = {
     "a write, its own transaction": {
@@ -242,6 +295,7 @@ CHOICES: dict[str, dict[str, tuple[Act, tuple[str, ...]]]] = {
         "BEGIN IMMEDIATE, SELECT, DELETE, COMMIT": (remove_read, ()),
         "UPDATE to expired; later DELETE of all": (remove_later, ()),
     },
+    "one comes to a full cache, one goes": REPLACED,
     "totals of a new entry": {
         "outside the database": (insert_unranked, ()),
         "a row, updated by a statement": (insert_counted, (COUNT_ROW,)),
@@ -254,6 +308,7 @@ NUMBERS = {add_returning, add_read, add_blind}
 ONLY_NEW = {
     insert_ranked, insert_unranked, insert_counted,
     queue_by_one, queue_by_two, remove, remove_read, remove_later,
+    *(act for act, _ in REPLACED.values()),
 }  # fmt: skip
 
 

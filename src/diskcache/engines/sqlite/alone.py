@@ -35,7 +35,7 @@ from diskcache.engines.sqlite.control import (
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.queues import next_key
-from diskcache.engines.sqlite.s3fifo import cost, ghost_of
+from diskcache.engines.sqlite.s3fifo import cost
 from diskcache.engines.sqlite.site import save_statistics
 from diskcache.entry import GUARD, MODE, DbValue, EncodedKey, Payload, Row, Tag
 from diskcache.errors import DiskCacheError
@@ -221,27 +221,36 @@ def _put_queued(
 ) -> bool:
     """Store an entry at the end of a queue of s3-fifo, if it is new and nothing is known of it."""
     mode, value, expire_time, tag, now = row
-    queues = culler.known_queues(words[BEGIN])
+    queues = culler.kept.take(link.database(), words[BEGIN], culler.state)
     if queues is None:
         return False
     size = cost(key[0], value, 0)
-    is_known = link.run(sql.IS_KNOWN, (*key, ghost_of(key))).get
-    rank = None if is_known else queues.quick_place(size)
-    if rank is None:
-        culler.keep_known(words[BEGIN], queues)
+    sequence, rank = queues.sequence, queues.quick_place(size)
+    ghost = queues.ghost_to_find(key)
+    if rank is None or ghost in queues.unwritten.gone:
+        queues.sequence = sequence
+        culler.kept.keep(words[BEGIN], culler.state, queues)
         return False
     _note_expiry(words, expire_time)
-    values = (*key, now, expire_time, tag, mode, value, rank)
-    if _commit(link, words, key[0], sql.INSERT_QUEUED, values) is FAILED:
+    values: tuple[Any, ...] = (*key, now, expire_time, tag, mode, value, rank)
+    statement = sql.INSERT_QUEUED
+    if ghost is not None:
+        statement, values = sql.INSERT_UNKNOWN, (*values, ghost)
+    if _commit(link, words, key[0], statement, values) is FAILED:
+        culler.kept.leave(queues)
         return False
-    if culler.reads:
-        culler.forget_reads(key)
-    queues.stored_new(rank, size)
-    culler.keep_known(words[BEGIN], queues)
-    words[COUNT] = (words[COUNT] + 1) & MASK
-    words[WRITTEN] = written & MASK
+    is_stored = bool(link.con.changes())
+    if is_stored:
+        if key in culler.reads:
+            culler.forget_reads(key)
+        queues.stored_new(rank, size, link.con.last_insert_rowid(), key, now)
+        words[COUNT] = (words[COUNT] + 1) & MASK
+        words[WRITTEN] = written & MASK
+    else:
+        queues.sequence = sequence
+    culler.kept.keep(words[BEGIN], culler.state, queues)
     words[END] = words[BEGIN]
-    return True
+    return is_stored
 
 
 def _note_expiry(words: memoryview[int], expire_time: float | None) -> None:

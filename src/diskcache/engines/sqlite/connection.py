@@ -45,6 +45,7 @@ from diskcache.host import boot_id
 if TYPE_CHECKING:
     from diskcache.engines.sqlite.s3fifo import Queues
     from diskcache.engines.sqlite.site import Site
+    from diskcache.engines.sqlite.waiting import Unwritten
     from diskcache.files import ValueFiles
 
 FOREIGN_NAP: Final = 0.002
@@ -106,6 +107,7 @@ class Link:
         "log_mark",
         "log_pages",
         "look_up",
+        "lost",
         "noted",
         "page_size",
         "pid",
@@ -120,6 +122,7 @@ class Link:
         "slots",
         "suspected_at",
         "sweep_from",
+        "unwritten",
         "written",
     )
 
@@ -145,8 +148,7 @@ class Link:
         totals and files without looking."""
         self.site = site
         self.cache_id = cache_id
-        self.files = files
-        self.clock = clock
+        self.files, self.clock = files, clock
         self.pid = os.getpid()
         self.depth = self.serial = 0
         self.gone: Gone | None = None
@@ -168,6 +170,8 @@ class Link:
         """Rows that this transaction has still to store; everything else waits for them."""
         self.left: tuple[int, Queues] | None = None
         """The queues as the last commit left them, and the word *begin* then."""
+        self.lost: list[Unwritten] = []
+        """What transactions that were undone had written down of the queues, or put off."""
         self._reset()
         con.set_wal_hook(self._on_log)
         site.add(self)
@@ -189,6 +193,8 @@ class Link:
         """Reads that were written down in this transaction."""
         self.queues: Queues | None = None
         """The queues of s3-fifo, where entries are in them: every change of a row is counted."""
+        self.unwritten: list[Unwritten] = []
+        """What earlier transactions had put off, and this one has written down."""
         if self.published or self.doomed:
             self.published.clear()
             self.doomed.clear()
@@ -199,6 +205,11 @@ class Link:
         if self.hidden is not None:
             self.hidden.show()
             self.hidden = None
+
+    def database(self) -> tuple[bytes, object]:
+        """Return what tells the database and its control file from others at the same path."""
+        control = self.site.control
+        return self.cache_id, None if control is None else control.inode
 
     def hide(self) -> None:
         """Have this process read from the database until this transaction has ended."""
@@ -421,6 +432,9 @@ class Link:
 
     def _undo(self) -> None:
         self.gone = None
+        self.lost += self.unwritten
+        if self.queues is not None and self.queues.is_ahead and self.queues.unwritten:
+            self.lost.append(self.queues.unwritten)
         with suppress(apsw.Error):
             if self.con.in_transaction:
                 self.execute("ROLLBACK")

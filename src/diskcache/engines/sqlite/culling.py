@@ -221,7 +221,7 @@ class Culler(Ranking):
         far over the limit: where entries were small and get large, more must go than come.
         """
         if len(self.reads) >= FLUSH_READS:
-            self.flush_reads(link)
+            self.flush_some(link)
         budget = self._settings["cull_limit"] * puts
         if budget <= 0:
             return
@@ -262,6 +262,8 @@ class Culler(Ranking):
     def _remove_expired(self, link: Link, now: float, limit: int) -> int:
         """Remove up to *limit* expired entries, the longest expired first."""
         rows = reading.fetch(link.execute, sql.EXPIRED, (now, min(limit, MOST_EXPIRED)))
+        if rows:
+            self.settle(link)
         for rowid, file, size, key, _ in rows:
             forget(link, rowid, file, size, key)
         first = link.execute(sql.FIRST_EXPIRY).get
@@ -273,7 +275,7 @@ class Culler(Ranking):
 
     def settings_changed(self) -> None:
         """Judge by other limits from now on."""
-        self.forget_queues()
+        self.kept.forget()
         self.notes_times = self.policy.rank is Rank.USED
         self.notes_both = self.policy.rank in (Rank.OWN, Rank.TEMPLATE)
         self.most_reads = HITS if self.policy.rank is Rank.QUEUES else reading.MOST
@@ -475,6 +477,7 @@ class Culler(Ranking):
                 rank, rowid, file, size, key, _, _, stored, cost = entry
                 yield Victim(rowid, file, size, key, None, stored, (rank, cost))
             return
+        self.settle(link)
         # One more, in case the policy is somebody's own and names the one that is spared.
         most = min(limit, VICTIMS) + 1
         while not is_done():

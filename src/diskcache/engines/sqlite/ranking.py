@@ -27,6 +27,7 @@ from diskcache.engines.sqlite.connection import Link, Noted
 from diskcache.engines.sqlite.control import BEGIN, MASK, STATE
 from diskcache.engines.sqlite.s3fifo import HITS, NAME, Queues, cost
 from diskcache.engines.sqlite.schema import OPTIONAL
+from diskcache.engines.sqlite.waiting import Kept
 from diskcache.entry import DbValue, EncodedKey, Tag
 from diskcache.errors import SettingError
 from diskcache.policy import Policy, Rank, Standing, find_policy, is_policy
@@ -35,6 +36,8 @@ log: Final = logging.getLogger("diskcache")
 
 RANK_BATCH: Final = 1000
 """Older rows ranked by one write; about two milliseconds."""
+PORTION: Final = 16
+"""Reads that one write of s3-fifo writes down, where there is no hurry."""
 CLOCK_WAS_SET: Final = 0.1
 """Seconds by which the clocks drift apart only if somebody sets one."""
 FIRST: Final = float("-inf")
@@ -72,7 +75,7 @@ class Ranking:
         self.upsert_simple = sql.UPSERT_SIMPLE
         self.keeps_reads = False
         """Whether an entry that is stored again keeps what was read of it."""
-        self._known: tuple[int, int, Queues] | None = None
+        self.kept = Kept()
         self.has_queues = False
         """Whether every change of a row has to be counted."""
         self.reads: dict[EncodedKey, float] = {}
@@ -185,8 +188,29 @@ class Ranking:
             link.noted.append((self.policy.name, [(key, read)], times))
         return read
 
+    def flush_some(self, link: Link) -> None:
+        """Write down the reads that were remembered first, if others may wait."""
+        queues = link.queues
+        if self.policy.rank is not Rank.QUEUES or queues is None or not queues.is_ahead:
+            self.flush_reads(link)
+            return
+        keys = list(self.reads)
+        keys = keys[: max(len(keys) // 4, PORTION)]
+        reads = [(key, self.forget_reads(key)) for key in keys]
+        link.noted.append((self.policy.name, reads, {}))
+        link.has_changes = True
+        # A place that is written later would come with the hits of before.
+        queues.write_moves(link)
+        self._write_hits(link, reads)
+        if queues.window is not None:
+            queues.window.add_hits(dict(reads))
+
+    def _write_hits(self, link: Link, reads: list[tuple[EncodedKey, float]]) -> None:
+        link.con.executemany(sql.READ_HITS, [(count, *key) for key, count in reads])
+
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
+        self.settle(link)
         self._fold_all()
         noted, self.reads = self.reads, {}
         times, self.times = self.times, {}
@@ -198,7 +222,7 @@ class Ranking:
         link.noted.append((policy.name, reads, times))
         link.has_changes = True
         if policy.rank is Rank.QUEUES:
-            link.con.executemany(sql.READ_HITS, [(count, *key) for key, count in reads])
+            self._write_hits(link, reads)
         elif policy.rank is Rank.USED:
             link.con.executemany(sql.READ_USED, [(now, *key) for key, now in reads])
         elif policy.rank is Rank.COUNT:
@@ -297,17 +321,27 @@ class Ranking:
 
     def forget_measure(self) -> None:
         """Take note that the order may be another one."""
-        self._known = None
+        self.kept.forget()
 
-    def forget_queues(self) -> None:
-        """Read the queues again at the next write."""
-        self._known = None
+    def settle(self, link: Link) -> None:
+        """Write down what is put off of the queues: rows are about to change, or to be read."""
+        if link.queues is not None:
+            link.queues.settle(link)
+        elif self.kept.is_behind or link.lost:
+            # There are no queues any more.
+            self.kept.drop()
+            link.lost = []
 
     def _queues(self, link: Link) -> Queues | None:
         """Return the queues as the database has them; without an order if it has none."""
         control = link.site.control
-        known = None if control is None else self.known_queues(control.words[BEGIN])
+        known = None
+        if control is not None:
+            known = self.kept.take(link.database(), control.words[BEGIN], self.state)
         if known is not None:
+            known.is_ahead = True
+            if known.done < known.goal or not self.kept.is_alone:
+                known.settle(link)
             return known
         queues = Queues.unpacked(reading.first(link.execute, sql.POLICY, (NAME,)))
         if queues is None:
@@ -315,25 +349,17 @@ class Ranking:
             return None
         self._equip(link, queues)
         queues.count_later(link)
+        unwritten, link.lost = self.kept.left() + link.lost, []
+        for each in unwritten:
+            queues.adopt(link, each)
         return queues
-
-    def known_queues(self, began: int) -> Queues | None:
-        """Return the queues if they are known without a look: whoever gets them keeps them."""
-        known, self._known = self._known, None
-        if known is not None and known[0] == began and known[1] == self.state:
-            return known[2]
-        return None
-
-    def keep_known(self, began: int, queues: Queues) -> None:
-        """Remember the queues as a write left them that ended with *began*."""
-        if self.state is not None:
-            self._known = began, self.state, queues
 
     def keep_queues(self, link: Link) -> None:
         """Remember the queues as a commit left them, for as long as nobody else writes."""
         left, link.left = link.left, None
         if left is not None:
-            self.keep_known(*left)
+            began, queues = left
+            self.kept.keep(began, self.state, queues)
 
     def _equip(self, link: Link, queues: Queues) -> None:
         """Tell queues what is not in their state row."""

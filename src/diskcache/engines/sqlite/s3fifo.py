@@ -48,12 +48,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from heapq import heapify, heappop, heappush
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.waiting import (
+    GHOSTS_PART,
+    LEAST_GHOSTS,
+    MOST_GHOSTS,
+    MOVES,
+    Candidate,
+    Unwritten,
+    Window,
+)
 from diskcache.entry import DbValue, EncodedKey
 
 NAME: Final = "s3-fifo"
@@ -71,27 +78,11 @@ FEW: Final = 4
 """Candidates looked up at first: in a small cache, one goes and one or two are spared."""
 FEW_MORE: Final = 128
 """Entries for each of which one more is looked up: large caches give up several at a time."""
-FETCHED: Final = 64
-"""Candidates looked up at a time, later on."""
 
 _STATE: Final = struct.Struct("<qdqqqqqqq")
 _FILLED: Final = 1
 _BY_COUNT: Final = 2
 _MOST: Final = 2**52
-
-
-class Candidate(NamedTuple):
-    """An entry that may go."""
-
-    rank: float
-    rowid: int
-    file: str | None
-    size: int
-    key: DbValue
-    raw: int
-    hits: Any
-    store_time: Any
-    cost: int
 
 
 def octets(value: object) -> int:
@@ -103,6 +94,8 @@ def octets(value: object) -> int:
 
 def cost(key: object, value: object, size: int) -> int:
     """Return the bytes that an entry counts for; the same as the expression `COST`."""
+    if type(key) is str and type(value) is bytes and key.isascii():
+        return 64 + size + len(key) + len(value)
     return 64 + size + octets(key) + octets(value)
 
 
@@ -110,7 +103,8 @@ def ghost_of(key: tuple[DbValue, int]) -> int:
     """Return what is remembered of a key: the same for equal keys, in every process."""
     value, raw = key
     if isinstance(value, str):
-        data = b"s" + value.encode("utf-8", "surrogatepass")
+        text = value.encode() if value.isascii() else value.encode("utf-8", "surrogatepass")
+        data = b"s" + text
     elif isinstance(value, bytes):
         data = (b"b" if raw else b"k") + value
     else:
@@ -128,6 +122,7 @@ class Queues:
         "filled",
         "ghosts",
         "goal",
+        "is_ahead",
         "is_changed",
         "last_ghost",
         "level",
@@ -136,7 +131,9 @@ class Queues:
         "sequence",
         "small",
         "small_bytes",
+        "unwritten",
         "weight",
+        "window",
     )
 
     def __init__(self, sequence: int = 0) -> None:
@@ -152,6 +149,11 @@ class Queues:
         self.capacity = 0.0
         """Entries that fit, as far as that is known."""
         self.weight = 0.5
+        self.is_ahead = False
+        """Whether nobody else has written, and no row changes but what is stored and what goes:
+        then places and ghosts may wait, and the window holds."""
+        self.unwritten = Unwritten()
+        self.window: Window | None = None
 
     # -- State --
 
@@ -179,14 +181,15 @@ class Queues:
         return self
 
     def packed(self) -> bytes:
-        """Return the state row."""
+        """Return the state row. It tells of rows as they are, not of what is not written down."""
+        entries, size = self.unwritten.entries, self.unwritten.size
         return _STATE.pack(
             self.sequence,
             self.level,
-            self.small,
-            self.small_bytes,
-            self.main,
-            self.main_bytes,
+            self.small + entries,
+            self.small_bytes + size,
+            self.main - entries,
+            self.main_bytes - size,
             self.ghosts,
             self.last_ghost,
             self.filled * _FILLED + self.by_count * _BY_COUNT,
@@ -208,10 +211,11 @@ class Queues:
             self.sequence = int(last - START) + 1
 
     def copied(self) -> Queues:
-        """Return the same once more, for a savepoint."""
+        """Return the same once more, for a savepoint: inside one, all is written down at once."""
         other = Queues()
         for name in self.__slots__:
             setattr(other, name, getattr(self, name))
+        other.unwritten = self.unwritten.copied()
         return other
 
     # -- What is in them --
@@ -235,11 +239,20 @@ class Queues:
             self.add(rank, size, -1)
             self.is_changed = True
 
-    def stored_new(self, rank: float, size: int) -> None:
+    def stored_new(
+        self, rank: float, size: int, rowid: int, key: EncodedKey, store_time: float
+    ) -> None:
         """Count an entry in that is new."""
-        self.add(rank, size)
-        if rank >= 0:
+        if rank < 0:
+            self.small += 1
+            self.small_bytes += size
+        else:
+            self.add(rank, size)
             self.is_changed = True
+        if self.window is not None:
+            queue = self.window.small if rank < 0 else self.window.main
+            if queue.is_within(rank, rowid):
+                queue.take(Candidate(rank, rowid, None, 0, *key, 0, store_time, size))
 
     def changed(self, rowid: int, old_rank: object, old: int, new_rank: object, new: int) -> None:
         """Note that an entry has another rank and length, or has become one."""
@@ -279,13 +292,20 @@ class Queues:
 
     def place(self, link: Link, key: EncodedKey, size: int) -> float:
         """Return the rank of a new entry; it is remembered no longer."""
-        is_back = bool(self.ghosts) and self._recall(link, key)
+        ghost = self.ghost_to_find(key)
+        is_back = ghost is not None and self._recall(link, ghost)
         return self._first_place(size, is_back=is_back)
+
+    def ghost_to_find(self, key: EncodedKey) -> int | None:
+        """Return the ghost of a key, to be looked for; None if nobody is remembered."""
+        return ghost_of(key) if self.ghosts or self.unwritten.gone else None
 
     def quick_place(self, size: int) -> float | None:
         """Return the rank of a new entry that is not remembered; None if that is in main."""
-        if self.is_tiny or self.filled or not self._is_small_full():
-            return self._last_place()
+        if self.filled or self.is_tiny or not self._is_small_full():
+            rank = START + self.sequence
+            self.sequence += 1
+            return rank
         return None
 
     def rank_older(self, size: int) -> float:
@@ -308,8 +328,11 @@ class Queues:
         self.sequence += 1
         return rank
 
-    def _recall(self, link: Link, key: EncodedKey) -> bool:
-        link.run(sql.RECALL, (ghost_of(key),))
+    def _recall(self, link: Link, ghost: int) -> bool:
+        unwritten = self.unwritten
+        if ghost in unwritten.gone or (unwritten.owed and link.run(sql.IS_GHOST, (ghost,)).get):
+            self._write_ghosts(link)
+        link.run(sql.RECALL, (ghost,))
         if not link.con.changes():
             return False
         self.ghosts -= 1
@@ -330,113 +353,131 @@ class Queues:
         Whoever asks removes each before asking for the next. *take_reads* tells, and forgets, how
         often an entry was read since reads were written down: so only what is spared is written.
         """
-        moves = _Moves(link)
-        few = FEW + (self.small + self.main) // FEW_MORE
-        small = _Feed(link, sql.SMALL, few, spared, moves)
-        main = _Feed(link, sql.MAIN, few, spared, moves)
+        window = self._opened_window()
         gone: list[tuple[DbValue, int]] = []
         kept = 0
         while not is_enough():
             # Few fit: what larger times have left in main is older than all the rest.
             turn = not self.main if self.is_tiny else self._is_small_full() or not self.main
-            feed, other = (small, main) if turn else (main, small)
-            found = feed.next()
+            queue, other = (window.small, window.main) if turn else (window.main, window.small)
+            found = queue.next(link, spared, self.write_moves)
             if found is None:
-                feed, found = other, other.next()
+                queue, found = other, other.next(link, spared, self.write_moves)
             if found is None:
                 break
             self.filled = self.is_changed = True
-            if feed is main:
+            if queue is window.main:
                 self.level = found.rank
             hits = found.hits if type(found.hits) is int else 0
             hits += int(take_reads((found.key, found.raw), link))
             if hits > 0 and kept < KEPT:
                 kept += 1
-                self._spare(found, min(hits, HITS), moves, small, main)
+                self._spare(found, min(hits, HITS), window)
                 continue
             kept = 0
-            if feed is small and not self.is_tiny:
+            if queue is window.small and not self.is_tiny:
                 gone.append((found.key, found.raw))
+            self.unwritten.stays(found.rowid)
             yield found
-        moves.write()
-        self._remember(link, gone)
+        window.put_back()
+        self._remember(gone)
+        self._write_some(link)
 
-    def _spare(self, found: Candidate, hits: int, moves: _Moves, small: _Feed, main: _Feed) -> None:
+    def _opened_window(self) -> Window:
+        """Return what is known of the first entries; all of it was looked up if nobody waits."""
+        window = self.window
+        if window is None:
+            window = Window(FEW + (self.small + self.main) // FEW_MORE)
+            if self.is_ahead:
+                self.window = window
+        return window
+
+    def _spare(self, found: Candidate, hits: int, window: Window) -> None:
         """Give an entry that was read another place."""
         if self.is_tiny:
-            rank, hits, feed = self._last_place(), hits - 1, small
+            rank, hits, queue = self._last_place(), hits - 1, window.small
         else:
-            rank, hits, feed = self._behind(found.cost), hits - (found.rank >= 0), main
+            rank, hits, queue = self._behind(found.cost), hits - (found.rank >= 0), window.main
             if found.rank < 0:
                 hits = 0
-        if self.is_counted(found.rowid):
+        is_counted = self.is_counted(found.rowid)
+        if is_counted:
             self.add(found.rank, found.cost, -1)
             self.add(rank, found.cost)
-        moves.append((rank, hits, found.rowid))
-        feed.take(found._replace(rank=rank, hits=hits))
+        self.unwritten.moved(found, rank, hits, is_counted=is_counted)
+        queue.take(found._replace(rank=rank, hits=hits))
 
-    def _remember(self, link: Link, gone: list[tuple[DbValue, int]]) -> None:
+    def _remember(self, gone: list[tuple[DbValue, int]]) -> None:
         """Remember the keys of victims, and forget the oldest of those that are too many."""
-        if gone:
-            before = link.con.total_changes()
-            numbered = enumerate(map(ghost_of, gone), self.last_ghost + 1)
-            link.con.executemany(sql.REMEMBER, [(ghost, number) for number, ghost in numbered])
-            self.last_ghost += len(gone)
-            self.ghosts += link.con.total_changes() - before
-        excess = self.ghosts - int(GHOSTS * (self.small + self.main))
-        if excess > 0:
-            link.run(sql.FORGET_GHOSTS, (min(excess, FORGOTTEN),))
-            self.ghosts -= link.con.changes()
-            self.is_changed = True
+        unwritten = self.unwritten
+        unwritten.gone.update(dict.fromkeys(map(ghost_of, gone)))
+        ghosts = self.ghosts + len(unwritten.gone) - unwritten.owed
+        unwritten.owed += max(ghosts - int(GHOSTS * (self.small + self.main)), 0)
 
+    # -- What is written down later --
 
-class _Moves(list[tuple[float, int, int]]):
-    """New places that are not written down yet: rank, hits, row number."""
+    def settle(self, link: Link) -> None:
+        """Write all down, and do so at once until this transaction ends: rows may change now."""
+        if not self.is_ahead:
+            return
+        self.is_ahead = False
+        self.window = None
+        if self.unwritten:
+            link.unwritten.append(self.unwritten.copied())
+            self.write_down(link)
 
-    def __init__(self, link: Link) -> None:
-        super().__init__()
-        self._link = link
+    def adopt(self, link: Link, unwritten: Unwritten) -> None:
+        """Write down what an earlier state had put off; others may have changed entries since."""
+        link.unwritten.append(unwritten)
+        for rowid, (rank, hits, before, _) in unwritten.moves.items():
+            size = link.execute(sql.MOVE_FROM, (rank, hits, rowid, before)).get
+            if size is None:
+                continue
+            self.is_changed = link.has_changes = True
+            if rank < 0:
+                self.sequence = max(self.sequence, int(rank - START) + 1)
+            if self.is_counted(rowid):
+                self.add(before, size, -1)
+                self.add(rank, size)
+        self.unwritten.gone.update(unwritten.gone)
+        self.unwritten.owed += unwritten.owed
+        self._write_ghosts(link)
 
-    def write(self) -> None:
-        """Write them down."""
-        if self:
-            self._link.con.executemany(sql.MOVE, self)
-            self._link.has_changes = True
-            self.clear()
+    def _write_some(self, link: Link) -> None:
+        """Write down what has become much; all, if nothing may be put off."""
+        unwritten = self.unwritten
+        if not self.is_ahead or len(unwritten.moves) >= MOVES:
+            self.write_moves(link)
+        # Ghosts lie all over their table: many at a time share pages.
+        most = min(max((self.small + self.main) // GHOSTS_PART, LEAST_GHOSTS), MOST_GHOSTS)
+        if not self.is_ahead or max(len(unwritten.gone), unwritten.owed) >= most:
+            self._write_ghosts(link)
 
+    def write_down(self, link: Link) -> None:
+        """Write down what was put off."""
+        self.write_moves(link)
+        self._write_ghosts(link)
 
-class _Feed:
-    """The first entries of a queue, read some at a time, in their order."""
-
-    def __init__(
-        self, link: Link, statement: str, fetched: int, spared: int, moves: _Moves
-    ) -> None:
-        self._link, self._statement, self._moves = link, statement, moves
-        self._spared, self._fetched = spared, min(fetched, FETCHED)
-        self._heap: list[tuple[float, int, Candidate]] = []
-        self._end: tuple[float, int] = (float("-inf"), 0)
-        """Place up to which the heap has all entries."""
-        self._has_all = False
-
-    def next(self) -> Candidate | None:
-        """Take the first entry; None if there is none."""
-        if not self._heap and not self._has_all:
-            self._fetch()
-        return heappop(self._heap)[2] if self._heap else None
-
-    def take(self, entry: Candidate) -> None:
-        """Take note of an entry that came to this queue."""
-        place = entry.rank, entry.rowid
-        if self._has_all or place <= self._end:
-            heappush(self._heap, (*place, entry))
-
-    def _fetch(self) -> None:
-        self._moves.write()
-        values = self._spared, self._fetched
-        rows = reading.fetch(self._link.execute, self._statement, values)
-        self._heap = [(row[0], row[1], Candidate(*row)) for row in rows]
-        heapify(self._heap)
-        self._has_all = len(rows) < self._fetched
-        self._fetched = min(4 * self._fetched, FETCHED)
+    def write_moves(self, link: Link) -> None:
+        """Write down the new places of what was spared."""
+        rows = self.unwritten.taken_moves()
         if rows:
-            self._end = rows[-1][:2]
+            link.con.executemany(sql.MOVE, rows)
+            self.is_changed = link.has_changes = True
+
+    def _write_ghosts(self, link: Link) -> None:
+        """Write down who is remembered, and who no longer."""
+        unwritten = self.unwritten
+        if unwritten.gone:
+            before = link.con.total_changes()
+            numbered = enumerate(unwritten.gone, self.last_ghost + 1)
+            link.con.executemany(sql.REMEMBER, [(ghost, number) for number, ghost in numbered])
+            self.last_ghost += len(unwritten.gone)
+            self.ghosts += link.con.total_changes() - before
+            unwritten.gone = {}
+            self.is_changed = link.has_changes = True
+        if unwritten.owed:
+            link.run(sql.FORGET_GHOSTS, (min(unwritten.owed, FORGOTTEN),))
+            self.ghosts -= link.con.changes()
+            unwritten.owed = max(unwritten.owed - FORGOTTEN, 0)
+            self.is_changed = link.has_changes = True

@@ -177,6 +177,7 @@ class Session(Mending):
         self._links = weakref.WeakSet()
         # What the parent has read, the parent writes down.
         self._culler.drop_reads()
+        self._culler.kept.drop()
 
     def _reader(self, now: float | None = None) -> Link:
         """Return this thread's connection, to the directory that is at the path now."""
@@ -303,6 +304,8 @@ class Session(Mending):
             return self._inside(link, step, args)
         try:
             link = self._begin(link, wait)
+            if step is not writing.put:
+                self._culler.settle(link)
             result = step(link, *args)
             if link.puts:
                 # What the step called may have written something: user code, as a value is loaded.
@@ -416,6 +419,7 @@ class Session(Mending):
             return link, depth
         try:
             link = self._begin(link, wait)
+            self._culler.settle(link)
             link.hide()
             return link, 0
         except BaseException as exc:
@@ -490,7 +494,7 @@ class Session(Mending):
         if link is None:
             return
         tally = link.site.tally
-        if self._culler.reads or tally.hits or tally.misses:
+        if self._culler.reads or self._culler.kept.is_behind or tally.hits or tally.misses:
             with suppress(DiskCacheError):
                 self._write(wait, self._culler.flush_reads)
 

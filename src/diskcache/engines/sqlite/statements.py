@@ -77,6 +77,11 @@ INSERT_QUEUED: Final = (
     "INSERT OR IGNORE INTO Cache (key, raw, store_time, expire_time, tag, mode, value, rank,"
     f" version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, {VERSION})"
 )
+# And if it is not remembered.
+INSERT_UNKNOWN: Final = (
+    INSERT_QUEUED.partition("VALUES")[0] + f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, {VERSION}"
+    " WHERE NOT EXISTS (SELECT 1 FROM Ghost WHERE h = ?)"
+)
 INSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, mode, value,"
     f" rank, file, size, checksum, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {VERSION})"
@@ -220,7 +225,7 @@ FORGET_RANKING: Final = "DELETE FROM Settings WHERE key LIKE 'rank\\_%' ESCAPE '
 
 _queued: Final = (
     f"SELECT rank, rowid, file, size, key, raw, access_count, store_time, {COST} FROM Cache"
-    " WHERE rank {0} AND rowid <> ? AND (mode & 64) = 0"
+    " WHERE rank {0} AND (mode & 64) = 0"
     " ORDER BY rank, rowid LIMIT ?"
 )
 SMALL: Final = _queued.format("< 0")
@@ -229,11 +234,9 @@ LATER: Final = (
     f"SELECT count(*), CAST(total({COST}) AS INTEGER), max(rank) FROM Cache"
     " WHERE rank >= ? AND rank < 0 AND NOT (rowid > ? AND rowid <= ?)"
 )
-IS_KNOWN: Final = (
-    "SELECT EXISTS (SELECT 1 FROM Cache WHERE key = ? AND raw = ?)"
-    " OR EXISTS (SELECT 1 FROM Ghost WHERE h = ?)"
-)
 MOVE: Final = "UPDATE Cache SET rank = ?, access_count = ? WHERE rowid = ?"
+MOVE_FROM: Final = f"{MOVE} AND rank = ? RETURNING {COST}"
+IS_GHOST: Final = "SELECT 1 FROM Ghost WHERE h = ?"
 RECALL: Final = "DELETE FROM Ghost WHERE h = ?"
 REMEMBER: Final = "INSERT OR IGNORE INTO Ghost (h, n) VALUES (?, ?)"
 FORGET_GHOSTS: Final = "DELETE FROM Ghost WHERE h IN (SELECT h FROM Ghost ORDER BY n LIMIT ?)"

@@ -22,7 +22,7 @@ from diskcache.engines.sqlite.culling import (
     pages_in_use,
 )
 from diskcache.engines.sqlite.errors import directory_error, tag_error
-from diskcache.engines.sqlite.s3fifo import cost
+from diskcache.engines.sqlite.s3fifo import Queues, cost
 from diskcache.entry import (
     GRACE,
     GUARD,
@@ -99,6 +99,7 @@ def _put_queued(
     """Store an entry in a queue of s3-fifo; then cull."""
     rowid = _insert_queued(link, culler, key, payload, expire_time, tag, now)
     if not rowid:
+        culler.settle(link)
         return _put_slowly(link, culler, key, payload, expire_time, tag, now)
     culler.after_put(link, now, key, rowid)
     return True
@@ -118,23 +119,43 @@ def _insert_queued(
     if queues is None or staged is not None or mode & GUARD:
         return 0
     size = cost(key[0], value, 0)
-    # An entry that is there is not remembered: nothing is lost if it is one.
-    sequence, rank = queues.sequence, queues.place(link, key, size)
-    row = (*key, now, expire_time, tag, mode, value, rank)
-    link.run(sql.INSERT_QUEUED, row)
-    if not link.con.changes():
-        # Nor is the place taken: whoever reads the state from the database does not know of it.
+    row = (*key, now, expire_time, tag, mode, value)
+    sequence, rank = queues.sequence, _insert_new(link, queues, key, row, size)
+    if rank is None:
+        # Nor is a place taken: whoever reads the state from the database cannot know of it.
         queues.sequence = sequence
         return 0
-    if culler.reads:
+    if key in culler.reads:
         culler.forget_reads(key, link)
-    queues.stored_new(rank, size)
+    rowid = int(link.con.last_insert_rowid())
+    queues.stored_new(rank, size, rowid, key, now)
     link.rows += 1
     link.touched(key[0])
     link.written += footprint(key[0], value)
     if expire_time is not None:
         note_expiry(link, expire_time)
-    return int(link.con.last_insert_rowid())
+    return rowid
+
+
+def _insert_new(
+    link: Link, queues: Queues, key: EncodedKey, row: tuple[Any, ...], size: int
+) -> float | None:
+    """Store an entry if it is new; return its rank, or None if there is one of that key."""
+    sequence, rank, ghost = queues.sequence, queues.quick_place(size), queues.ghost_to_find(key)
+    if rank is not None and ghost not in queues.unwritten.gone:
+        if ghost is None:
+            link.run(sql.INSERT_QUEUED, (*row, rank))
+        else:
+            link.run(sql.INSERT_UNKNOWN, (*row, rank, ghost))
+        if link.con.changes():
+            return rank
+        if ghost is None or link.run(sql.IS_GHOST, (ghost,)).get is None:
+            return None
+    queues.sequence = sequence
+    # An entry that is there is not remembered: nothing is lost if it is one.
+    rank = queues.place(link, key, size)
+    link.run(sql.INSERT_QUEUED, (*row, rank))
+    return rank if link.con.changes() else None
 
 
 PlainRow: TypeAlias = tuple[Any, int, int, DbValue, float | None, Tag, float]
