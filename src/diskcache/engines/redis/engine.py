@@ -261,7 +261,8 @@ class RedisEngine(Upkeep):
             result = load(row)
             if self._delete(key, now, wait, row[VERSION]):
                 return result
-        if self._current(key) is not None:
+        entry = self._current(key)
+        if entry is not None and keyspace.grace_of(entry.mode):
             # An entry in grace must not be served after this; one that was stored meanwhile stays.
             shard, ident = self._place(key)
             self._apply(shard, [commands.sweep_change(ident)], now, wait)
