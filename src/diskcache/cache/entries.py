@@ -8,6 +8,7 @@ from typing import Any
 
 from diskcache.cache.reading import ReadingMethods
 from diskcache.cache.shapes import Shapes, shaped_as
+from diskcache.coherence import Keep
 from diskcache.entry import (
     EXPIRE_TIME,
     TAG,
@@ -83,10 +84,16 @@ class EntryMethods(ReadingMethods):
             return self._engine.put(
                 encoded, payload, expire_time, tag, now, wait, self._condition(if_version, payload)
             )
-        keep = None
-        if (type(key) in DIRECT or place_of(key) is not None) and self._tier.expects(key):
-            keep = partial(self._keep_stored, key, encoded, payload, expire_time, tag)
+        keep = self._keeper(key, encoded, payload, expire_time, tag)
         return self._engine.put(encoded, payload, expire_time, tag, now, wait, Only.ALWAYS, keep)
+
+    def _keeper(
+        self, key: Any, encoded: EncodedKey, payload: Payload, expires: float | None, label: Tag
+    ) -> Keep | None:
+        """Return what keeps an entry in memory once it is stored, if somebody has asked for it."""
+        if (type(key) in DIRECT or place_of(key) is not None) and self._tier.expects(key):
+            return partial(self._keep_stored, key, encoded, payload, expires, label)
+        return None
 
     def _condition(self, version: object, payload: Payload) -> Only | int:
         """Return the condition that an argument means.
@@ -112,9 +119,7 @@ class EntryMethods(ReadingMethods):
         now = self._now()
         encoded = self._encode_key(key)
         payload = self._pack(value, False, encoded, key)
-        keep = None
-        if (type(key) in DIRECT or place_of(key) is not None) and self._tier.expects(key):
-            keep = partial(self._keep_stored, key, encoded, payload, None, None)
+        keep = self._keeper(key, encoded, payload, None, None)
         if not self._engine.put(encoded, payload, None, None, now, None, Only.ALWAYS, keep):
             raise self._too_large(key)
 
