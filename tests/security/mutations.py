@@ -168,10 +168,13 @@ class Overwritten:
         """Do it."""
         path = pick(directory, self.file)
         with suppress(OSError):
-            content = bytearray(path.read_bytes()) if path.is_file() else bytearray()
-            start = int(self.place * len(content))
-            content[start : start + len(self.data)] = self.data
-            path.write_bytes(content)
+            if not os.path.lexists(path):
+                path.touch()
+            # A pipe would have this process wait. Not all is read: a file may claim to be large.
+            if path.is_file() and not path.is_symlink():
+                with path.open("r+b") as file:
+                    file.seek(int(self.place * path.stat().st_size))
+                    file.write(self.data)
 
 
 @dataclass(frozen=True)

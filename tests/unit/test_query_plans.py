@@ -76,13 +76,14 @@ PLANS = {
     "READ_HITS": POINT,
     "SMALL": "SEARCH Cache USING INDEX Cache_rank (rank<?)",
     "MAIN": "SEARCH Cache USING INDEX Cache_rank (rank>? AND rank<?)",
-    "IS_KNOWN": (
-        "SCAN CONSTANT ROW; SCALAR SUBQUERY 1; SEARCH Cache USING COVERING INDEX Cache_key_raw"
-        " (key=? AND raw=?); SCALAR SUBQUERY 2; SEARCH Ghost USING INTEGER PRIMARY KEY (rowid=?)"
-    ),
+    "IS_GHOST": "SEARCH Ghost USING INTEGER PRIMARY KEY (rowid=?)",
     "MOVE": ROW,
+    "MOVE_FROM": ROW,
     "LATER": "SEARCH Cache USING INDEX Cache_rank (rank>? AND rank<?)",
     "INSERT_QUEUED": NOTHING,
+    "INSERT_UNKNOWN": (
+        "SCAN CONSTANT ROW; SCALAR SUBQUERY 1; SEARCH Ghost USING INTEGER PRIMARY KEY (rowid=?)"
+    ),
     "RECALL": "SEARCH Ghost USING INTEGER PRIMARY KEY (rowid=?)",
     "REMEMBER": NOTHING,
     "FORGET_GHOSTS": (
