@@ -163,10 +163,6 @@ class Session(Mending):
         self._local.lease = Lease(link)
         return link
 
-    def end_block(self) -> None:
-        """Let this thread connect again, after a block in which it closed the cache."""
-        self._local.is_lost = False
-
     def _drop(self) -> None:
         self._local.link = None
         self._local.lease = None
@@ -537,7 +533,8 @@ class Transaction(ContextDecorator, AbstractContextManager[None]):
     def __exit__(self, kind: object, *_: object) -> None:
         link, self._link = self._link, None
         if not self._depth:
-            self._session.end_block()
+            # Not by a call: a signal handler may raise in one.
+            self._session._local.is_lost = False  # noqa: SLF001 - a part of that class
         try:
             # A forked child that leaves the block must not end its parent's transaction.
             if link is not None and link.pid == getpid():
