@@ -137,13 +137,20 @@ def _opened(path: str) -> apsw.VFSFile:
 
 
 def _copied(path: str, target: str) -> int:
-    """Copy a file through SQLite, which knows of the locks that closing it would drop."""
+    """Copy a file through SQLite, which knows of the locks that closing it would drop.
+
+    What is nothing but zeros takes no room: a file may claim to be larger than the disk.
+    """
     source = _opened(path)
     try:
         size = source.xFileSize()
         with open(target, "wb") as file:
-            blocks = range(0, size, BLOCK)
-            file.writelines(source.xRead(min(BLOCK, size - n), n) for n in blocks)
+            for start in range(0, size, BLOCK):
+                data = source.xRead(min(BLOCK, size - start), start)
+                if data.count(0) < len(data):
+                    file.seek(start)
+                    file.write(data)
+            file.truncate(size)
     finally:
         source.xClose()
     return size
