@@ -303,6 +303,8 @@ def started(directory, tmp_path):
     source = inspect.getsource(argparse)
     for number in range(160):
         (large / f"part{number}.py").write_text(f"{source}\nNUMBER = {number}\n")
+    # A shell has what it starts in the background ignore Ctrl-C, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [sys.executable, "-m", "diskcache", "demo", str(directory), "--root", str(large)],
         env={
@@ -315,6 +317,7 @@ def started(directory, tmp_path):
         text=True,
         start_new_session=True,
     ) as process:
+        signal.signal(signal.SIGINT, before)
         while "25 %" not in process.stdout.readline():
             assert process.poll() is None
         yield process
