@@ -10,7 +10,8 @@ import pytest
 import redis
 from redis import exceptions as theirs
 
-from diskcache.engines.redis.wire import LARGE, Turns, Wire, packed, sender, turns_of
+from diskcache.engines.redis.protocol import LARGE, packed
+from diskcache.engines.redis.wire import Turns, Wire, sender, turns_of
 
 
 def words(seed):

@@ -275,16 +275,10 @@ class ReadingMethods(Front, Foundation):
             return _MISSING
         value, expires, label = row[VALUE], row[EXPIRE_TIME], row[TAG]
         if row[MODE] == MODE_RAW and value is not None and self._is_plain:
-            # As `_keep` does, for the most common values.
             _, source, slot, generation = seen
             if source is not None:
-                cost = getsizeof(value) + getsizeof(encoded[0]) + OVERHEAD
-                if place is not encoded[0]:
-                    cost += getsizeof(place)
-                mark = Mark(encoded)
-                self._tier.keep(
-                    place, (source, slot, generation, expires, value, None, label, cost, mark)
-                )
+                under = source, slot, generation
+                self._keep_raw(place, encoded, under, value, expires, label)
             return value, expires, label
         if load is not None:
             value = load(encoded, row)
@@ -351,6 +345,21 @@ class ReadingMethods(Front, Foundation):
             place, (source, slot, generation, expires, value, decode, label, cost, Mark(encoded))
         )
 
+    def _keep_raw(
+        self,
+        place: Any,
+        encoded: EncodedKey,
+        under: tuple[Source, int, int],
+        value: Any,
+        expires: float | None,
+        label: Tag,
+    ) -> None:
+        """Do as `_keep` for the most common values, which are themselves in the database."""
+        cost = getsizeof(value) + getsizeof(encoded[0]) + OVERHEAD
+        if place is not encoded[0]:
+            cost += getsizeof(place)
+        self._tier.keep(place, (*under, expires, value, None, label, cost, Mark(encoded)))
+
     def _keep_stored(
         self,
         key: Any,
@@ -371,11 +380,7 @@ class ReadingMethods(Front, Foundation):
             return
         # Not floats: the database does not tell -0.0 from 0.0.
         if mode == MODE_RAW and type(data) in DIRECT:
-            cost, mark = getsizeof(data) + getsizeof(encoded[0]) + OVERHEAD, Mark(encoded)
-            if key is not encoded[0]:
-                cost += getsizeof(key)
-            held = (source, slot, generation, expires, data, None, label, cost, mark)
-            self._tier.keep(key, held)
+            self._keep_raw(key, encoded, (source, slot, generation), data, expires, label)
         elif mode == MODE_DATA and type(data) is bytes:
             row: Row = (mode, data, None, 0, None, expires, label, 0, 0)
             self._keep(key, encoded, (row, source, slot, generation), row, loads(data))

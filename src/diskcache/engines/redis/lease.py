@@ -33,7 +33,7 @@ from typing import Any, Final, Protocol
 
 from diskcache.bridging import here
 from diskcache.clock import SYSTEM_CLOCK
-from diskcache.engines.redis.looped import nap
+from diskcache.engines.redis.looped import LOOK, nap
 from diskcache.engines.redis.scripts import LEASE_END, LEASE_WRITE, Script
 from diskcache.errors import DiskCacheError, ServerUnavailableError
 from diskcache.flight import running_loop
@@ -52,8 +52,6 @@ KEPT_SHORTLY: Final = 1000
 LONGEST_NAP: Final = 0.1
 """Seconds between two looks of who waits at most: what a thousand of them ask bears down on one
 slot."""
-LOOK: Final = 0.002
-"""Seconds between two looks of an event loop at a thread that is about to end."""
 TOKEN: Final = 32
 """Characters of a token."""
 

@@ -22,7 +22,7 @@ from diskcache.engines.redis.address import Address
 from diskcache.engines.redis.commands import Call
 from diskcache.engines.redis.driver import POOL, Driver
 from diskcache.engines.redis.errors import translating
-from diskcache.engines.redis.looped import nap
+from diskcache.engines.redis.looped import LOOK, nap
 from diskcache.engines.redis.tracking import BEAT, Line, LineLostError, Tracking, prefixes
 from diskcache.errors import DiskCacheError
 
@@ -33,8 +33,6 @@ LONGEST_PAUSE: Final = 5.0
 """Seconds between two attempts to connect."""
 PATIENCE: Final = 1.0
 """Seconds to wait for a connection at most; `close` waits for the thread."""
-LOOK: Final = 0.002
-"""Seconds between two looks of an event loop at a thread that is about to end."""
 PIECE: Final = 2**16
 """Bytes that are received at once."""
 

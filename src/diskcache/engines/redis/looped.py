@@ -31,6 +31,8 @@ from diskcache.computing.looping import start_task
 
 T = TypeVar("T")
 
+LOOK: Final = 0.002
+"""Seconds between two looks of an event loop at a thread that is about to end."""
 CLOSING: Final = "diskcache-close"
 """Name of the tasks that close connections."""
 

@@ -1,4 +1,4 @@
-"""RESP3, as far as a server speaks it on a connection that only listens; without input or output.
+"""Commands as they are sent, and RESP3 where a connection only listens: no input or output here.
 
 Every message begins with a letter and ends with CR LF:
 
@@ -9,11 +9,13 @@ Every message begins with a letter and ends with CR LF:
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 LONGEST: Final = 512 * 2**20
 """Bytes of a text, and parts of a message, at most."""
+LARGE: Final = 2**14
+"""Bytes of a word that is sent by itself, instead of being copied."""
 DEEPEST: Final = 8
 """Messages inside of messages at most."""
 
@@ -29,9 +31,29 @@ class Refused:
         self.text = text
 
 
+def packed(words: Sequence[Any]) -> list[bytes]:
+    """Return a command as it is sent, in pieces.
+
+    Args:
+        words: Its words: bytes, text or numbers.
+    """
+    pieces: list[bytes] = []
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        data = word if type(word) is bytes else str(word).encode()
+        if len(data) < LARGE:
+            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+            continue
+        parts.append(b"$%d\r\n" % len(data))
+        pieces += (b"".join(parts), data)
+        parts = [b"\r\n"]
+    pieces.append(b"".join(parts))
+    return pieces
+
+
 def encode(*words: bytes) -> bytes:
-    """Return a command as it is sent."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+    """Return a command as it is sent, in one piece."""
+    return b"".join(packed(words))
 
 
 class Decoder:

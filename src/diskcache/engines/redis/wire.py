@@ -1,4 +1,4 @@
-"""Commands as they are sent, and their exchange on a connection of redis-py without its client.
+"""The exchange of a command and its answer on a connection of redis-py without its client.
 
 The client of redis-py costs more than the exchange: it packs word by word, measures itself for
 observers, and makes functions for attempts that this library decides on. What is used here is what
@@ -13,38 +13,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import redis
 from redis import exceptions as theirs
 
-LARGE: Final = 2**14
-"""Bytes of a word that is sent by itself, instead of being copied."""
+from diskcache.engines.redis.protocol import packed
+
 KEPT: Final = 8
 """Connections that stay at hand, if that is a quarter of all or less."""
 NEEDS_NAME: Final = tuple(int(part) for part in redis.__version__.split(".")[:2]) < (5, 3)
 """Whether pools want to know the command; later ones warn of whoever tells."""
-
-
-def packed(words: Sequence[Any]) -> list[bytes]:
-    """Return a command as it is sent, in pieces.
-
-    Args:
-        words: Its words: bytes, text or numbers.
-    """
-    pieces: list[bytes] = []
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        data = word if type(word) is bytes else str(word).encode()
-        if len(data) < LARGE:
-            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-            continue
-        parts.append(b"$%d\r\n" % len(data))
-        pieces += (b"".join(parts), data)
-        parts = [b"\r\n"]
-    pieces.append(b"".join(parts))
-    return pieces
 
 
 class Wire:
