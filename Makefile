@@ -15,6 +15,9 @@ JOBS   ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -
 # Another order of sets at each run, the same in all processes of a run.
 HASHSEED ?= $(shell awk 'BEGIN { srand(); printf "%d", rand() * 2147483647 }')
 
+# Tests that take as long as they are told to.
+LONG := -o faulthandler_timeout=0
+
 .PHONY: all test lint unit soak demo bench bench-peers bench-scale bench-concurrency bench-eviction fuzz clean setup
 .DEFAULT_GOAL := test
 
@@ -52,16 +55,16 @@ bench: $(STAMP)
 SECONDS ?= 600
 fuzz: $(STAMP)
 	@DISKCACHE_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),DISKCACHE_FUZZ_SEED=$(SEED)) \
-		$(BIN)/python -m pytest tests/security/test_fuzz.py -rA -p no:randomly $(ARGS)
+		$(BIN)/python -m pytest tests/security/test_fuzz.py -rA -p no:randomly $(LONG) $(ARGS)
 
 KILLS   ?= 10000
 KILLING ?= 3600
 # A million operations of processes that share caches and are killed now and then, all explained; then as many
 # kills of all kinds, or as fit into so many seconds.
 soak: $(STAMP)
-	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s
+	@EXPLORE_ALL=1 $(BIN)/python -m pytest tests/explorer -s $(LONG)
 	@$(BIN)/python -m tests.history.run $(ARGS)
-	@DISKCACHE_TEST_SOAK=1 $(BIN)/python -m pytest tests/concurrency/test_space.py tests/concurrency/test_opening.py -s
+	@DISKCACHE_TEST_SOAK=1 $(BIN)/python -m pytest tests/concurrency/test_space.py tests/concurrency/test_opening.py -s $(LONG)
 	@TMPDIR=$(TMPDIR) $(BIN)/python -m tests.crash.soak --kills $(KILLS) --seconds $(KILLING)
 
 bench-peers: $(STAMP)

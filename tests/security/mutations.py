@@ -168,10 +168,10 @@ class Overwritten:
         """Do it."""
         path = pick(directory, self.file)
         with suppress(OSError):
-            if not os.path.lexists(path):
+            if not os.path.lexists(path) and not path.parent.is_symlink():
                 path.touch()
-            # A pipe would have this process wait. Not all is read: a file may claim to be large.
-            if path.is_file() and not path.is_symlink():
+            # Not all is read: a file may claim to be large.
+            if is_regular(path):
                 with path.open("r+b") as file:
                     file.seek(int(self.place * path.stat().st_size))
                     file.write(self.data)
@@ -187,7 +187,7 @@ class Cut:
     def apply(self, directory: Path) -> None:
         """Do it."""
         path = pick(directory, self.file)
-        with suppress(OSError):
+        if is_regular(path):
             os.truncate(path, int(self.part * path.stat().st_size))
 
 
@@ -200,9 +200,10 @@ class Word:
 
     def apply(self, directory: Path) -> None:
         """Do it."""
-        with suppress(OSError), (directory / "control").open("r+b") as file:
-            file.seek(self.number * 8)
-            file.write(self.value.to_bytes(8, "little"))
+        if is_regular(directory / "control"):
+            with (directory / "control").open("r+b") as file:
+                file.seek(self.number * 8)
+                file.write(self.value.to_bytes(8, "little"))
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,8 @@ class Instead:
     def apply(self, directory: Path) -> None:
         """Do it."""
         path = pick(directory, self.file)
+        if path.parent.is_symlink():
+            return
         outside = directory.parent / "outside"
         with suppress(OSError):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
@@ -241,8 +244,9 @@ class Schema:
 
     def apply(self, directory: Path) -> None:
         """Do it."""
-        with suppress(sqlite3.Error, ValueError):
-            hostile.execute(directory, self.statement)
+        if is_openable(directory):
+            with suppress(sqlite3.Error, ValueError):
+                hostile.execute(directory, self.statement)
 
 
 def sparse(path: Path) -> None:
@@ -262,9 +266,21 @@ def bound(value: Any, directory: Path) -> tuple[Any, str]:
 
 def run(directory: Path, statement: str, *values: Any) -> None:
     """Run a statement on the database, if there still is one."""
-    # A database that is damaged already may raise anything.
-    with suppress(sqlite3.Error, ValueError), hostile.database(directory) as database:
-        database.execute(statement, values)
+    if is_openable(directory):
+        # A database that is damaged already may raise anything.
+        with suppress(sqlite3.Error, ValueError), hostile.database(directory) as database:
+            database.execute(statement, values)
+
+
+def is_openable(directory: Path) -> bool:
+    """Tell whether SQLite may be let in: it waits at a pipe, whatever the signal, and follows links."""
+    files = [directory / name for name in FILES]
+    return all(is_regular(path) or not os.path.lexists(path) for path in files)
+
+
+def is_regular(path: Path) -> bool:
+    """Tell whether a file is one, and lies here: what is outside is nobody's to change."""
+    return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
 
 
 def pick(directory: Path, name: str) -> Path:
