@@ -273,7 +273,7 @@ def run(directory: Path, statement: str, *values: Any) -> None:
 
 
 def is_openable(directory: Path) -> bool:
-    """Tell whether SQLite may be let in: it waits at a pipe, whatever the signal, and follows links."""
+    """Tell whether SQLite may be let in: it waits at a pipe for ever, and follows links."""
     files = [directory / name for name in FILES]
     return all(is_regular(path) or not os.path.lexists(path) for path in files)
 

@@ -18,7 +18,7 @@ from diskcache.codecs import plain
 from tests.security import hostile, mutations
 from tests.security.fuzzing import Watched, rounds
 
-SECONDS = float(os.environ.get("DISKCACHE_FUZZ_SECONDS", "30"))
+SECONDS = float(os.environ.get("DISKCACHE_FUZZ_SECONDS", "15"))
 """For all of it: five sixths for directories, the rest for bytes."""
 START = int(os.environ.get("DISKCACHE_FUZZ_SEED", time.time_ns() % 10**9))
 
