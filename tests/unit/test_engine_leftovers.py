@@ -7,7 +7,11 @@ import os
 import pytest
 
 from diskcache import Cache
+from diskcache.engines.sqlite import checking
+from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.control import FILES
 from diskcache.host import lock
+from tests.support.crew import run_script
 
 
 @pytest.fixture
@@ -72,3 +76,67 @@ def test_old_file_of_a_user_in_the_folder_of_temporary_ones_stays(directory):
 
     assert mine.read_text() == "mine"
     mine.unlink()
+
+
+# A process that was stopped for a moment between its look at the directory and its search for files
+# that no row names finds those of another cache, which is now there in place of its own.
+
+LARGE = b"x" * 40_000
+
+
+REPLACE = """
+import shutil, sys
+from diskcache import Cache
+shutil.rmtree(sys.argv[1])
+with Cache(sys.argv[1]) as new:
+    for number in range(10):
+        new[number] = b"x" * 40_000
+"""
+"""Has another cache in the place of one, with files of its own."""
+
+
+@pytest.fixture
+def replaced_before(monkeypatch, directory):
+    """Have the directory replaced right before a function runs for the first time."""
+
+    def arrange(owner, name):
+        original = getattr(owner, name)
+
+        def late(*args):
+            monkeypatch.setattr(owner, name, original)
+            assert run_script(REPLACE, directory).returncode == 0
+            return original(*args)
+
+        monkeypatch.setattr(owner, name, late)
+
+    return arrange
+
+
+@pytest.mark.parametrize("step", ["_sweep", "_meet_control"])
+def test_search_for_files_leaves_those_of_a_cache_that_took_the_place(
+    directory, replaced_before, step
+):
+    old = Cache(directory)
+    old["a"] = LARGE
+    # As after a writer that died.
+    old._engine._local.link.site.control.words[FILES] = 1
+    replaced_before(Link, step)
+    old["b"] = 1
+    old.close()
+
+    with Cache(directory) as new:
+        assert {key: new[key] for key in range(10)} == dict.fromkeys(range(10), LARGE)
+        assert new["b"] == 1
+        assert new.check() == []
+
+
+def test_repair_leaves_files_of_a_cache_that_took_the_place(directory, replaced_before):
+    old = Cache(directory)
+    old["a"] = LARGE
+    replaced_before(checking, "_walk")
+    old.check(fix=True)
+    old.close()
+
+    with Cache(directory) as new:
+        assert {key: new[key] for key in range(10)} == dict.fromkeys(range(10), LARGE)
+        assert new.check() == []

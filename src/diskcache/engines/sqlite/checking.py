@@ -154,6 +154,8 @@ def _files_have_rows(link: Link, fix: bool) -> Iterator[Finding]:
     removed: what a user put here stays.
     """
     walked = list(_walk(link.site.directory))
+    # What was found after another cache had taken the place of this one may be of that.
+    fix = fix and link.site.is_current()
     for folder, _, files in walked:
         relative = os.path.relpath(folder, link.site.directory).replace(os.sep, "/")
         for name in sorted(files):

@@ -344,7 +344,11 @@ class Link:
             if monotonic() > deadline:
                 words[FILES] = self.sweep_from = number
                 return
-            for name in list(self.files.listed_in(folder)):
+            names = list(self.files.listed_in(folder))
+            if not self.site.is_current():
+                # They may be those of a cache that has taken the place of this one.
+                raise DirectoryReplaced
+            for name in names:
                 if self.execute(sql.NAMES_FILE, (name,)).get is None:
                     self.files.remove(name)
             self.files.prune(folder)
