@@ -60,6 +60,11 @@ def _upsert_simple(content: Content, values: tuple[Any, ...]) -> Answer:
     return _upsert(content, values[0], values[4], None)
 
 
+def _update_simple(content: Content, values: tuple[Any, ...]) -> Answer:
+    is_there = value_of(content, values[0]) is not None
+    return _upsert_simple(content, values) if is_there else Answer(content)
+
+
 def _upsert_full(content: Content, values: tuple[Any, ...]) -> Answer:
     return _upsert(content, values[0], values[7], values[5])
 
@@ -79,6 +84,8 @@ _STATEMENTS: dict[str, Callable[[Content, tuple[Any, ...]], Answer]] = {
     sql.GET: _get,
     sql.FIND: _find,
     sql.UPSERT_SIMPLE: _upsert_simple,
+    sql.UPSERT_NUMBERED: _upsert_simple,
+    sql.UPDATE_NUMBERED: _update_simple,
     sql.UPSERT: _upsert_full,
     sql.DELETE_SIMPLE: lambda content, values: _remove(content, lambda row: row[1] == values[0]),
     sql.DELETE: lambda content, values: _remove(
@@ -92,6 +99,9 @@ _STATEMENTS: dict[str, Callable[[Content, tuple[Any, ...]], Answer]] = {
     sql.COUNT: lambda content, _: Answer(content, ((len(content),),)),
     sql.FILE_BYTES: lambda content, _: Answer(content, ((0,),)),
     sql.LAST_ROWID: lambda content, _: Answer(content, ((content[-1][0] if content else None,),)),
+    sql.BEFORE_BATCH: lambda content, _: Answer(
+        content, ((content[-1][0] if content else None, 2**46),)
+    ),
     sql.STATE: lambda content, _: Answer(content),
     sql.RANKING: lambda content, _: Answer(content),
     sql.FORGET_RANKING: lambda content, _: Answer(content),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from diskcache.cache.reading import ReadingMethods
 from diskcache.cache.shapes import Shapes, shaped_as
@@ -24,6 +24,8 @@ from diskcache.entry import (
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
 from diskcache.memory.tier import DIRECT, place_of
 from diskcache.sentinels import ENOVAL, Constant
+
+_ALWAYS: Final = Only.ALWAYS
 
 
 class EntryMethods(ReadingMethods):
@@ -85,7 +87,7 @@ class EntryMethods(ReadingMethods):
                 encoded, payload, expire_time, tag, now, wait, self._condition(if_version, payload)
             )
         keep = self._keeper(key, encoded, payload, expire_time, tag)
-        return self._engine.put(encoded, payload, expire_time, tag, now, wait, Only.ALWAYS, keep)
+        return self._engine.put(encoded, payload, expire_time, tag, now, wait, _ALWAYS, keep)
 
     def _keeper(
         self, key: Any, encoded: EncodedKey, payload: Payload, expires: float | None, label: Tag
@@ -120,7 +122,7 @@ class EntryMethods(ReadingMethods):
         encoded = self._encode_key(key)
         payload = self._pack(value, False, encoded, key)
         keep = self._keeper(key, encoded, payload, None, None)
-        if not self._engine.put(encoded, payload, None, None, now, None, Only.ALWAYS, keep):
+        if not self._engine.put(encoded, payload, None, None, now, None, _ALWAYS, keep):
             raise self._too_large(key)
 
     def _too_large(self, key: Any) -> TooLargeError:

@@ -33,6 +33,7 @@ from diskcache.engines.sqlite.control import (
     OPEN,
     WRITTEN,
     slot_of,
+    slots_of,
 )
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.hardening import persist_log, remove_log
@@ -102,6 +103,7 @@ class Link:
         "is_closed",
         "is_limited",
         "is_looking",
+        "is_overwriting",
         "is_uncertain",
         "left",
         "log_mark",
@@ -153,8 +155,8 @@ class Link:
         self.depth = self.serial = 0
         self.gone: Gone | None = None
         """How deep the transaction is; its number; what it removed to make room."""
-        self.is_broken = self.is_closed = self.is_limited = False
-        """Whether no page may be added to the database; see `room`."""
+        self.is_broken = self.is_closed = self.is_overwriting = self.is_limited = False
+        """Whether the last batch stored no new entry; whether no page may be added, see `room`."""
         self.log_pages, self.log_mark = 0, 0.0
         """Length of the write-ahead log after this connection's last write; and that from which
         somebody has to look at it, see `checkpoints`."""
@@ -228,7 +230,7 @@ class Link:
         if len(keys) >= MANY_KEYS:
             self.slots.update(ALL_SLOTS)
         else:
-            self.slots.update(map(slot_of, keys))
+            self.slots.update(slots_of(keys))
         self.has_changes = True
 
     def _on_log(self, _con: apsw.Connection, _name: str, pages: int) -> int:

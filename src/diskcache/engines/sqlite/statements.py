@@ -69,9 +69,19 @@ UPSERT_SIMPLE: Final = (
     " mode = excluded.mode, value = excluded.value, version = excluded.version, rank = NULL"
     " WHERE file IS NULL"
 )
+# In a batch versions are numbered from a random one on, which saves drawing one for each row.
+UPSERT_NUMBERED: Final = UPSERT_SIMPLE.replace(VERSION, "?")
+# For a batch in which every key is expected to have an entry: it costs a fifth less.
+UPDATE_NUMBERED: Final = (
+    "UPDATE Cache SET store_time = ?3, expire_time = NULL, access_time = NULL, access_count = 0,"
+    " tag = NULL, mode = ?4, value = ?5, version = ?6, rank = NULL"
+    " WHERE key = ?1 AND raw = ?2 AND file IS NULL"
+)
 # Where the policy is s3-fifo, an entry that is stored again keeps its reads.
 UPSERT_KEEPING: Final = UPSERT.replace(" access_count = 0,", "")
 UPSERT_SIMPLE_KEEPING: Final = UPSERT_SIMPLE.replace(" access_count = 0,", "")
+UPSERT_NUMBERED_KEEPING: Final = UPSERT_NUMBERED.replace(" access_count = 0,", "")
+UPDATE_NUMBERED_KEEPING: Final = UPDATE_NUMBERED.replace(" access_count = 0,", "")
 # The row of an entry under s3-fifo, if it is a new one: no change is counted if it is not.
 INSERT_QUEUED: Final = (
     "INSERT OR IGNORE INTO Cache (key, raw, store_time, expire_time, tag, mode, value, rank,"
@@ -252,6 +262,8 @@ COUNT: Final = "SELECT count(*) FROM Cache"
 # Unlike `sum`, `total` cannot overflow, whatever a stranger wrote.
 FILE_BYTES: Final = "SELECT max(CAST(total(size) AS INTEGER), 0) FROM Cache WHERE file IS NOT NULL"
 LAST_ROWID: Final = "SELECT max(rowid) FROM Cache"
+BEFORE_BATCH: Final = f"SELECT (SELECT max(rowid) FROM Cache), {VERSION}"
+"""The last row, and the version from which those of a batch are numbered."""
 NAMES_FILE: Final = "SELECT 1 FROM Cache WHERE file = ?"
 
 # Cache_file

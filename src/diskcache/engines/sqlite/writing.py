@@ -175,20 +175,13 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
         return
     if culler.reads:
         _forget_reads(link, culler, rows)
-    execute = link.execute
-    before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
+    before, version = link.execute(sql.BEFORE_BATCH).get
     in_use = pages_in_use(link) if len(rows) >= SEVERAL else None
-    simple = [
-        (key, raw, at, mode, value)
-        for key, raw, mode, value, expire_time, tag, at in rows
-        if expire_time is None and tag is None
-    ]
-    if culler.is_simple and len(simple) == len(rows):
-        link.con.executemany(culler.upsert_simple, simple)
-    else:
-        link.con.executemany(culler.upsert, [_full_row(culler, row) for row in rows])
+    changes = _store_all(link, culler, rows, version)
     link.touched_all([row[0] for row in rows])
-    link.rows += (execute(sql.LAST_ROWID).get or 0) - before
+    new = (link.execute(sql.LAST_ROWID).get or 0) - (before or 0)
+    link.rows += new
+    link.is_overwriting = not new
     if in_use is None:
         link.written += sum(footprint(row[0], row[3]) for row in rows)
     else:
@@ -196,9 +189,32 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
     expiries = [row[4] for row in rows if row[4] is not None]
     if expiries:
         note_expiry(link, min(expiries))
-    if link.con.total_changes() - changes != len(rows):
+    if changes != len(rows):
         _replace_files(link, culler, rows)
     culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
+
+
+def _store_all(link: Link, culler: Culler, rows: list[PlainRow], version: int) -> int:
+    """Store rows, but for those whose old row has a file; return how many."""
+    con = link.con
+    changes = con.total_changes()
+    numbered = [
+        (key, raw, at, mode, value, number)
+        for number, (key, raw, mode, value, expire_time, tag, at) in enumerate(rows, version)
+        if expire_time is None and tag is None
+    ]
+    if not culler.is_simple or len(numbered) != len(rows):
+        con.executemany(culler.upsert, [_full_row(culler, row) for row in rows])
+    else:
+        upsert, update = culler.numbered
+        if link.is_overwriting:
+            # Whoever overwrites tends to go on with it.
+            con.executemany(update, numbered)
+            if con.total_changes() - changes == len(rows):
+                return len(rows)
+            changes = con.total_changes()
+        con.executemany(upsert, numbered)
+    return con.total_changes() - changes
 
 
 def _forget_reads(link: Link, culler: Culler, rows: list[PlainRow]) -> None:

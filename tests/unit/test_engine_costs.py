@@ -1,0 +1,131 @@
+"""What frequent writes cost, in statements and calls of Python functions: no clock can tell."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from contextlib import contextmanager
+
+import apsw
+import pytest
+
+from diskcache.engines.sqlite import statements as sql
+
+KEYS = [f"key-{number}" for number in range(100)]
+
+
+@contextmanager
+def counted(cache):
+    """Yield counts of statements of the thread's connection, and of calls of this library."""
+    statements, calls = Counter(), Counter()
+    con = cache._engine._link().con
+
+    def note(frame, event, _):
+        if event == "call" and "diskcache" in frame.f_code.co_filename:
+            calls[frame.f_code.co_qualname] += 1
+
+    con.trace_v2(apsw.SQLITE_TRACE_STMT, lambda event: statements.update([event["sql"]]))
+    sys.setprofile(note)
+    try:
+        yield statements, calls
+    finally:
+        sys.setprofile(None)
+        con.trace_v2(0, None)
+
+
+def stored_in_a_block(cache, value, keys=KEYS):
+    with cache.transact():
+        for key in keys:
+            cache.set(key, value)
+
+
+def stored_at_once(cache, value, keys=KEYS):
+    cache.set_many(dict.fromkeys(keys, value))
+
+
+both_ways = pytest.mark.parametrize("store", [stored_in_a_block, stored_at_once])
+
+
+@pytest.mark.parametrize("value", ["text", b"bytes"])
+def test_put_in_a_transaction_takes_seven_calls(cache, value):
+    stored_in_a_block(cache, value)
+
+    with cache.transact():
+        cache.set("key-1", value)
+        with counted(cache) as (statements, calls):
+            cache.set("key-2", value)
+
+    assert (statements, sum(calls.values())) == ({}, 7)
+
+
+@both_ways
+def test_batch_is_tried_as_an_update_only_after_one_of_old_keys(cache, store):
+    seen = []
+    for value in ("a", "b", "c"):
+        with counted(cache) as (statements, _):
+            store(cache, value)
+        seen.append((statements[sql.UPSERT_NUMBERED], statements[sql.UPDATE_NUMBERED]))
+
+    assert seen == [(100, 0), (100, 0), (0, 100)]
+    assert [cache[key] for key in KEYS] == ["c"] * 100
+    assert len(cache) == 100
+
+
+@both_ways
+def test_batch_with_new_keys_after_one_of_old_keys_stores_all_in_order(cache, store):
+    for value in ("a", "b"):
+        store(cache, value)
+
+    store(cache, "c", [*KEYS[:50], "new-1", *KEYS[50:], "new-0"])
+
+    assert [*cache] == [*KEYS, "new-1", "new-0"]
+    assert {cache[key] for key in cache} == {"c"}
+    assert len(cache) == 102
+
+
+@both_ways
+def test_batch_after_one_of_old_keys_replaces_a_value_in_a_file(cache, store):
+    for value in ("a", "b"):
+        store(cache, value)
+    cache["key-7"] = b"x" * 100_000
+
+    store(cache, "c")
+
+    assert {cache[key] for key in KEYS} == {"c"}
+    assert cache.check() == []
+
+
+@both_ways
+def test_batch_after_one_of_old_keys_removes_tag_and_expiry(cache, store):
+    for value in ("a", "b"):
+        store(cache, value)
+    cache.set("key-7", "tagged", expire=60, tag="tag")
+
+    store(cache, "c")
+
+    assert cache.get("key-7", expire_time=True, tag=True) == ("c", None, None)
+
+
+@both_ways
+def test_versions_of_a_batch_are_new_and_unlike_each_other(cache, store):
+    versions = set()
+    for value in ("a", "b", "c"):
+        store(cache, value)
+        versions |= {cache.get(key, version=True)[1] for key in KEYS}
+
+    assert len(versions) == 300
+    assert all(2**46 <= version < 2**48 for version in versions)
+
+
+def test_batch_that_was_undone_leaves_versions_that_never_come_again(cache):
+    cache["key"] = "before"
+    with pytest.raises(KeyError), cache.transact():
+        cache["key"] = "undone"
+        undone = cache.get("key", version=True)[1]
+        raise KeyError
+
+    with cache.transact():
+        cache["key"] = "after"
+
+    assert not cache.set("key", "late", if_version=undone)
+    assert cache["key"] == "after"
