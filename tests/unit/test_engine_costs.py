@@ -9,7 +9,10 @@ from contextlib import contextmanager
 import apsw
 import pytest
 
+from diskcache import BoundedSemaphore, Lock, RLock, throttle
 from diskcache.engines.sqlite import statements as sql
+from diskcache.recipes.rows import Cell
+from diskcache.sentinels import ENOVAL
 
 KEYS = [f"key-{number}" for number in range(100)]
 
@@ -129,3 +132,107 @@ def test_batch_that_was_undone_leaves_versions_that_never_come_again(cache):
 
     assert not cache.set("key", "late", if_version=undone)
     assert cache["key"] == "after"
+
+
+# -- Entries of recipes --
+
+
+@pytest.mark.parametrize(
+    "lock_type", [Lock, RLock, BoundedSemaphore], ids=lambda each: each.__name__
+)
+def test_lock_is_taken_and_given_back_by_two_reads_and_two_writes(cache, lock_type):
+    lock = lock_type(cache, "lock")
+    lock.acquire()
+    lock.release()
+
+    with counted(cache) as (statements, calls):
+        lock.acquire()
+        lock.release()
+
+    assert statements == {sql.GET: 2, sql.INSERT_OWN: 1, sql.DELETE_OWN: 1}
+    assert sum(calls.values()) < 90
+
+
+def test_attempt_at_a_lock_that_is_taken_only_reads(cache):
+    lock = Lock(cache, "lock")
+    lock.acquire()
+
+    with counted(cache) as (statements, calls):
+        assert lock.acquire(blocking=False) is False
+
+    assert statements == {sql.GET: 1}
+    assert "Gate.acquire" not in calls
+    lock.release()
+
+
+def test_throttled_call_is_a_read_and_a_write(cache):
+    @throttle(cache, 1e9, 1)
+    def nothing():
+        pass
+
+    nothing()
+    with counted(cache) as (statements, _):
+        nothing()
+
+    assert statements == {sql.GET: 1, sql.REPLACE_OWN: 1}
+
+
+def test_throttle_with_a_time_function_of_the_user_may_write_in_it(cache):
+    def time():
+        cache["time"] = cache.get("time", 0) + 1
+        return cache["time"]
+
+    @throttle(cache, 1e9, 1, time_func=time)
+    def nothing():
+        return "called"
+
+    assert nothing() == "called"
+
+
+def test_step_is_asked_again_where_a_program_that_ignores_the_gate_has_written(cache):
+    cell = Cell(cache, "key")
+    cell.change(lambda _: (1, None))
+    seen = []
+
+    def step(value):
+        if not seen:
+            stranger = apsw.Connection(f"{cache.directory}/cache.db")
+            stranger.execute("UPDATE Cache SET version = version + 1")
+            stranger.close()
+        seen.append(value)
+        return value + 1, value
+
+    assert cell.change(step) == 1
+    assert (seen, cell.read()) == ([1, 1], 2)
+
+
+def test_step_of_an_entry_that_expired_is_told_that_there_is_none(make_cache, clock):
+    cache = make_cache(cull_limit=0)
+    cell = Cell(cache, "key")
+    cell.change(lambda _: (1, None), expire=10)
+    clock.advance(11)
+
+    assert cell.change(lambda value: (2, value)) is ENOVAL
+    assert (cell.read(), len(cache)) == (2, 1)
+
+
+def test_step_that_raises_changes_nothing_and_leaves_the_gate_open(make_cache):
+    cache = make_cache()
+    cell = Cell(cache, "key")
+    cell.change(lambda _: (1, None))
+
+    with pytest.raises(ZeroDivisionError):
+        cell.change(lambda value: (value / 0, None))
+
+    assert cell.read() == 1
+    with make_cache().transact():
+        pass
+
+
+def test_step_in_a_transaction_is_undone_with_it(cache):
+    cell = Cell(cache, "key")
+    with pytest.raises(KeyError), cache.transact():
+        cell.change(lambda _: (1, None))
+        raise KeyError
+
+    assert cell.read() is ENOVAL

@@ -159,10 +159,13 @@ class _Shared(Restorable):
         limit = limit_of(blocking, timeout)
         clock = self._cell.clock
         deadline = None if limit is None else clock.monotonic() + limit
+        # Mostly the lock is free. Whoever does not want to wait, or has waited, looks first.
+        is_first = limit != 0
         for nap in naps():
             left = None if deadline is None else max(deadline - clock.monotonic(), 0)
-            if fence := self._try(PATIENCE if limit == 0 else left):
+            if fence := self._try(PATIENCE if limit == 0 else left, look=not is_first):
                 return fence
+            is_first = False
             if deadline is not None:
                 left = deadline - clock.monotonic()
                 if left <= 0:
@@ -214,9 +217,12 @@ class _Shared(Restorable):
 
     # -- Taking --
 
-    def _try(self, wait: float | None) -> int:
-        """Take a permit if there is one; return the fencing number, or 0."""
-        if not self._may_enter(self._parsed(self._cell.read())):
+    def _try(self, wait: float | None, *, look: bool = True) -> int:
+        """Take a permit if there is one; return the fencing number, or 0.
+
+        With *look* the write lock is only asked for if there seems to be one.
+        """
+        if look and not self._may_enter(self._parsed(self._cell.read())):
             return 0
         try:
             return self._cell.change(self._taken, wait)

@@ -326,6 +326,18 @@ class SqliteEngine(Rewriting):
             return True
         return self._remove(wait, writing.delete, key, now)
 
+    def change_alone(
+        self, key: EncodedKey, step: alone.Step, time: Callable[[], float], wait: float | None
+    ) -> bool:
+        """Let *step* change an entry of the library's own, if no transaction is needed for it."""
+        link = self._local.link
+        if link is None or link.depth or link.is_closed:
+            return False
+        is_done = alone.change(link, self._culler, key, step, time, wait)
+        if is_done and link.log_pages > link.log_mark:
+            self._tend_log(link)
+        return is_done
+
     def discard(self, key: EncodedKey, ident: int, file: str, wait: float | None) -> bool:
         """Remove an entry whose file is unusable, if it still names that file."""
         if self.is_readonly:
@@ -432,7 +444,7 @@ class SqliteEngine(Rewriting):
 
     def delete_many(self, keys: Iterable[EncodedKey], now: float, wait: float | None) -> int:
         """Remove the live entries of *keys* in one step."""
-        return self._remove(wait, _delete_all, list(keys), now)
+        return self._remove(wait, writing.delete_all, list(keys), now)
 
     # -- Queues --
 
@@ -584,8 +596,3 @@ def _nothing(_: Link) -> None:
 def _last_rowid(link: Link) -> int | None:
     rowid: int | None = link.execute(sql.LAST_ROWID).get
     return rowid
-
-
-def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:
-    with link.savepoint():
-        return sum(writing.delete(link, key, now) for key in keys)

@@ -92,6 +92,19 @@ INSERT_UNKNOWN: Final = (
     INSERT_QUEUED.partition("VALUES")[0] + f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, {VERSION}"
     " WHERE NOT EXISTS (SELECT 1 FROM Ghost WHERE h = ?)"
 )
+# Entries of the library's own, which have neither rank nor file.
+INSERT_OWN: Final = (
+    "INSERT OR IGNORE INTO Cache (key, raw, store_time, expire_time, tag, mode, value, version)"
+    f" VALUES (?, ?, ?, ?, ?, ?, ?, {VERSION})"
+)
+REPLACE_OWN: Final = (
+    "UPDATE Cache SET store_time = ?, expire_time = ?, access_time = NULL, access_count = 0,"
+    f" tag = ?, mode = ?, value = ?, version = {VERSION}"
+    " WHERE rowid = ? AND version = ? AND file IS NULL AND rank IS NULL"
+)
+DELETE_OWN: Final = (
+    "DELETE FROM Cache WHERE rowid = ? AND version = ? AND file IS NULL AND rank IS NULL"
+)
 INSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, mode, value,"
     f" rank, file, size, checksum, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {VERSION})"

@@ -416,6 +416,12 @@ def delete(link: Link, key: EncodedKey, now: float) -> bool:
     return not (type(expire_time) is float and expire_time <= now)
 
 
+def delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:
+    """Remove the live entries of *keys*; return how many there were."""
+    with link.savepoint():
+        return sum(delete(link, key, now) for key in keys)
+
+
 def delete_version(link: Link, key: EncodedKey, version: int, now: float) -> bool:
     """Remove a live entry if it is of that version."""
     found = link.execute(sql.FIND_VERSION, (*key, now)).get
