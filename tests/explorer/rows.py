@@ -60,11 +60,6 @@ def _upsert_simple(content: Content, values: tuple[Any, ...]) -> Answer:
     return _upsert(content, values[0], values[4], None)
 
 
-def _update_simple(content: Content, values: tuple[Any, ...]) -> Answer:
-    is_there = value_of(content, values[0]) is not None
-    return _upsert_simple(content, values) if is_there else Answer(content)
-
-
 def _upsert_full(content: Content, values: tuple[Any, ...]) -> Answer:
     return _upsert(content, values[0], values[7], values[5])
 
@@ -84,8 +79,8 @@ _STATEMENTS: dict[str, Callable[[Content, tuple[Any, ...]], Answer]] = {
     sql.GET: _get,
     sql.FIND: _find,
     sql.UPSERT_SIMPLE: _upsert_simple,
-    sql.UPSERT_NUMBERED: _upsert_simple,
-    sql.UPDATE_NUMBERED: _update_simple,
+    sql.UPSERT_SIMPLE_NUMBERED: _upsert_simple,
+    sql.UPSERT_NUMBERED: _upsert_full,
     sql.UPSERT: _upsert_full,
     sql.DELETE_SIMPLE: lambda content, values: _remove(content, lambda row: row[1] == values[0]),
     sql.DELETE: lambda content, values: _remove(

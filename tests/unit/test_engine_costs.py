@@ -62,51 +62,66 @@ def test_put_in_a_transaction_takes_seven_calls(cache, value):
 
 
 @both_ways
-def test_batch_is_tried_as_an_update_only_after_one_of_old_keys(cache, store):
-    seen = []
-    for value in ("a", "b", "c"):
+def test_batch_is_stored_twenty_entries_at_a_time(cache, store):
+    for value in ("a", "b"):
         with counted(cache) as (statements, _):
-            store(cache, value)
-        seen.append((statements[sql.UPSERT_NUMBERED], statements[sql.UPDATE_NUMBERED]))
+            store(cache, value, [*KEYS, "more-1", "more-2"])
+        together = statements[sql.STORE_TOGETHER[sql.UPSERT_SIMPLE_NUMBERED]]
+        assert (together, statements[sql.UPSERT_SIMPLE_NUMBERED]) == (5, 2)
+        assert {*map(cache.get, cache)} == {value}
 
-    assert seen == [(100, 0), (100, 0), (0, 100)]
-    assert [cache[key] for key in KEYS] == ["c"] * 100
-    assert len(cache) == 100
+
+def test_batch_with_expiry_and_tags_is_stored_twenty_entries_at_a_time(cache, clock):
+    now = clock.time()
+    with counted(cache) as (statements, _), cache.transact():
+        for number, key in enumerate(KEYS):
+            cache.set(key, number, expire=number + 1, tag=f"tag-{number}")
+
+    assert statements[sql.STORE_TOGETHER[sql.UPSERT_NUMBERED]] == 5
+    for number, key in enumerate(KEYS):
+        found = cache.get(key, expire_time=True, tag=True)
+        assert found == (number, now + number + 1, f"tag-{number}")
 
 
 @both_ways
-def test_batch_with_new_keys_after_one_of_old_keys_stores_all_in_order(cache, store):
-    for value in ("a", "b"):
-        store(cache, value)
+def test_batch_of_new_and_old_keys_stores_all_in_order(cache, store):
+    store(cache, "a")
 
-    store(cache, "c", [*KEYS[:50], "new-1", *KEYS[50:], "new-0"])
+    store(cache, "b", [*KEYS[:50], "new-1", *KEYS[50:], "new-0"])
 
     assert [*cache] == [*KEYS, "new-1", "new-0"]
-    assert {cache[key] for key in cache} == {"c"}
+    assert {*map(cache.get, cache)} == {"b"}
     assert len(cache) == 102
 
 
+def test_last_of_several_puts_of_a_key_in_a_batch_counts(cache):
+    with cache.transact():
+        for number in range(100):
+            cache.set(f"key-{number % 7}", number)
+
+    assert {cache[key]: key for key in cache} == {
+        number: f"key-{number % 7}" for number in range(93, 100)
+    }
+    assert len(cache) == 7
+
+
 @both_ways
-def test_batch_after_one_of_old_keys_replaces_a_value_in_a_file(cache, store):
-    for value in ("a", "b"):
-        store(cache, value)
+def test_batch_replaces_a_value_in_a_file(cache, store):
     cache["key-7"] = b"x" * 100_000
 
-    store(cache, "c")
+    store(cache, "a")
 
-    assert {cache[key] for key in KEYS} == {"c"}
+    assert {cache[key] for key in KEYS} == {"a"}
     assert cache.check() == []
 
 
 @both_ways
-def test_batch_after_one_of_old_keys_removes_tag_and_expiry(cache, store):
-    for value in ("a", "b"):
-        store(cache, value)
+def test_batch_removes_tag_and_expiry(cache, store):
     cache.set("key-7", "tagged", expire=60, tag="tag")
 
-    store(cache, "c")
+    store(cache, "a")
 
-    assert cache.get("key-7", expire_time=True, tag=True) == ("c", None, None)
+    assert cache.get("key-7", expire_time=True, tag=True) == ("a", None, None)
 
 
 @both_ways

@@ -103,7 +103,6 @@ class Link:
         "is_closed",
         "is_limited",
         "is_looking",
-        "is_overwriting",
         "is_uncertain",
         "left",
         "log_mark",
@@ -155,8 +154,8 @@ class Link:
         self.depth = self.serial = 0
         self.gone: Gone | None = None
         """How deep the transaction is; its number; what it removed to make room."""
-        self.is_broken = self.is_closed = self.is_overwriting = self.is_limited = False
-        """Whether the last batch stored no new entry; whether no page may be added, see `room`."""
+        self.is_broken = self.is_closed = self.is_limited = False
+        """Whether no page may be added to the database; see `room`."""
         self.log_pages, self.log_mark = 0, 0.0
         """Length of the write-ahead log after this connection's last write; and that from which
         somebody has to look at it, see `checkpoints`."""

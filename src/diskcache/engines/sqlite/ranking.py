@@ -48,9 +48,9 @@ _FILL: Final = {
     Rank.USED: sql.RANK_USED,
     Rank.COUNT: sql.RANK_COUNT,
 }
-_NUMBERED: Final = (sql.UPSERT_NUMBERED, sql.UPDATE_NUMBERED)
-_NUMBERED_KEEPING: Final = (sql.UPSERT_NUMBERED_KEEPING, sql.UPDATE_NUMBERED_KEEPING)
-"""What stores a row of a batch, and what does if its key has an entry."""
+_NUMBERED: Final = (sql.UPSERT_SIMPLE_NUMBERED, sql.UPSERT_NUMBERED)
+_NUMBERED_KEEPING: Final = (sql.UPSERT_SIMPLE_NUMBERED_KEEPING, sql.UPSERT_NUMBERED_KEEPING)
+"""What stores a row of a batch: one without expiry, tag and rank, or any."""
 _RANKED: Final = frozenset({*_FILL, Rank.QUEUES, Rank.OWN})
 _STATE: Final = ("rank_policy", "rank_done", "rank_goal", "rank_floor")
 _NONE: Final = find_policy("none")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 ROW: Final = "mode, value, file, size, checksum, expire_time, tag, version, rowid"
@@ -70,18 +71,27 @@ UPSERT_SIMPLE: Final = (
     " WHERE file IS NULL"
 )
 # In a batch versions are numbered from a random one on, which saves drawing one for each row.
-UPSERT_NUMBERED: Final = UPSERT_SIMPLE.replace(VERSION, "?")
-# For a batch in which every key is expected to have an entry: it costs a fifth less.
-UPDATE_NUMBERED: Final = (
-    "UPDATE Cache SET store_time = ?3, expire_time = NULL, access_time = NULL, access_count = 0,"
-    " tag = NULL, mode = ?4, value = ?5, version = ?6, rank = NULL"
-    " WHERE key = ?1 AND raw = ?2 AND file IS NULL"
-)
+UPSERT_NUMBERED: Final = UPSERT.replace(VERSION, "?")
+UPSERT_SIMPLE_NUMBERED: Final = UPSERT_SIMPLE.replace(VERSION, "?")
 # Where the policy is s3-fifo, an entry that is stored again keeps its reads.
 UPSERT_KEEPING: Final = UPSERT.replace(" access_count = 0,", "")
 UPSERT_SIMPLE_KEEPING: Final = UPSERT_SIMPLE.replace(" access_count = 0,", "")
 UPSERT_NUMBERED_KEEPING: Final = UPSERT_NUMBERED.replace(" access_count = 0,", "")
-UPDATE_NUMBERED_KEEPING: Final = UPDATE_NUMBERED.replace(" access_count = 0,", "")
+UPSERT_SIMPLE_NUMBERED_KEEPING: Final = UPSERT_SIMPLE_NUMBERED.replace(" access_count = 0,", "")
+TOGETHER: Final = 20
+"""Rows that one statement of a batch stores: half of its time is its beginning and its end."""
+STORE_TOGETHER: Final = {
+    one: re.sub(
+        r"VALUES (\([?, ]+\))", lambda found: "VALUES " + ", ".join([found[1]] * TOGETHER), one
+    )
+    for one in (
+        UPSERT_NUMBERED,
+        UPSERT_SIMPLE_NUMBERED,
+        UPSERT_NUMBERED_KEEPING,
+        UPSERT_SIMPLE_NUMBERED_KEEPING,
+    )
+}
+"""What stores so many rows, by what stores one of them."""
 # The row of an entry under s3-fifo, if it is a new one: no change is counted if it is not.
 INSERT_QUEUED: Final = (
     "INSERT OR IGNORE INTO Cache (key, raw, store_time, expire_time, tag, mode, value, rank,"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final, TypeAlias, TypeVar
 
 from diskcache.engines.sqlite import reading, room
@@ -179,9 +180,7 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
     in_use = pages_in_use(link) if len(rows) >= SEVERAL else None
     changes = _store_all(link, culler, rows, version)
     link.touched_all([row[0] for row in rows])
-    new = (link.execute(sql.LAST_ROWID).get or 0) - (before or 0)
-    link.rows += new
-    link.is_overwriting = not new
+    link.rows += (link.execute(sql.LAST_ROWID).get or 0) - (before or 0)
     if in_use is None:
         link.written += sum(footprint(row[0], row[3]) for row in rows)
     else:
@@ -196,24 +195,30 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
 
 def _store_all(link: Link, culler: Culler, rows: list[PlainRow], version: int) -> int:
     """Store rows, but for those whose old row has a file; return how many."""
-    con = link.con
-    changes = con.total_changes()
-    numbered = [
+    simple, full = culler.numbered
+    numbered: list[tuple[Any, ...]] = [
         (key, raw, at, mode, value, number)
         for number, (key, raw, mode, value, expire_time, tag, at) in enumerate(rows, version)
         if expire_time is None and tag is None
     ]
-    if not culler.is_simple or len(numbered) != len(rows):
-        con.executemany(culler.upsert, [_full_row(culler, row) for row in rows])
-    else:
-        upsert, update = culler.numbered
-        if link.is_overwriting:
-            # Whoever overwrites tends to go on with it.
-            con.executemany(update, numbered)
-            if con.total_changes() - changes == len(rows):
-                return len(rows)
-            changes = con.total_changes()
-        con.executemany(upsert, numbered)
+    if culler.is_simple and len(numbered) == len(rows):
+        return _run_together(link, simple, numbered)
+    numbered = [(*_full_row(culler, row), number) for number, row in enumerate(rows, version)]
+    return _run_together(link, full, numbered)
+
+
+def _run_together(link: Link, statement: str, rows: list[tuple[Any, ...]]) -> int:
+    """Store rows, many with each statement; return how many entries were changed."""
+    con = link.con
+    changes = con.total_changes()
+    whole = len(rows) - len(rows) % sql.TOGETHER
+    if whole:
+        flat = list(chain.from_iterable(rows[:whole]))
+        width = len(rows[0]) * sql.TOGETHER
+        parts = [flat[start : start + width] for start in range(0, len(flat), width)]
+        con.executemany(sql.STORE_TOGETHER[statement], parts)
+    if whole < len(rows):
+        con.executemany(statement, rows[whole:])
     return con.total_changes() - changes
 
 
