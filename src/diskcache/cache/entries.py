@@ -22,7 +22,7 @@ from diskcache.entry import (
     mode_in_grace,
 )
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
-from diskcache.memory.tier import DIRECT, place_of
+from diskcache.memory.tier import DIRECT, LAST_GROUP, place_of
 from diskcache.sentinels import ENOVAL, Constant
 
 _ALWAYS: Final = Only.ALWAYS
@@ -86,7 +86,11 @@ class EntryMethods(ReadingMethods):
             return self._engine.put(
                 encoded, payload, expire_time, tag, now, wait, self._condition(if_version, payload)
             )
-        keep = self._keeper(key, encoded, payload, expire_time, tag)
+        tier, keep = self._tier, None
+        # What `expects` asks, without two calls: mostly it does not.
+        is_met = type(key) not in DIRECT or tier._expected[hash(key) & LAST_GROUP]  # noqa: SLF001
+        if is_met or key in tier.young:
+            keep = self._keeper(key, encoded, payload, expire_time, tag)
         return self._engine.put(encoded, payload, expire_time, tag, now, wait, _ALWAYS, keep)
 
     def _keeper(

@@ -233,6 +233,10 @@ class _Shared(Restorable):
 
     def _taken(self, value: Any) -> tuple[Any, int]:
         """Return the value with one more hold in it, and its fencing number; or as it is, and 0."""
+        if value is ENOVAL and self._permits:
+            # Mostly the lock is free.
+            holder = self._new_holder(0)
+            return ("lock", 1, 0, *holder), holder.fence
         record = self._parsed(value)
         again = self._taken_again(record)
         if again is not None:
@@ -243,14 +247,23 @@ class _Shared(Restorable):
         is_full = len(holders) >= self._permits
         if is_full and not record.extra:
             return value, 0
-        owner = self._owner = self._parties.owner()
         above = max((holder.fence for holder in record.holders), default=0)
-        fence = self._parties.next_fence(owner, above)
         if is_full:
+            fence = self._parties.next_fence(self._own(), above)
             return Record(holders, record.extra - 1).as_value(), fence
+        holder = self._new_holder(above)
+        return record._replace(holders=(*holders, holder)).as_value(), holder.fence
+
+    def _own(self) -> Owner:
+        owner = self._owner = self._parties.owner()
+        return owner
+
+    def _new_holder(self, above: int) -> Holder:
+        """Return what says that this object, in this thread, holds a permit."""
+        owner = self._own()
+        fence = self._parties.next_fence(owner, above)
         self._parties.keep(owner)
-        holder = Holder(owner.token, self._number, _thread.number, 1, fence, *self._lease())
-        return record._replace(holders=(*holders, holder)).as_value(), fence
+        return Holder(owner.token, self._number, _thread.number, 1, fence, *self._lease())
 
     def _taken_again(self, record: Record) -> tuple[Any, int] | None:
         """Return what `_taken` returns for somebody who has the lock already, if that may be."""
@@ -300,6 +313,9 @@ class _Shared(Restorable):
     def _given_back(self, value: Any, count: int) -> tuple[Any, int]:
         """Return the value without *count* of our holds, and how many holders are gone."""
         record = self._parsed(value)
+        is_alone = count == 1 == len(record.holders) and not record.extra
+        if is_alone and self._is_mine(record.holders[0]):
+            return ENOVAL, 1
         # The holds of this thread first, the latest of them first of all.
         mine = sorted(
             filter(self._is_mine, record.holders),
