@@ -204,7 +204,8 @@ def test_throttle_with_a_time_function_of_the_user_may_write_in_it(cache):
     assert nothing() == "called"
 
 
-def test_step_is_asked_again_where_a_program_that_ignores_the_gate_has_written(cache):
+@pytest.mark.parametrize(("new", "left"), [(2, 2), (ENOVAL, ENOVAL)], ids=["stored", "removed"])
+def test_step_is_asked_again_where_a_program_that_ignores_the_gate_has_written(cache, new, left):
     cell = Cell(cache, "key")
     cell.change(lambda _: (1, None))
     seen = []
@@ -215,10 +216,10 @@ def test_step_is_asked_again_where_a_program_that_ignores_the_gate_has_written(c
             stranger.execute("UPDATE Cache SET version = version + 1")
             stranger.close()
         seen.append(value)
-        return value + 1, value
+        return new, value
 
     assert cell.change(step) == 1
-    assert (seen, cell.read()) == ([1, 1], 2)
+    assert (seen, cell.read()) == ([1, 1], left)
 
 
 def test_step_of_an_entry_that_expired_is_told_that_there_is_none(make_cache, clock):
