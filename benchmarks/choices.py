@@ -16,6 +16,7 @@ import random
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import chain, count
 from time import perf_counter, process_time
 from typing import Any
 
@@ -107,6 +108,75 @@ def upsert_many(connection: apsw.Connection, keys: list[str]) -> None:
     for start in range(0, len(keys), 200):
         part = keys[start : start + 200]
         connection.executemany(sql.UPSERT_SIMPLE, [simple(key) for key in part])
+
+
+def numbered(statement: str, rows: int = 1) -> Act:
+    """Return an act that stores 200 rows at a time, some by each statement, versions numbered."""
+
+    def stored(connection: apsw.Connection, keys: list[str]) -> None:
+        for start in range(0, len(keys), 200):
+            part = [
+                (*simple(key), version) for version, key in enumerate(keys[start:][:200], 2**46)
+            ]
+            flat = list(chain.from_iterable(part))
+            width = 6 * rows
+            values = [flat[first : first + width] for first in range(0, len(flat), width)]
+            connection.executemany(statement, values)
+
+    return together(stored)
+
+
+def of_rows(rows: int) -> str:
+    one = "(?, ?, ?, ?, ?, ?)"
+    return sql.UPSERT_SIMPLE_NUMBERED.replace(one, ", ".join([one] * rows))
+
+
+UPDATE_BY_KEY = (
+    "UPDATE Cache SET store_time = ?3, expire_time = NULL, access_time = NULL, access_count = 0,"
+    " tag = NULL, mode = ?4, value = ?5, version = ?6, rank = NULL"
+    " WHERE key = ?1 AND raw = ?2 AND file IS NULL"
+)
+only_old = numbered(UPDATE_BY_KEY)
+
+
+def expiring(connection: apsw.Connection, keys: list[str]) -> None:
+    for key in keys:
+        expires = NOW + 60 + next(moments) / 1e5
+        values = (key, 1, NOW, expires, None, None, 1, VALUE, None)
+        connection.execute(sql.UPSERT, values)
+
+
+moments = count()
+
+
+def lock_in_transactions(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    for key in keys:
+        execute("BEGIN IMMEDIATE")
+        _ = execute(sql.GET, (key, 1, NOW)).get
+        execute(sql.FIND_VERSION, (key, 1, NOW))
+        execute(sql.UPSERT, (key, 1, NOW, None, None, None, 69, VALUE, None))
+        execute("COMMIT")
+        execute("BEGIN IMMEDIATE")
+        _ = execute(sql.GET, (key, 1, NOW)).get
+        execute(sql.DELETE, (key, 1, NOW))
+        execute("COMMIT")
+
+
+def lock_alone(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    for key in keys:
+        _ = execute(sql.GET, (key, 1, NOW)).get
+        execute(sql.INSERT_OWN, (key, 1, NOW, None, None, 69, VALUE))
+        row = execute(sql.GET, (key, 1, NOW)).get
+        execute(sql.DELETE_OWN, (row[8], row[7]))
+
+
+def lock_blindly(connection: apsw.Connection, keys: list[str]) -> None:
+    execute = connection.execute
+    for key in keys:
+        execute(sql.INSERT_OWN, (key, 1, NOW, None, None, 69, VALUE))
+        execute("DELETE FROM Cache WHERE rowid = ?", (connection.last_insert_rowid(),))
 
 
 def insert_ranked(connection: apsw.Connection, keys: list[str]) -> None:
@@ -267,6 +337,13 @@ REPLACED: dict[str, tuple[Act, tuple[str, ...]]] = {
     "the same, with the next row number": (replaced(take_its_row_as_last), ()),
 }
 
+NO_EXPIRY_INDEX = ("DROP INDEX Cache_expire_time",)
+MINUTES = (
+    "CREATE INDEX minutes ON Cache (CAST(expire_time / 60 AS INTEGER))"
+    " WHERE expire_time IS NOT NULL"
+)
+
+
 CHOICES: dict[str, dict[str, tuple[Act, tuple[str, ...]]]] = {
     "a write, its own transaction": {
         "one UPSERT": (upsert, ()),
@@ -275,6 +352,11 @@ CHOICES: dict[str, dict[str, tuple[Act, tuple[str, ...]]]] = {
     },
     "writes in one transaction": {
         "executemany, 200 at a time": (together(upsert_many), ()),
+        "the same, versions numbered": (numbered(sql.UPSERT_SIMPLE_NUMBERED), ()),
+        "UPDATE, where all keys have entries": (only_old, ()),
+        "5 rows a statement": (numbered(of_rows(5), 5), ()),
+        "20 rows a statement": (numbered(of_rows(20), 20), ()),
+        "100 rows a statement": (numbered(of_rows(100), 100), ()),
         "one by one": (together(upsert), ()),
     },
     "rank of a new entry": {
@@ -296,6 +378,17 @@ CHOICES: dict[str, dict[str, tuple[Act, tuple[str, ...]]]] = {
         "UPDATE to expired; later DELETE of all": (remove_later, ()),
     },
     "one comes to a full cache, one goes": REPLACED,
+    "a write with an expiry": {
+        "index on the moment": (expiring, ()),
+        "index on the minute": (expiring, (*NO_EXPIRY_INDEX, MINUTES)),
+        "no index": (expiring, NO_EXPIRY_INDEX),
+        "no expiry": (upsert, ()),
+    },
+    "a lock taken and given back": {
+        "in transactions": (lock_in_transactions, ()),
+        "statements of their own, under the gate": (lock_alone, ()),
+        "without a look": (lock_blindly, ()),
+    },
     "totals of a new entry": {
         "outside the database": (insert_unranked, ()),
         "a row, updated by a statement": (insert_counted, (COUNT_ROW,)),
@@ -305,9 +398,11 @@ CHOICES: dict[str, dict[str, tuple[Act, tuple[str, ...]]]] = {
 
 
 NUMBERS = {add_returning, add_read, add_blind}
+ONLY_OLD = {*NUMBERS, only_old}
 ONLY_NEW = {
     insert_ranked, insert_unranked, insert_counted,
     queue_by_one, queue_by_two, remove, remove_read, remove_later,
+    lock_in_transactions, lock_alone, lock_blindly,
     *(act for act, _ in REPLACED.values()),
 }  # fmt: skip
 
@@ -336,7 +431,7 @@ def measure(
         for name, connection in links.items():
             act = variants[name][0]
             for kind, keys in (("old", chosen), ("new", fresh)):
-                if act in (ONLY_NEW if kind == "old" else NUMBERS):
+                if act in (ONLY_NEW if kind == "old" else ONLY_OLD):
                     continue
                 start = clock()
                 act(connection, keys)

@@ -10,7 +10,7 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -167,6 +167,22 @@ def has_blocks(descriptor: int, size: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _pread(descriptor: int, size: int, offset: int) -> bytes:  # pragma: no cover - other platform
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)
+
+
+def _pwrite(descriptor: int, data: bytes, offset: int) -> int:  # pragma: no cover - other platform
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.write(descriptor, data)
+
+
+pread: Final[Callable[[int, int, int], bytes]] = getattr(os, "pread", _pread)
+"""Read from a place in a file; one call of the system where there is one for it."""
+pwrite: Final[Callable[[int, bytes, int], int]] = getattr(os, "pwrite", _pwrite)
+"""Write to a place in a file."""
 
 
 def open_file(path: str, flags: int, mode: int = 0o600, dir_fd: int | None = None) -> int:

@@ -79,6 +79,8 @@ _STATEMENTS: dict[str, Callable[[Content, tuple[Any, ...]], Answer]] = {
     sql.GET: _get,
     sql.FIND: _find,
     sql.UPSERT_SIMPLE: _upsert_simple,
+    sql.UPSERT_SIMPLE_NUMBERED: _upsert_simple,
+    sql.UPSERT_NUMBERED: _upsert_full,
     sql.UPSERT: _upsert_full,
     sql.DELETE_SIMPLE: lambda content, values: _remove(content, lambda row: row[1] == values[0]),
     sql.DELETE: lambda content, values: _remove(
@@ -92,6 +94,9 @@ _STATEMENTS: dict[str, Callable[[Content, tuple[Any, ...]], Answer]] = {
     sql.COUNT: lambda content, _: Answer(content, ((len(content),),)),
     sql.FILE_BYTES: lambda content, _: Answer(content, ((0,),)),
     sql.LAST_ROWID: lambda content, _: Answer(content, ((content[-1][0] if content else None,),)),
+    sql.BEFORE_BATCH: lambda content, _: Answer(
+        content, ((content[-1][0] if content else None, 2**46),)
+    ),
     sql.STATE: lambda content, _: Answer(content),
     sql.RANKING: lambda content, _: Answer(content),
     sql.FORGET_RANKING: lambda content, _: Answer(content),

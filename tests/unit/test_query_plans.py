@@ -37,6 +37,13 @@ PLANS = {
     "UPSERT_SIMPLE": NOTHING,
     "UPSERT_KEEPING": NOTHING,
     "UPSERT_SIMPLE_KEEPING": NOTHING,
+    "UPSERT_NUMBERED": NOTHING,
+    "UPSERT_SIMPLE_NUMBERED": NOTHING,
+    "UPSERT_NUMBERED_KEEPING": NOTHING,
+    "UPSERT_SIMPLE_NUMBERED_KEEPING": NOTHING,
+    "INSERT_OWN": NOTHING,
+    "REPLACE_OWN": ROW,
+    "DELETE_OWN": ROW,
     "INSERT": NOTHING,
     "REPLACE": ROW,
     "DELETE": POINT,
@@ -97,6 +104,7 @@ PLANS = {
     "COUNT": "SCAN Cache USING COVERING INDEX Cache_key_raw",
     "FILE_BYTES": "SEARCH Cache USING COVERING INDEX Cache_file (file>?)",
     "LAST_ROWID": "SEARCH Cache",
+    "BEFORE_BATCH": "SCAN CONSTANT ROW; SCALAR SUBQUERY 1; SEARCH Cache",
     "NAMES_FILE": "SEARCH Cache USING COVERING INDEX Cache_file (file=?)",
     "FILES_AFTER": "SEARCH Cache USING INDEX Cache_file (file>?)",
     "FILE_COUNT": "SEARCH Cache USING COVERING INDEX Cache_file (file>?)",
@@ -147,6 +155,14 @@ def test_every_statement_has_a_plan_here():
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_statement_is_answered_by_its_index(connection, name):
     assert plan(connection, STATEMENTS[name]) == PLANS[name]
+
+
+@pytest.mark.parametrize("text", statements.STORE_TOGETHER.values())
+def test_many_rows_are_stored_without_a_search(connection, text):
+    steps = plan(connection, text).split("; ")
+
+    assert text.count("(?") == statements.TOGETHER
+    assert not any("SEARCH" in step for step in steps)
 
 
 def test_tags_are_found_in_row_order_without_their_index(connection):

@@ -21,6 +21,7 @@ from diskcache import (
     RLock,
     Semaphore,
 )
+from diskcache.engines.sqlite.gate import Gate
 from diskcache.entry import GUARD, MODE
 from diskcache.errors import ReadOnlyError
 from diskcache.recipes import liveness, locks
@@ -591,9 +592,9 @@ def test_release_waits_without_limit_and_is_no_timeout(cache, monkeypatch):
     lock = Lock(cache, "k")
     lock.acquire()
     waits = []
-    real = cache._engine.transaction
+    real = Gate.acquire
     monkeypatch.setattr(
-        cache._engine, "transaction", lambda wait: (waits.append(wait), real(wait))[1]
+        Gate, "acquire", lambda gate, wait, by: (waits.append(wait), real(gate, wait, by))[1]
     )
     lock.release()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from diskcache.cache.reading import ReadingMethods
 from diskcache.cache.shapes import Shapes, shaped_as
@@ -22,8 +22,10 @@ from diskcache.entry import (
     mode_in_grace,
 )
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
-from diskcache.memory.tier import DIRECT, place_of
+from diskcache.memory.tier import DIRECT, LAST_GROUP, place_of
 from diskcache.sentinels import ENOVAL, Constant
+
+_ALWAYS: Final = Only.ALWAYS
 
 
 class EntryMethods(ReadingMethods):
@@ -84,8 +86,12 @@ class EntryMethods(ReadingMethods):
             return self._engine.put(
                 encoded, payload, expire_time, tag, now, wait, self._condition(if_version, payload)
             )
-        keep = self._keeper(key, encoded, payload, expire_time, tag)
-        return self._engine.put(encoded, payload, expire_time, tag, now, wait, Only.ALWAYS, keep)
+        tier, keep = self._tier, None
+        # What `expects` asks, without two calls: mostly it does not.
+        is_met = type(key) not in DIRECT or tier._expected[hash(key) & LAST_GROUP]  # noqa: SLF001
+        if is_met or key in tier.young:
+            keep = self._keeper(key, encoded, payload, expire_time, tag)
+        return self._engine.put(encoded, payload, expire_time, tag, now, wait, _ALWAYS, keep)
 
     def _keeper(
         self, key: Any, encoded: EncodedKey, payload: Payload, expires: float | None, label: Tag
@@ -120,7 +126,7 @@ class EntryMethods(ReadingMethods):
         encoded = self._encode_key(key)
         payload = self._pack(value, False, encoded, key)
         keep = self._keeper(key, encoded, payload, None, None)
-        if not self._engine.put(encoded, payload, None, None, now, None, Only.ALWAYS, keep):
+        if not self._engine.put(encoded, payload, None, None, now, None, _ALWAYS, keep):
             raise self._too_large(key)
 
     def _too_large(self, key: Any) -> TooLargeError:

@@ -24,7 +24,7 @@ from diskcache.cache.arguments import (
 )
 from diskcache.cache.watching import Watching
 from diskcache.clock import SYSTEM_CLOCK, Clock
-from diskcache.codecs.base import MODE_DATA
+from diskcache.codecs.base import MODE_DATA, MODE_RAW
 from diskcache.codecs.compression import DEFAULT_MINIMUM, Method, Packer
 from diskcache.codecs.plain import loads
 from diskcache.codecs.signing import Keyring, Signer
@@ -393,6 +393,7 @@ class Foundation(Watching):
             self._warn(message, UnsafePickleWarning)
         self._codec, self._files = codec, files
         self._encode: Callable[[Any, EncodedKey], tuple[int, Any]] = codec.encoder
+        self._is_direct = codec.encoder == codec.encode and type(codec) is ValueCodec
         self._disk = self._new_disk(disk)
         self._disk.attach(codec, files)
         self._has_own_keys = disk.put is not Disk.put or disk.get is not Disk.get
@@ -468,7 +469,10 @@ class Foundation(Watching):
             return self._on_disk(self._disk.pack_through_store, value, read, key, user_key)
         if read:
             return self._on_disk(self._disk.pack, value, read, key)
-        mode, data = self._encode(value, key)
+        if self._is_direct and (type(value) is bytes or (type(value) is str and value.isascii())):
+            mode, data = MODE_RAW, value
+        else:
+            mode, data = self._encode(value, key)
         if type(data) in _SIZED and len(data) >= self._settings["disk_min_file_size"]:
             return self._on_disk(self._disk.spill, mode, data, value)
         return mode, data, None

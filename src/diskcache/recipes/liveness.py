@@ -127,15 +127,13 @@ class Owner:
             OSError: It cannot be recorded.
         """
         boot, descriptor = host.boot_id(), self._open.fence
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        found = os.read(descriptor, FENCE_WORDS.size)
+        found = host.pread(descriptor, FENCE_WORDS.size, 0)
         is_sound = len(found) == FENCE_WORDS.size
         last_boot, last = FENCE_WORDS.unpack(found) if is_sound else (boot, 0)
         last = max(last, above) if last < LAST else above
         is_new_boot = last_boot != boot
         number: int = (last // EPOCH + 1) * EPOCH if is_new_boot else last + 1
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, FENCE_WORDS.pack(boot, number))
+        host.pwrite(descriptor, FENCE_WORDS.pack(boot, number), 0)
         if is_new_boot or not is_sound:
             os.fsync(descriptor)
         return number

@@ -159,10 +159,13 @@ class _Shared(Restorable):
         limit = limit_of(blocking, timeout)
         clock = self._cell.clock
         deadline = None if limit is None else clock.monotonic() + limit
+        # Mostly the lock is free. Whoever does not want to wait, or has waited, looks first.
+        is_first = limit != 0
         for nap in naps():
             left = None if deadline is None else max(deadline - clock.monotonic(), 0)
-            if fence := self._try(PATIENCE if limit == 0 else left):
+            if fence := self._try(PATIENCE if limit == 0 else left, look=not is_first):
                 return fence
+            is_first = False
             if deadline is not None:
                 left = deadline - clock.monotonic()
                 if left <= 0:
@@ -214,9 +217,12 @@ class _Shared(Restorable):
 
     # -- Taking --
 
-    def _try(self, wait: float | None) -> int:
-        """Take a permit if there is one; return the fencing number, or 0."""
-        if not self._may_enter(self._parsed(self._cell.read())):
+    def _try(self, wait: float | None, *, look: bool = True) -> int:
+        """Take a permit if there is one; return the fencing number, or 0.
+
+        With *look* the write lock is only asked for if there seems to be one.
+        """
+        if look and not self._may_enter(self._parsed(self._cell.read())):
             return 0
         try:
             return self._cell.change(self._taken, wait)
@@ -227,6 +233,10 @@ class _Shared(Restorable):
 
     def _taken(self, value: Any) -> tuple[Any, int]:
         """Return the value with one more hold in it, and its fencing number; or as it is, and 0."""
+        if value is ENOVAL and self._permits:
+            # Mostly the lock is free.
+            holder = self._new_holder(0)
+            return ("lock", 1, 0, *holder), holder.fence
         record = self._parsed(value)
         again = self._taken_again(record)
         if again is not None:
@@ -237,14 +247,23 @@ class _Shared(Restorable):
         is_full = len(holders) >= self._permits
         if is_full and not record.extra:
             return value, 0
-        owner = self._owner = self._parties.owner()
         above = max((holder.fence for holder in record.holders), default=0)
-        fence = self._parties.next_fence(owner, above)
         if is_full:
+            fence = self._parties.next_fence(self._own(), above)
             return Record(holders, record.extra - 1).as_value(), fence
+        holder = self._new_holder(above)
+        return record._replace(holders=(*holders, holder)).as_value(), holder.fence
+
+    def _own(self) -> Owner:
+        owner = self._owner = self._parties.owner()
+        return owner
+
+    def _new_holder(self, above: int) -> Holder:
+        """Return what says that this object, in this thread, holds a permit."""
+        owner = self._own()
+        fence = self._parties.next_fence(owner, above)
         self._parties.keep(owner)
-        holder = Holder(owner.token, self._number, _thread.number, 1, fence, *self._lease())
-        return record._replace(holders=(*holders, holder)).as_value(), fence
+        return Holder(owner.token, self._number, _thread.number, 1, fence, *self._lease())
 
     def _taken_again(self, record: Record) -> tuple[Any, int] | None:
         """Return what `_taken` returns for somebody who has the lock already, if that may be."""
@@ -294,6 +313,9 @@ class _Shared(Restorable):
     def _given_back(self, value: Any, count: int) -> tuple[Any, int]:
         """Return the value without *count* of our holds, and how many holders are gone."""
         record = self._parsed(value)
+        is_alone = count == 1 == len(record.holders) and not record.extra
+        if is_alone and self._is_mine(record.holders[0]):
+            return ENOVAL, 1
         # The holds of this thread first, the latest of them first of all.
         mine = sorted(
             filter(self._is_mine, record.holders),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from diskcache.cache import Cache
@@ -166,6 +167,8 @@ class Cell:
         step: Callable[[Any], tuple[Any, T]],
         wait: float | None = None,
         expire: float | None = None,
+        *,
+        alone: bool = True,
     ) -> T:
         """Replace the value by the first of the two that *step* makes of it; return the second.
 
@@ -176,10 +179,22 @@ class Cell:
             step: Decides; if it raises, nothing is changed.
             wait: Seconds to wait for the write lock of the cache; None for no limit.
             expire: Seconds until the entry expires, if it is written.
+            alone: Whether *step* uses nothing else of the cache: then the write may be a single
+                statement, without a transaction. *step* may be called again where that fails.
         """
         cache, engine = self._cache, bare_engine(self._cache)
         if not engine.capabilities.transactions:
             return self._change_unless_changed(step, wait, expire)
+        results: list[T] = []
+        short = getattr(type(engine), "change_alone", None) if alone and cache._is_plain else None
+        if short is not None and short(
+            engine,
+            self._encoded,
+            partial(self._decided, step, expire, results),
+            cache._now,
+            wait,
+        ):
+            return results[-1]
         with engine.transaction(wait):
             now = cache._now()
             row = engine.get(self._encoded, now)
@@ -199,6 +214,28 @@ class Cell:
                         f" {cache.size_limit} bytes: raise the limit"
                     )
             return result
+
+    def _decided(
+        self,
+        step: Callable[[Any], tuple[Any, T]],
+        expire: float | None,
+        results: list[T],
+        row: Row | None,
+        now: float,
+    ) -> tuple[Payload, float | None, Tag] | bool:
+        """Return what is to be stored; False for nothing, True for what is there."""
+        cache = self._cache
+        old = ENOVAL if row is None else cache._load(self._encoded, row)
+        try:
+            new, result = step(old)
+        except OSError as exc:
+            raise bare_engine(cache).file_error(exc) from exc
+        results.append(result)
+        if new is old:
+            return True
+        if new is ENOVAL:
+            return False
+        return self._packed(new), expiry(expire, now), self._tag
 
     def _change_unless_changed(
         self, step: Callable[[Any], tuple[Any, T]], wait: float | None, expire: float | None

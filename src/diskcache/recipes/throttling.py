@@ -129,14 +129,16 @@ class _Bucket:
         self._rate = size / seconds
         self._expire = expire
         self._time = cell.clock.time if time_func is None else time_func
+        # A user's function may use the cache.
+        self._is_own_time = time_func is None
 
     def make(self) -> None:
         """Make a full bucket, if there is none."""
-        self.cell.change(self._made, expire=self._expire)
+        self.cell.change(self._made, expire=self._expire, alone=self._is_own_time)
 
     def take(self) -> float:
         """Take a token and return 0, or return how long it will be until there is one."""
-        return self.cell.change(self._taken, expire=self._expire)
+        return self.cell.change(self._taken, expire=self._expire, alone=self._is_own_time)
 
     def _made(self, value: Any) -> tuple[Any, None]:
         return ((self._time(), self._size) if value is ENOVAL else value), None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import apsw
 
@@ -37,7 +37,17 @@ from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.queues import next_key
 from diskcache.engines.sqlite.s3fifo import cost
 from diskcache.engines.sqlite.site import save_statistics
-from diskcache.entry import GUARD, MODE, DbValue, EncodedKey, Payload, Row, Tag
+from diskcache.entry import (
+    FILE,
+    GUARD,
+    MODE,
+    VERSION,
+    DbValue,
+    EncodedKey,
+    Payload,
+    Row,
+    Tag,
+)
 from diskcache.errors import DiskCacheError
 from diskcache.keys import queue_bounds
 
@@ -46,6 +56,8 @@ T = TypeVar("T")
 INT64_MAX: Final = 2**63 - 1
 FAILED: Final = object()
 KIND: Final = 15
+OWN: Final = GUARD | 5
+"""Mode of an entry of the library's own: plain data."""
 PICKLE: Final = 4
 """Kind of values whose loading runs code of users, which may use the cache."""
 
@@ -389,3 +401,100 @@ def _incr(link: Link, words: memoryview[int], values: tuple[Any, ...]) -> Any:
         return None
     words[END] = words[BEGIN]
     return total
+
+
+Step: TypeAlias = Callable[[Row | None, float], tuple[Payload, float | None, Tag] | bool]
+"""Given what there is and the time; returns what is to be stored, False to have it removed, or True
+to leave it."""
+
+
+def change(
+    link: Link,
+    culler: Culler,
+    key: EncodedKey,
+    step: Step,
+    time: Callable[[], float],
+    wait: float | None,
+) -> bool:
+    """Let *step* decide on an entry of the library's own; false if that needs the long way.
+
+    *step* runs with the gate in hand, but in no transaction: it must use nothing else of the cache.
+    It may be asked, and nothing come of it.
+    """
+    return bool(_with_gate(link, wait, _change, culler, key, step, time))
+
+
+def _change(
+    link: Link,
+    words: memoryview[int],
+    culler: Culler,
+    key: EncodedKey,
+    step: Step,
+    time: Callable[[], float],
+) -> bool:
+    now = time()
+    if (
+        words[STATE] != culler.state
+        or words[WRITTEN] >= culler.look_from
+        or words[COUNT] >= culler.count_from
+        or (words[NEXT_EXPIRY] < now * 1e6 and culler.is_culling)
+    ):
+        return False
+    try:
+        row = link.run(sql.GET, (*key, now)).get
+    except UnicodeDecodeError:
+        reading.abandon(link)
+        return False
+    except apsw.Error:
+        return False
+    if row is not None and (row[MODE] != OWN or row[FILE] is not None):
+        return False
+    wanted = step(None if row is None else reading.sound(row), now)
+    if wanted is True:
+        return True
+    if wanted is False:
+        return row is not None and _remove_own(link, words, key, row)
+    return _store_own(link, words, culler, key, row, wanted, now)
+
+
+def _remove_own(link: Link, words: memoryview[int], key: EncodedKey, row: Row) -> bool:
+    # A program that ignores the gate may have come between.
+    if _commit(link, words, key[0], sql.DELETE_OWN, (row[8], row[VERSION])) is FAILED:
+        return False
+    changed = link.con.changes()
+    if changed:
+        words[COUNT] = max(words[COUNT] - 1, 0)
+    words[END] = words[BEGIN]
+    return bool(changed)
+
+
+def _store_own(
+    link: Link,
+    words: memoryview[int],
+    culler: Culler,
+    key: EncodedKey,
+    row: Row | None,
+    wanted: tuple[Payload, float | None, Tag],
+    now: float,
+) -> bool:
+    (mode, value, _), expire_time, tag = wanted
+    if expire_time is not None and expire_time < now:
+        return False
+    _note_expiry(words, expire_time)
+    if row is None:
+        statement: str = sql.INSERT_OWN
+        values: tuple[Any, ...] = (*key, now, expire_time, tag, mode, value)
+    else:
+        statement = sql.REPLACE_OWN
+        values = (now, expire_time, tag, mode, value, row[8], row[VERSION])
+    if _commit(link, words, key[0], statement, values) is FAILED:
+        return False
+    changed = link.con.changes()
+    if changed:
+        if row is None:
+            words[COUNT] = (words[COUNT] + 1) & MASK
+        if culler.reads:
+            culler.forget_reads(key)
+        words[WRITTEN] = (words[WRITTEN] + footprint(key[0], value)) & MASK
+    words[END] = words[BEGIN]
+    return bool(changed)

@@ -33,6 +33,7 @@ from diskcache.engines.sqlite.control import (
     OPEN,
     WRITTEN,
     slot_of,
+    slots_of,
 )
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.hardening import persist_log, remove_log
@@ -228,7 +229,7 @@ class Link:
         if len(keys) >= MANY_KEYS:
             self.slots.update(ALL_SLOTS)
         else:
-            self.slots.update(map(slot_of, keys))
+            self.slots.update(slots_of(keys))
         self.has_changes = True
 
     def _on_log(self, _con: apsw.Connection, _name: str, pages: int) -> int:

@@ -53,8 +53,9 @@ import mmap
 import os
 import secrets
 import time
+from collections.abc import Collection
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 from zlib import crc32
 
 from diskcache import host
@@ -105,6 +106,14 @@ def slot_of(key: DbValue) -> int:
     if type(key) is bytes:
         return HEADER + (crc32(key) & LAST_SLOT)
     return HEADER + (hash(key) * _SPREAD >> 40 & LAST_SLOT)
+
+
+def slots_of(keys: Collection[DbValue]) -> set[int]:
+    """Return the words of many keys; without a call for each if all are text."""
+    if {*map(type, keys)} != {str}:
+        return set(map(slot_of, keys))
+    texts = cast("Collection[str]", keys)
+    return {HEADER + (crc32(key.encode("utf-8", "surrogatepass")) & LAST_SLOT) for key in texts}
 
 
 class Control:

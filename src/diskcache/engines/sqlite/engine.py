@@ -68,6 +68,9 @@ LONG: Final = 2**13
 ROOMY: Final = 2**23
 """Bytes of a size limit that many rows more or less do not matter to."""
 
+ALWAYS: Final = Only.ALWAYS
+"""Looking a member up in its class takes as long as a call of a small function."""
+
 BATCH: Final = 1000
 """Rows of a bulk put that are stored at a time."""
 
@@ -196,6 +199,7 @@ class SqliteEngine(Rewriting):
         largest = self._settings["value_limit"] or float("inf")
         self._largest = min(largest, self._settings["size_limit"]) if has_limit else largest
         self._doubtful = self._largest / 4
+        self._short = min(self._doubtful, LONG)
         self.records_reads = policy.records_reads or bool(template and template["get"])
 
     def contains(self, key: EncodedKey, now: float) -> bool:
@@ -205,7 +209,7 @@ class SqliteEngine(Rewriting):
             link = self._reader(now)
         return self._read(link, sql.CONTAINS, (*key, now)) is not None
 
-    def put(
+    def put(  # noqa: C901 - a call more would cost a tenth of a put in a transaction
         self,
         key: EncodedKey,
         payload: Payload,
@@ -218,6 +222,20 @@ class SqliteEngine(Rewriting):
     ) -> bool:
         """Store an entry; remove its staged file if that does not happen."""
         mode, value, staged = payload
+        link, culler = self._local.link, self._culler
+        if (
+            (link is not None and link.depth and link.hidden is not None and only is ALWAYS)
+            and (expire_time is None and tag is None and staged is None)
+            and (type(value) not in SIZED or len(value) <= self._short)  # type: ignore[arg-type]
+            and not (link.is_broken or link.is_closed or culler.may_refuse)
+        ):
+            # As `_put_aside`, without the call.
+            db_key, raw = key
+            puts = link.puts
+            puts.append((db_key, raw, mode, value, None, None, now))
+            if len(puts) >= self._puts:
+                self._store_pending(link)
+            return True
         if tag is not None or expire_time is not None:
             expire_time = self._checked(staged, expire_time, tag)
         is_large = (
@@ -225,13 +243,11 @@ class SqliteEngine(Rewriting):
             and len(value) > self._doubtful  # type: ignore[arg-type]
             and self._is_too_large(value)
         )
-        if is_large or staged is not None or only is not Only.ALWAYS:
+        if is_large or staged is not None or only is not ALWAYS:
             return self._put_with_care(key, payload, expire_time, tag, now, wait, only)
-        link = self._local.link
-        culler = self._culler
         if link is not None and not link.is_closed:
             if link.depth:
-                if not link.is_broken and not culler.may_refuse:
+                if not (link.is_broken or culler.may_refuse):
                     self._put_aside(link, (*key, mode, value, expire_time, tag, now))
                     return True
             elif (culler.keeps_reads or not culler.reads) and alone.put(
@@ -309,6 +325,18 @@ class SqliteEngine(Rewriting):
                 self._tend_log(link)
             return True
         return self._remove(wait, writing.delete, key, now)
+
+    def change_alone(
+        self, key: EncodedKey, step: alone.Step, time: Callable[[], float], wait: float | None
+    ) -> bool:
+        """Let *step* change an entry of the library's own, if no transaction is needed for it."""
+        link = self._local.link
+        if link is None or link.depth or link.is_closed:
+            return False
+        is_done = alone.change(link, self._culler, key, step, time, wait)
+        if is_done and link.log_pages > link.log_mark:
+            self._tend_log(link)
+        return is_done
 
     def discard(self, key: EncodedKey, ident: int, file: str, wait: float | None) -> bool:
         """Remove an entry whose file is unusable, if it still names that file."""
@@ -416,7 +444,7 @@ class SqliteEngine(Rewriting):
 
     def delete_many(self, keys: Iterable[EncodedKey], now: float, wait: float | None) -> int:
         """Remove the live entries of *keys* in one step."""
-        return self._remove(wait, _delete_all, list(keys), now)
+        return self._remove(wait, writing.delete_all, list(keys), now)
 
     # -- Queues --
 
@@ -568,8 +596,3 @@ def _nothing(_: Link) -> None:
 def _last_rowid(link: Link) -> int | None:
     rowid: int | None = link.execute(sql.LAST_ROWID).get
     return rowid
-
-
-def _delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:
-    with link.savepoint():
-        return sum(writing.delete(link, key, now) for key in keys)

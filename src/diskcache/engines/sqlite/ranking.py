@@ -48,6 +48,9 @@ _FILL: Final = {
     Rank.USED: sql.RANK_USED,
     Rank.COUNT: sql.RANK_COUNT,
 }
+_NUMBERED: Final = (sql.UPSERT_SIMPLE_NUMBERED, sql.UPSERT_NUMBERED)
+_NUMBERED_KEEPING: Final = (sql.UPSERT_SIMPLE_NUMBERED_KEEPING, sql.UPSERT_NUMBERED_KEEPING)
+"""What stores a row of a batch: one without expiry, tag and rank, or any."""
 _RANKED: Final = frozenset({*_FILL, Rank.QUEUES, Rank.OWN})
 _STATE: Final = ("rank_policy", "rank_done", "rank_goal", "rank_floor")
 _NONE: Final = find_policy("none")
@@ -72,7 +75,7 @@ class Ranking:
         self.is_short = False
         """Whether a new row takes one statement, with its rank if entries are ranked."""
         self.upsert = sql.UPSERT
-        self.upsert_simple = sql.UPSERT_SIMPLE
+        self.upsert_simple, self.numbered = sql.UPSERT_SIMPLE, _NUMBERED
         self.keeps_reads = False
         """Whether an entry that is stored again keeps what was read of it."""
         self.kept = Kept()
@@ -318,6 +321,7 @@ class Ranking:
         self.keeps_reads = self.has_queues or (policy is None and own is Rank.QUEUES)
         self.upsert = sql.UPSERT_KEEPING if self.keeps_reads else sql.UPSERT
         self.upsert_simple = sql.UPSERT_SIMPLE_KEEPING if self.keeps_reads else sql.UPSERT_SIMPLE
+        self.numbered = _NUMBERED_KEEPING if self.keeps_reads else _NUMBERED
 
     def forget_measure(self) -> None:
         """Take note that the order may be another one."""

@@ -94,6 +94,8 @@ class Session(Mending):
         self._largest: float = float("inf")
         self._doubtful: float = float("inf")
         """Length from which a text may have too many bytes."""
+        self._short: float = 0
+        """Length up to which a value may be put aside in a transaction without another look."""
         self.culled_young = 0
         self._told: Callable[[int, int], None] | None = None
         """How many entries writes of this object culled soon after they were stored."""

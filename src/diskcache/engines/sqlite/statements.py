@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 ROW: Final = "mode, value, file, size, checksum, expire_time, tag, version, rowid"
@@ -69,9 +70,28 @@ UPSERT_SIMPLE: Final = (
     " mode = excluded.mode, value = excluded.value, version = excluded.version, rank = NULL"
     " WHERE file IS NULL"
 )
+# In a batch versions are numbered from a random one on, which saves drawing one for each row.
+UPSERT_NUMBERED: Final = UPSERT.replace(VERSION, "?")
+UPSERT_SIMPLE_NUMBERED: Final = UPSERT_SIMPLE.replace(VERSION, "?")
 # Where the policy is s3-fifo, an entry that is stored again keeps its reads.
 UPSERT_KEEPING: Final = UPSERT.replace(" access_count = 0,", "")
 UPSERT_SIMPLE_KEEPING: Final = UPSERT_SIMPLE.replace(" access_count = 0,", "")
+UPSERT_NUMBERED_KEEPING: Final = UPSERT_NUMBERED.replace(" access_count = 0,", "")
+UPSERT_SIMPLE_NUMBERED_KEEPING: Final = UPSERT_SIMPLE_NUMBERED.replace(" access_count = 0,", "")
+TOGETHER: Final = 20
+"""Rows that one statement of a batch stores: half of its time is its beginning and its end."""
+STORE_TOGETHER: Final = {
+    one: re.sub(
+        r"VALUES (\([?, ]+\))", lambda found: "VALUES " + ", ".join([found[1]] * TOGETHER), one
+    )
+    for one in (
+        UPSERT_NUMBERED,
+        UPSERT_SIMPLE_NUMBERED,
+        UPSERT_NUMBERED_KEEPING,
+        UPSERT_SIMPLE_NUMBERED_KEEPING,
+    )
+}
+"""What stores so many rows, by what stores one of them."""
 # The row of an entry under s3-fifo, if it is a new one: no change is counted if it is not.
 INSERT_QUEUED: Final = (
     "INSERT OR IGNORE INTO Cache (key, raw, store_time, expire_time, tag, mode, value, rank,"
@@ -81,6 +101,19 @@ INSERT_QUEUED: Final = (
 INSERT_UNKNOWN: Final = (
     INSERT_QUEUED.partition("VALUES")[0] + f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, {VERSION}"
     " WHERE NOT EXISTS (SELECT 1 FROM Ghost WHERE h = ?)"
+)
+# Entries of the library's own, which have neither rank nor file.
+INSERT_OWN: Final = (
+    "INSERT OR IGNORE INTO Cache (key, raw, store_time, expire_time, tag, mode, value, version)"
+    f" VALUES (?, ?, ?, ?, ?, ?, ?, {VERSION})"
+)
+REPLACE_OWN: Final = (
+    "UPDATE Cache SET store_time = ?, expire_time = ?, access_time = NULL, access_count = 0,"
+    f" tag = ?, mode = ?, value = ?, version = {VERSION}"
+    " WHERE rowid = ? AND version = ? AND file IS NULL AND rank IS NULL"
+)
+DELETE_OWN: Final = (
+    "DELETE FROM Cache WHERE rowid = ? AND version = ? AND file IS NULL AND rank IS NULL"
 )
 INSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, mode, value,"
@@ -252,6 +285,8 @@ COUNT: Final = "SELECT count(*) FROM Cache"
 # Unlike `sum`, `total` cannot overflow, whatever a stranger wrote.
 FILE_BYTES: Final = "SELECT max(CAST(total(size) AS INTEGER), 0) FROM Cache WHERE file IS NOT NULL"
 LAST_ROWID: Final = "SELECT max(rowid) FROM Cache"
+BEFORE_BATCH: Final = f"SELECT (SELECT max(rowid) FROM Cache), {VERSION}"
+"""The last row, and the version from which those of a batch are numbered."""
 NAMES_FILE: Final = "SELECT 1 FROM Cache WHERE file = ?"
 
 # Cache_file

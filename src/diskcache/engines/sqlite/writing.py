@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final, TypeAlias, TypeVar
 
 from diskcache.engines.sqlite import reading, room
@@ -175,20 +176,11 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
         return
     if culler.reads:
         _forget_reads(link, culler, rows)
-    execute = link.execute
-    before, changes = execute(sql.LAST_ROWID).get or 0, link.con.total_changes()
+    before, version = link.execute(sql.BEFORE_BATCH).get
     in_use = pages_in_use(link) if len(rows) >= SEVERAL else None
-    simple = [
-        (key, raw, at, mode, value)
-        for key, raw, mode, value, expire_time, tag, at in rows
-        if expire_time is None and tag is None
-    ]
-    if culler.is_simple and len(simple) == len(rows):
-        link.con.executemany(culler.upsert_simple, simple)
-    else:
-        link.con.executemany(culler.upsert, [_full_row(culler, row) for row in rows])
+    changes = _store_all(link, culler, rows, version)
     link.touched_all([row[0] for row in rows])
-    link.rows += (execute(sql.LAST_ROWID).get or 0) - before
+    link.rows += (link.execute(sql.LAST_ROWID).get or 0) - (before or 0)
     if in_use is None:
         link.written += sum(footprint(row[0], row[3]) for row in rows)
     else:
@@ -196,9 +188,38 @@ def put_batch(link: Link, culler: Culler, rows: list[PlainRow], now: float) -> N
     expiries = [row[4] for row in rows if row[4] is not None]
     if expiries:
         note_expiry(link, min(expiries))
-    if link.con.total_changes() - changes != len(rows):
+    if changes != len(rows):
         _replace_files(link, culler, rows)
     culler.after_put(link, now, rows[-1][:2], 0, puts=len(rows))
+
+
+def _store_all(link: Link, culler: Culler, rows: list[PlainRow], version: int) -> int:
+    """Store rows, but for those whose old row has a file; return how many."""
+    simple, full = culler.numbered
+    numbered: list[tuple[Any, ...]] = [
+        (key, raw, at, mode, value, number)
+        for number, (key, raw, mode, value, expire_time, tag, at) in enumerate(rows, version)
+        if expire_time is None and tag is None
+    ]
+    if culler.is_simple and len(numbered) == len(rows):
+        return _run_together(link, simple, numbered)
+    numbered = [(*_full_row(culler, row), number) for number, row in enumerate(rows, version)]
+    return _run_together(link, full, numbered)
+
+
+def _run_together(link: Link, statement: str, rows: list[tuple[Any, ...]]) -> int:
+    """Store rows, many with each statement; return how many entries were changed."""
+    con = link.con
+    changes = con.total_changes()
+    whole = len(rows) - len(rows) % sql.TOGETHER
+    if whole:
+        flat = list(chain.from_iterable(rows[:whole]))
+        width = len(rows[0]) * sql.TOGETHER
+        parts = [flat[start : start + width] for start in range(0, len(flat), width)]
+        con.executemany(sql.STORE_TOGETHER[statement], parts)
+    if whole < len(rows):
+        con.executemany(statement, rows[whole:])
+    return con.total_changes() - changes
 
 
 def _forget_reads(link: Link, culler: Culler, rows: list[PlainRow]) -> None:
@@ -398,6 +419,12 @@ def delete(link: Link, key: EncodedKey, now: float) -> bool:
     file, size, expire_time, *place = found
     _deleted(link, key, (file, size, *place))
     return not (type(expire_time) is float and expire_time <= now)
+
+
+def delete_all(link: Link, keys: list[EncodedKey], now: float) -> int:
+    """Remove the live entries of *keys*; return how many there were."""
+    with link.savepoint():
+        return sum(delete(link, key, now) for key in keys)
 
 
 def delete_version(link: Link, key: EncodedKey, version: int, now: float) -> bool:
