@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from diskcache import LoaderError, LoaderTimeoutError, flight, host, signs
+from diskcache import Cache, LoaderError, LoaderTimeoutError, flight, host, signs
 from diskcache.background import Background
 from diskcache.codecs import plain
 from diskcache.computing.ways import Blocking, run
@@ -365,3 +365,35 @@ def test_refresh_that_fails_is_not_counted_as_one(cache, clock):
             thread.join()
 
     assert source.cache_info() == (1, 1, 0, 0, 1)
+
+
+@pytest.fixture
+def writes(cache, monkeypatch):
+    """The names of the writing calls that an engine got, one for each transaction."""
+    kind, names = type(cache._engine), []
+    for name in ("put", "put_many"):
+        bare = getattr(kind, name)
+
+        def counted(self, *args, _name=name, _bare=bare):
+            names.append(_name)
+            return _bare(self, *args)
+
+        monkeypatch.setattr(kind, name, counted)
+    return names
+
+
+def test_values_of_many_keys_are_stored_in_one_transaction(cache, writes):
+    cache.get_or_set_many(range(50), lambda keys: {key: -key for key in keys}, expire=60)
+
+    assert writes == ["put_many"]
+    assert cache.get_many(range(50)) == {key: -key for key in range(50)}
+
+
+def test_values_of_many_keys_are_stored_by_the_set_of_a_subclass(directory):
+    class Shouting(Cache):
+        def set(self, key, value, expire=None, read=False, tag=None, retry=False):
+            return super().set(key, value.upper(), expire, read, tag, retry)
+
+    with Shouting(directory) as cache:
+        assert cache.get_or_set_many("ab", lambda keys: {key: key for key in keys})["a"] == "a"
+        assert cache.get_many("ab") == {"a": "A", "b": "B"}

@@ -138,4 +138,4 @@ class AsyncComputed(Asynchronous[C]):
         )
         store, way = await self._looping()
         computer = Computer(store, terms, name="many values")
-        return await get_many(computer, way, list(keys), func, store.find_many)
+        return await get_many(computer, way, list(keys), func, store)

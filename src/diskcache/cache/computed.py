@@ -113,6 +113,22 @@ class CacheStore:
         stored: bool = self._cache.set(key, value, expire, tag=tag, retry=True, **more)
         return stored
 
+    @property
+    def saves_together(self) -> bool:
+        """Whether `save_many` does what `save` does: no subclass has a `set` of its own."""
+        module: str = type(self._cache).set.__module__
+        return module.partition(".")[0] == __name__.partition(".")[0]
+
+    def save_many(
+        self, entries: list[tuple[Any, Any, float | None]], tag: Tag, version: Version
+    ) -> bool:
+        """Keep values, each for some seconds, if a version is there; tell whether all are kept."""
+        if self._is_readonly:
+            return False
+        only = Only.ABSENT if version is None else Only.ALWAYS
+        stored: int = self._cache._save_many(entries, tag, only)
+        return stored == len(entries)
+
     def save_failure(self, key: Any, failure: Failure, seconds: float, tag: Tag) -> None:
         """Keep a failure as an entry that has long expired and is in grace."""
         if self._is_readonly:
@@ -289,7 +305,9 @@ class ComputedMethods:
         keys that are not in it stay missing. Those that another one computes are waited for
         afterwards; should it fail to, *func* is called for one of them at a time.
 
-        Cost: as `get_many` and `get_or_set`.
+        If *when* or *expire* raises for one value, the others are stored before that is raised.
+
+        Cost: a `get_many`, the call, a `set_many`, and for each key a file made and removed.
 
         Args:
             keys: Hashable keys to look up.
@@ -321,7 +339,7 @@ class ComputedMethods:
         )
         store = self._computed
         computer = Computer(store, terms, name="many values")
-        return run(get_many(computer, Blocking(store), list(keys), func, store.find_many))
+        return run(get_many(computer, Blocking(store), list(keys), func, store))
 
     def memoize(
         self,

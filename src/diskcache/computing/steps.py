@@ -337,15 +337,25 @@ class Computer:
 
     async def keep(self, way: Way, key: Any, value: Any, version: Version = ENOVAL) -> bool:
         """Keep a value if it is to be kept, and can be, where a version is; see `condition`."""
+        expire = self.life(way, value)
+        return expire != 0 and await self.store_one(way, key, value, expire, version)
+
+    def life(self, way: Way, value: Any) -> float | None:
+        """Return for how many seconds a value is to be kept; None for ever, 0 for not at all."""
         terms = self.terms
         try:
             if value is ENOVAL or not (terms.when is None or terms.when(value)):
-                return False
+                return 0
             expire = terms.lifetime(value, spread=True)
         except StopIteration as stop:
             raise way.told(stop) from None
-        if expire is not None and not expire > 0:
-            return False
+        return expire if expire is None or expire > 0 else 0
+
+    async def store_one(
+        self, way: Way, key: Any, value: Any, expire: float | None, version: Version
+    ) -> bool:
+        """Store a value if it can be, where a version is; tell whether it was."""
+        terms = self.terms
         grace = seconds_of(terms.grace) or 0
         try:
             return await way.do(self.store.save, key, value, expire, terms.tag, grace, version)

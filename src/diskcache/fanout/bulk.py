@@ -8,7 +8,7 @@ from heapq import merge
 from operator import itemgetter
 from typing import Any, Final
 
-from diskcache.entry import Tag
+from diskcache.entry import Only, Tag
 from diskcache.errors import GateError, Timeout
 from diskcache.fanout.entries import FanoutEntries
 from diskcache.fanout.shard import Shard
@@ -67,6 +67,17 @@ class FanoutBulk(FanoutEntries):
         except Timeout as exc:
             return self._refuse(exc, 0)
         self._limit.settle(last)
+        return stored
+
+    def _save_many(
+        self, entries: Iterable[tuple[Any, Any, float | None]], tag: Tag, only: Only
+    ) -> int:
+        """Store values as `Cache` does, those of one shard together."""
+        groups = self._grouped((entry[0], entry) for entry in entries)
+        stored = 0
+        for shard, some in groups:
+            stored += shard.save_many((entry for _, entry in some), tag, only)
+        self._limit.settle(groups[-1][0] if groups else None)
         return stored
 
     def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:

@@ -343,46 +343,6 @@ class ComputingContract(Contract):
 
         assert in_each(ask, range(2)) == ["slow", "own"]
 
-    # -- Many keys --
-
-    def test_get_or_set_many_computes_what_is_missing_with_one_call(self, cache):
-        cache["a"] = 1
-        calls = []
-
-        def func(keys):
-            calls.append(keys)
-            return {key: key * 2 for key in keys}
-
-        assert cache.get_or_set_many(["a", "b", "c", "b"], func, expire=9, tag="t") == {
-            "a": 1, "b": "bb", "c": "cc",
-        }  # fmt: skip
-        assert calls == [["b", "c"]]
-        assert cache.get("c", tag=True) == ("cc", "t")
-
-    def test_get_or_set_many_leaves_out_what_the_function_does_not_know(self, cache):
-        assert cache.get_or_set_many(["a", "b"], lambda _: {"b": None}) == {"b": None}
-        assert "a" not in cache
-
-    def test_get_or_set_many_that_raises_may_be_repeated(self, cache):
-        with pytest.raises(ZeroDivisionError):
-            cache.get_or_set_many("ab", lambda _: 1 / 0)
-
-        assert cache.get_or_set_many("ab", dict.fromkeys) == {"a": None, "b": None}
-
-    def test_get_or_set_many_by_threads_computes_each_key_once(self, cache):
-        both, calls = threading.Barrier(2), []
-
-        def func(keys):
-            calls.extend(keys)
-            return {key: key for key in keys}
-
-        def ask(keys):
-            both.wait(20)
-            return list(cache.get_or_set_many(keys, func))
-
-        assert in_each(ask, ["abc", "cba"]) == [["a", "b", "c"], ["c", "b", "a"]]
-        assert sorted(calls) == ["a", "b", "c"]
-
     # -- Memoizing --
 
     def test_memoize_with_lock_computes_once_for_all_threads(self, cache, counted):
