@@ -25,7 +25,8 @@ compute; store; remove the file; unlock it. What a successor finds is therefore 
 *Rings.* Who computes one value and asks for another waits for its flight, which may be waiting for
 the first. So before such a wait everybody says what they wait for, in the table and in the file,
 and then follows what others said. Of several that wait in a ring, the last one sees it whole: it
-computes without waiting.
+computes without waiting. A function that blocks an event loop holds up all that the loop computes,
+so it waits on behalf of that, too.
 
 *Landing without an outcome*: the function was interrupted, cancelled, its process killed, or the
 event loop that ran it closed before it was done, which nobody is told. Then one of those who wait
@@ -397,14 +398,7 @@ async def _said(
             f"the function that computes the value of {label!r} asks for that value itself: call it"
             " with another key, or without the cache"
         )
-    if (
-        flight.loop is not None
-        and flight.loop is not waiting.loop
-        and flight.loop is running_loop()
-    ):
-        # A function that blocks the event loop cannot wait for a coroutine of that loop.
-        yield False
-        return
+    mine += [held for held in _held_up(waiting) if held not in mine]
     for held in mine:
         held.waits.append(place)
         await _write_waits(held, waiting)
@@ -415,6 +409,14 @@ async def _said(
         for held in mine:
             held.waits.remove(place)
             await _write_waits(held, waiting)
+
+
+def _held_up(waiting: Waiting) -> list[Flight]:
+    """Return the flights of an event loop that the caller blocks: they wait for what it does."""
+    loop = running_loop()
+    if loop is None or loop is waiting.loop:
+        return []
+    return [held for held in list(_flights.values()) if held.loop is loop and held.is_live()]
 
 
 def running_loop() -> object:
