@@ -13,10 +13,12 @@ import pytest
 from diskcache import Cache, LoaderError, LoaderTimeoutError, flight, host, signs
 from diskcache.background import Background
 from diskcache.codecs import plain
+from diskcache.computing import steps
 from diskcache.computing.ways import Blocking, run
 from diskcache.errors import DiskCacheError, RecursiveLoaderError, TooLargeError
 from diskcache.failures import Failure
 from diskcache.flight import Flight, Landing, LockFile, place_of
+from diskcache.testing.contract.together import until_landed
 
 
 @pytest.fixture
@@ -365,6 +367,49 @@ def test_refresh_that_fails_is_not_counted_as_one(cache, clock):
             thread.join()
 
     assert source.cache_info() == (1, 1, 0, 0, 1)
+
+
+def test_refresh_that_fails_leaves_the_function_alone_as_backoff_says(cache, clock):
+    calls = []
+
+    @cache.memoize(expire=100, refresh=0.5, grace=600, backoff=30)
+    def source():
+        calls.append(clock.time())
+        return 1 if len(calls) == 1 else 1 / 0
+
+    source()
+    counts = []
+    # Refreshed; left alone; refreshed; left alone, also when it has expired; computed.
+    for seconds in (60, 10, 19, 2, 20, 11):
+        clock.advance(seconds)
+        assert source() == 1
+        until_landed()
+        counts.append(len(calls))
+
+    assert counts == [2, 2, 2, 3, 3, 4]
+
+
+def test_clock_that_is_set_back_makes_no_backoff_longer(cache, clock, monkeypatch):
+    monkeypatch.setattr(steps, "RESTING", 2)
+    calls = []
+
+    @cache.memoize(expire=5000, refresh=0.1, grace=600, backoff=30)
+    def source(number):
+        calls.append(number)
+        return 1 if calls.count(number) == 1 else 1 / 0
+
+    assert [source(number) for number in (1, 2, 3)] == [1, 1, 1]
+    clock.advance(4000)
+    for number in (1, 2, 3, 3):
+        source(number)
+        until_landed()
+    assert calls == [1, 2, 3, 1, 2, 3]
+    assert len(steps._resting) <= 2
+
+    clock.advance(-1000)
+    source(3)
+    until_landed()
+    assert calls.count(3) == 3
 
 
 @pytest.fixture

@@ -238,8 +238,9 @@ class ComputedMethods:
             grace: Seconds beyond its expiry that a value is kept, to be returned while one caller
                 computes, and where *func* raises.
             backoff: Seconds for which a value in grace is returned, and *func* left alone, after it
-                raised; rounded up to whole ones.
+                raised; rounded up to whole ones. After a refresh that failed, in this process.
             refresh: Fraction of its life after which a value is computed anew, in the background.
+                An *expire* that is a function is asked at each hit, and must not depend on time.
             soft_timeout: Seconds after which a value in grace is returned to the one who computes;
                 the computation goes on in the background.
             hard_timeout: Seconds after which `LoaderTimeoutError` is raised; the same.
