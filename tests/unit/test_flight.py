@@ -18,7 +18,7 @@ from diskcache.computing.ways import Blocking, run
 from diskcache.errors import DiskCacheError, RecursiveLoaderError, TooLargeError
 from diskcache.failures import Failure
 from diskcache.flight import Flight, Landing, LockFile, place_of
-from diskcache.testing.contract.together import until_landed
+from diskcache.testing.contract.together import in_threads, until_expected, until_landed
 
 
 @pytest.fixture
@@ -432,6 +432,31 @@ def test_values_of_many_keys_are_stored_in_one_transaction(cache, writes):
 
     assert writes == ["put_many"]
     assert cache.get_many(range(50)) == {key: -key for key in range(50)}
+
+
+def test_values_of_many_keys_that_another_one_computes_are_waited_for_once(cache, monkeypatch):
+    keys, begun, waited = list(range(50)), threading.Event(), []
+    take_off = flight.take_off
+
+    def counted(*args, **keywords):
+        waited.append(args)
+        return take_off(*args, **keywords)
+
+    monkeypatch.setattr(flight, "take_off", counted)
+
+    def func(wanted):
+        begun.set()
+        until_expected()
+        return {key: -key for key in wanted}
+
+    def ask():
+        begun.wait(20)
+        return cache.get_or_set_many(keys, lambda _: {})
+
+    first, second = in_threads(lambda: cache.get_or_set_many(keys, func), ask)
+
+    assert first == second == {key: -key for key in keys}
+    assert len(waited) == 1
 
 
 def test_values_of_many_keys_are_stored_by_the_set_of_a_subclass(directory):

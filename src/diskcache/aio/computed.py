@@ -22,7 +22,7 @@ from diskcache.sentinels import ENOVAL, UNKNOWN
 S = TypeVar("S")
 C = TypeVar("C", Cache, FanoutCache)
 
-_READS: Final = frozenset({"find", "find_many", "find_stale", "find_until"})
+_READS: Final = frozenset({"find", "find_many", "find_many_again", "find_stale", "find_until"})
 
 
 class _PooledStore(CacheStore):

@@ -67,6 +67,11 @@ class BulkMethods(QueueMethods):
                 result[key] = value
         return result
 
+    def _find_many(self, keys: list[Any]) -> dict[Any, Any]:
+        """Return the live values of keys that were just looked for; they are not counted again."""
+        values = self._values_of_one_moment([self._encode_key(key) for key in keys])
+        return {key: value for key, value in zip(keys, values, strict=True) if value is not ENOVAL}
+
     def _values_of_one_moment(self, keys: list[EncodedKey]) -> list[Any]:
         """Return the values of *keys*, `ENOVAL` for what is missing.
 

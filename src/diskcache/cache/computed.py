@@ -78,6 +78,11 @@ class CacheStore:
         found: dict[Any, Any] = self._cache.get_many(keys)
         return found
 
+    def find_many_again(self, keys: list[Any]) -> dict[Any, Any]:
+        """Return the live values of keys that were just looked for; they are not counted again."""
+        found: dict[Any, Any] = self._cache._find_many(keys)
+        return found
+
     def find_stale(self, key: Any) -> Stale | None:
         """Return what is kept of a key beyond its expiry."""
         cache = self._home(key)

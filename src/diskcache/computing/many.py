@@ -31,6 +31,10 @@ class ManyStore(Protocol):
         """Return the live values."""
         ...
 
+    def find_many_again(self, keys: list[Any]) -> dict[Any, Any]:
+        """Return the live values of keys that were just looked for; they are not counted again."""
+        ...
+
     def save_many(self, entries: list[Entry], tag: Tag, version: Version) -> bool:
         """Keep values if a version is there, all or none if one fails; tell whether all are."""
         ...
@@ -54,12 +58,36 @@ async def get_many(
     finally:
         for one in led.values():
             one.land(None)
-    for key in missing:
-        if key not in led:
-            value = await computer.miss(way, key, way.one(func, key))
-            if value is not ENOVAL:
-                found[key] = value
+    rest = [key for key in missing if key not in led]
+    found |= await _waited_many(computer, way, rest, func, store)
     return {key: found[key] for key in keys if key in found}
+
+
+async def _waited_many(
+    computer: Computer,
+    way: Way,
+    keys: list[Any],
+    func: Callable[[list[Any]], Any],
+    store: ManyStore,
+) -> dict[Any, Any]:
+    """Wait for the values that others compute, one after the other.
+
+    Where one of them computes many, all are there when the first one is: they are read together,
+    as long as that finds half of those that are looked for.
+    """
+    found: dict[Any, Any] = {}
+    rest, together = keys[::-1], True
+    while rest:
+        key = rest.pop()
+        value = await computer.miss(way, key, way.one(func, key))
+        if value is not ENOVAL:
+            found[key] = value
+        if rest and together:
+            there = await way.do(store.find_many_again, rest)
+            together = 2 * len(there) >= len(rest)
+            found |= there
+            rest = [key for key in rest if key not in there]
+    return found
 
 
 async def _take_off_many(
@@ -85,7 +113,7 @@ async def _flown_many(
     store: ManyStore,
 ) -> dict[Any, Any]:
     """Call the function once for all that nobody stored just before."""
-    found = dict(await way.do(store.find_many, list(led)))
+    found = dict(await way.do(store.find_many_again, list(led)))
     those = [(led[key], Landing(value), True) for key, value in found.items()]
     await flight.come_down_together(those, way)
     wanted = {key: one for key, one in led.items() if key not in found}

@@ -39,6 +39,13 @@ class FanoutBulk(FanoutEntries):
             found.update(shard.get_many((key for key, _ in some), default))
         return {key: found[key] for key in wanted if key in found}
 
+    def _find_many(self, keys: list[Any]) -> dict[Any, Any]:
+        """Return the live values of keys that were just looked for; they are not counted again."""
+        found: dict[Any, Any] = {}
+        for shard, some in self._grouped((key, key) for key in keys):
+            found |= shard.find_many([key for key, _ in some])
+        return found
+
     def set_many(
         self,
         mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]],

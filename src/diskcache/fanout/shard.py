@@ -68,6 +68,10 @@ class Shard(Cache):
         """Note such a hit unless that means to write down; tell whether it is noted."""
         return self._note_promptly(key, held)
 
+    def find_many(self, keys: list[Any]) -> dict[Any, Any]:
+        """Return the live values of keys that were just looked for."""
+        return self._find_many(keys)
+
     def save_many(
         self, entries: Iterable[tuple[Any, Any, float | None]], tag: Tag, only: Only
     ) -> int:

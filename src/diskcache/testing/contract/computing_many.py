@@ -27,6 +27,13 @@ class ComputingManyContract(Contract):
         assert calls == [["b", "c"]]
         assert cache.get("c", tag=True) == ("cc", "t")
 
+    def test_get_or_set_many_is_counted_once(self, make_cache):
+        cache = make_cache(statistics=True)
+        cache.get_or_set_many("abc", lambda keys: {key: key for key in keys})
+        cache.get_or_set_many("abc", lambda keys: {key: key for key in keys})
+
+        assert cache.stats() == (3, 3)
+
     def test_get_or_set_many_leaves_out_what_the_function_does_not_know(self, cache):
         assert cache.get_or_set_many(["a", "b"], lambda _: {"b": None}) == {"b": None}
         assert "a" not in cache
