@@ -340,6 +340,23 @@ def test_limit_of_time_that_is_no_number_is_refused_at_once(cache, name):
         cache.memoize(grace=1, **{name: timedelta(seconds=1)})
 
 
+@pytest.mark.parametrize("option", ["when", "expire"])
+def test_option_that_nobody_would_await_is_refused_at_once(cache, option):
+    async def judge(value):
+        return value
+
+    with pytest.raises(TypeError, match=f"{option} must be called, not awaited"):
+        cache.get_or_set("k", lambda: 1, **{option: judge})
+    assert "k" not in cache
+
+
+def test_expire_that_is_no_duration_is_refused_before_the_function_is_called(cache):
+    with pytest.raises(TypeError, match=r"expire must be a number of seconds.*got '60'"):
+        cache.memoize(expire="60")
+    with pytest.raises(TypeError, match="expire must be a number of seconds"):
+        cache.get_or_set("k", lambda: 1 / 0, expire="60")
+
+
 def test_computation_for_which_there_is_no_thread_says_so(cache, monkeypatch):
     monkeypatch.setattr("diskcache.computing.ways.background", Background(0))
 
