@@ -476,6 +476,58 @@ def test_values_of_many_keys_that_another_one_computes_are_waited_for_once(cache
     assert len(waited) == 1
 
 
+def test_many_keys_whose_computation_is_interrupted_are_computed_by_two_calls(cache):
+    keys, begun, calls = list(range(50)), threading.Event(), []
+
+    def interrupted(_):
+        begun.set()
+        until_expected()
+        raise KeyboardInterrupt
+
+    def func(wanted):
+        calls.append(wanted)
+        return {key: -key for key in wanted}
+
+    def lead():
+        with pytest.raises(KeyboardInterrupt):
+            cache.get_or_set_many(keys, interrupted)
+
+    def ask():
+        begun.wait(20)
+        return cache.get_or_set_many(keys, func)
+
+    assert in_threads(lead, ask) == [None, {key: -key for key in keys}]
+    assert calls == [keys[:1], keys[1:]]
+
+
+def test_many_keys_are_waited_for_no_longer_than_one(directory):
+    begun, go_on = threading.Event(), threading.Event()
+    calls = []
+
+    def slow(wanted):
+        begun.set()
+        assert go_on.wait(20)
+        return dict.fromkeys(wanted, "slow")
+
+    def func(wanted):
+        calls.append(wanted)
+        return dict.fromkeys(wanted, "own")
+
+    with Cache(directory) as cache:
+
+        def ask():
+            begun.wait(20)
+            try:
+                return cache.get_or_set_many("abcd", func, lock_timeout=0.01)
+            finally:
+                go_on.set()
+
+        both = in_threads(lambda: cache.get_or_set_many("abcd", slow), ask)
+
+    assert both == [dict.fromkeys("abcd", "slow"), dict.fromkeys("abcd", "own")]
+    assert calls == [["a"], ["b", "c", "d"]]
+
+
 def test_values_of_many_keys_are_stored_by_the_set_of_a_subclass(directory):
     class Shouting(Cache):
         def set(self, key, value, expire=None, read=False, tag=None, retry=False):

@@ -309,7 +309,8 @@ class ComputedMethods:
 
         *func* is given a list of the missing keys that nobody else computes, and returns a mapping;
         keys that are not in it stay missing. Those that another one computes are waited for
-        afterwards; should it fail to, *func* is called for one of them at a time.
+        afterwards; should it not come to an end, *func* is called for one of them, and then for all
+        the others that nobody computes.
 
         If *when* or *expire* raises for one value, the others are stored before that is raised.
 
