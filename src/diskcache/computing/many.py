@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -166,9 +165,7 @@ class _Many:
 
     async def _call(self, led: dict[Any, Flight]) -> dict[Any, Any]:
         """Call the function; if it fails, that is the outcome of all."""
-        with ExitStack() as stack:
-            for one in led.values():
-                stack.enter_context(one.computing())
+        with flight.computing_together(led.values()):
             try:
                 values = dict(await self._way.call(partial(self._func, list(led))))
             except FAILURES as exc:
