@@ -15,7 +15,12 @@ from diskcache.background import Background
 from diskcache.codecs import plain
 from diskcache.computing import steps
 from diskcache.computing.ways import Blocking, run
-from diskcache.errors import DiskCacheError, RecursiveLoaderError, TooLargeError
+from diskcache.errors import (
+    DiskCacheError,
+    RecursiveLoaderError,
+    ServerUnavailableError,
+    TooLargeError,
+)
 from diskcache.failures import Failure
 from diskcache.flight import Flight, Landing, LockFile, place_of
 from diskcache.testing.contract.together import in_threads, until_expected, until_landed
@@ -449,6 +454,18 @@ def test_values_of_many_keys_are_stored_in_one_transaction(cache, writes):
 
     assert writes == ["put_many"]
     assert cache.get_many(range(50)) == {key: -key for key in range(50)}
+
+
+def test_values_of_many_keys_without_a_server_are_returned_with_one_warning(
+    cache, writes, monkeypatch, caplog
+):
+    def put_many(*_):
+        raise ServerUnavailableError("nobody there")
+
+    monkeypatch.setattr(type(cache._engine), "put_many", put_many)
+
+    assert len(cache.get_or_set_many(range(50), dict.fromkeys)) == 50
+    assert (len(caplog.records), writes) == (1, [])
 
 
 def test_values_of_many_keys_that_another_one_computes_are_waited_for_once(cache, monkeypatch):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from diskcache import flight
-from diskcache.computing.steps import Computer
+from diskcache.computing.steps import Computer, log
 from diskcache.computing.ways import Version, Way, original
 from diskcache.entry import Tag
+from diskcache.errors import ServerUnavailableError
 from diskcache.failures import FAILURES
 from diskcache.flight import Flight, Landing, Place, Share
 from diskcache.sentinels import ENOVAL
@@ -203,18 +205,25 @@ class _Many:
             landings |= await self._store_all(those, version)
         return landings
 
+    async def _store_together(self, entries: list[Entry], version: Version) -> bool:
+        """Store values in one step; tell whether all are stored."""
+        try:
+            tag = self._computer.terms.tag
+            return await self._way.do(self._store.save_many, entries, tag, version)
+        except ServerUnavailableError as exc:
+            # It is away for each of them.
+            log.warning("the values of %d keys were not stored: %s", len(entries), exc)
+            return False
+
     async def _store_all(
         self, entries: list[Entry], version: Version
     ) -> dict[Any, tuple[Landing, bool]]:
         """Store values together; one by one if one of them cannot be."""
-        way, store, computer = self._way, self._store, self._computer
-        if store.saves_together:
-            try:
-                is_stored = await way.do(store.save_many, entries, computer.terms.tag, version)
-            except FAILURES:
-                # Which one it is, and why, is told below.
-                pass
-            else:
+        way, computer = self._way, self._computer
+        if self._store.saves_together:
+            # Which one it is that fails, and why, is told below.
+            with suppress(*FAILURES):
+                is_stored = await self._store_together(entries, version)
                 return {key: (Landing(value), is_stored) for key, value, _ in entries}
         landings: dict[Any, tuple[Landing, bool]] = {}
         for key, value, life in entries:
