@@ -25,7 +25,8 @@ compute; store; remove the file; unlock it. What a successor finds is therefore 
 *Rings.* Who computes one value and asks for another waits for its flight, which may be waiting for
 the first. So before such a wait everybody says what they wait for, in the table and in the file,
 and then follows what others said. Of several that wait in a ring, the last one sees it whole: it
-computes without waiting.
+computes without waiting. A function that blocks an event loop holds up all that the loop computes,
+so it waits on behalf of that, too.
 
 *Landing without an outcome*: the function was interrupted, cancelled, its process killed, or the
 event loop that ran it closed before it was done, which nobody is told. Then one of those who wait
@@ -44,11 +45,11 @@ import enum
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from diskcache.errors import RecursiveLoaderError
 from diskcache.signs import LONGEST_NAP, Landing, LockFile, Place, Share, Sign, place_of, record_of
@@ -63,12 +64,15 @@ __all__ = [
     "Sign",
     "Waiting",
     "come_down_together",
+    "computing_together",
     "place_of",
     "running_loop",
     "take_off",
     "take_off_at_once",
     "take_off_together",
 ]
+
+T = TypeVar("T")
 
 FIRST_NAP: Final = 0.001
 """Seconds between two looks at the file of another process, at first."""
@@ -78,6 +82,10 @@ FARTHEST: Final = 1000
 """Flights that are looked at in search of a ring."""
 GLANCE: Final = 0.5
 """Seconds between two looks whether an event loop that computes is closed."""
+
+
+AT_ONCE: Final = 8
+"""Files that an event loop makes, or removes, before its other tasks have their turn."""
 
 
 class Alone(enum.Enum):
@@ -198,6 +206,16 @@ class Flight:
             yield
         finally:
             _under_way.reset(token)
+
+
+@contextmanager
+def computing_together(flights: Iterable[Flight]) -> Iterator[None]:
+    """Let what a function asks for know that it is on the way to the values of many flights."""
+    token = _under_way.set((*_under_way.get(), *flights))
+    try:
+        yield
+    finally:
+        _under_way.reset(token)
 
 
 _flights: dict[Place, Flight] = {}
@@ -327,14 +345,23 @@ async def _take_signs(flights: Sequence[Flight], waiting: Waiting) -> None:
                 sign = flight.sign = flight.share(flight.place)
                 shares.setdefault(flight.share, []).append((flight, sign))
     for those in shares.values():
-        signs = [sign for _, sign in those]
-        taken = await _used(those[0][1], waiting, "take_all", signs)
+        taken = await _taken([sign for _, sign in those], waiting)
         for (flight, sign), is_taken in zip(those, taken, strict=True):
             if is_taken is None:
                 sign.close()
                 flight.sign = None
             elif not is_taken:
                 flight.land(None)
+
+
+async def _taken(signs: Sequence[Sign], waiting: Waiting) -> list[bool | None]:
+    """Take those of many signs of one kind that are free."""
+    taken: list[bool | None] = []
+    for piece in _pieces(signs, waiting, is_quick=not signs[0].is_slow):
+        if taken:
+            await waiting.nap(0)
+        taken += await _used(piece[0], waiting, "take_all", piece)
+    return taken
 
 
 async def come_down_together(
@@ -349,9 +376,23 @@ async def come_down_together(
     try:
         for those in shares.values():
             await waiting.do(those[0][0].release_all, those)
+        for piece in _pieces(landings, waiting):
+            if piece[0] is not landings[0]:
+                await waiting.nap(0)
+            for flight, landing, is_stored in piece:
+                flight.land(landing, is_stored=is_stored)
     finally:
         for flight, landing, is_stored in landings:
             flight.land(landing, is_stored=is_stored)
+
+
+def _pieces(
+    items: Sequence[T], waiting: Waiting, *, is_quick: bool = True
+) -> Iterator[Sequence[T]]:
+    """Yield what is to be done at a time, so that an event loop is not held up for long."""
+    step = AT_ONCE if is_quick and waiting.loop is not None else max(len(items), 1)
+    for start in range(0, len(items), step):
+        yield items[start : start + step]
 
 
 def _give_up_if_stranded(place: Place) -> None:
@@ -397,14 +438,7 @@ async def _said(
             f"the function that computes the value of {label!r} asks for that value itself: call it"
             " with another key, or without the cache"
         )
-    if (
-        flight.loop is not None
-        and flight.loop is not waiting.loop
-        and flight.loop is running_loop()
-    ):
-        # A function that blocks the event loop cannot wait for a coroutine of that loop.
-        yield False
-        return
+    mine += [held for held in _held_up(waiting) if held not in mine]
     for held in mine:
         held.waits.append(place)
         await _write_waits(held, waiting)
@@ -415,6 +449,14 @@ async def _said(
         for held in mine:
             held.waits.remove(place)
             await _write_waits(held, waiting)
+
+
+def _held_up(waiting: Waiting) -> list[Flight]:
+    """Return the flights of an event loop that the caller blocks: they wait for what it does."""
+    loop = running_loop()
+    if loop is None or loop is waiting.loop:
+        return []
+    return [held for held in list(_flights.values()) if held.loop is loop and held.is_live()]
 
 
 def running_loop() -> object:

@@ -16,7 +16,7 @@ from diskcache.computing.calls import Calls, Key, Load, MakeKey, attach
 from diskcache.computing.terms import Terms
 from diskcache.computing.ways import Blocking, Store, run
 from diskcache.keys import args_to_key, full_name
-from diskcache.memotypes import AsyncMemoized, CallInfo, Memoized, Memoizer
+from diskcache.memotypes import AsyncMemoized, CallInfo, Memoized, Memoizer, is_awaited
 from diskcache.sentinels import ENOVAL
 
 __all__ = [
@@ -168,7 +168,7 @@ def memoizer(
             return type(func)(decorate(func.__func__))
         make_key = key_maker(func, name=name, typed=typed, ignore=ignore, key=key, version=version)
         calls = Calls(store, terms, load, recall, make_key, key_name(func, name, version))
-        if inspect.iscoroutinefunction(func) or inspect.isasyncgenfunction(func):
+        if is_awaited(func) or inspect.isasyncgenfunction(func):
             # Event loops take long to import.
             from diskcache.computing.asynchronous import wrapped
 
@@ -261,8 +261,13 @@ def _generator(func: Callable[..., Iterator[Any]], calls: Calls) -> Callable[...
         yield from inner(*args, **kwargs)
 
     def refresh(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        yield from inner.refresh(*args, **kwargs)
+        # No generator itself: what is asked for is done, whether anybody iterates or not.
+        return _replayed(inner.refresh(*args, **kwargs))
 
     attach(wrapper, calls, inner.invalidate, refresh, inner.peek, inner.clear)
     vars(wrapper)["bypass"] = func
     return wrapper
+
+
+def _replayed(items: list[Any]) -> Iterator[Any]:
+    yield from items

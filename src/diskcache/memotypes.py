@@ -7,8 +7,9 @@ parameter takes, it is a class method; if the object is, a method; if neither, a
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeGuard, TypeVar, overload
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -16,6 +17,15 @@ S = TypeVar("S")
 R = TypeVar("R")
 C_co = TypeVar("C_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
+
+
+def is_awaited(func: object) -> TypeGuard[Callable[..., Coroutine[Any, Any, Any]]]:
+    """Tell whether a call gives a coroutine: also that of an object whose class says so."""
+    return inspect.iscoroutinefunction(func) or (
+        not inspect.isroutine(func)
+        and not isinstance(func, type)
+        and inspect.iscoroutinefunction(getattr(type(func), "__call__", None))  # noqa: B004
+    )
 
 
 class CallInfo(NamedTuple):

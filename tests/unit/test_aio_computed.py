@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,7 +16,9 @@ from diskcache import (
     FanoutCache,
     RecursiveLoaderError,
     flight,
+    signs,
 )
+from diskcache.signs import LockFile
 from diskcache.testing.clock import ManualClock
 from diskcache.testing.contract.together import until_expected
 from tests.support.loops import LOOPS, runner_of
@@ -183,6 +186,48 @@ def test_many_keys_are_computed_by_one_call(go, cache, ordinary):
 
     assert go(use()) == {"a": "old", "b": "b", "c": "c"}
     assert function.calls == 1
+
+
+def test_many_keys_do_not_hold_up_the_loop(go, cache, monkeypatch):
+    """Between two turns of another task, few files are made or removed."""
+    turns, seen = [0], []
+
+    def noted(name):
+        bare = getattr(LockFile, name)
+
+        def method(self, *args):
+            seen.append((name, turns[0]))
+            return bare(self, *args)
+
+        monkeypatch.setattr(LockFile, name, method)
+
+    noted("take")
+    noted("release")
+
+    async def use():
+        asking = asyncio.ensure_future(cache.get_or_set_many(range(100), dict.fromkeys))
+        while not asking.done():
+            turns[0] += 1
+            await asyncio.sleep(0)
+        return await asking
+
+    assert go(use()) == dict.fromkeys(range(100))
+    assert len(seen) == 200
+    assert max(Counter(seen).values()) <= 8
+
+
+def test_many_keys_of_a_task_that_is_cancelled_at_any_turn_are_free(go, cache):
+    async def use():
+        for turns in range(60):
+            asking = asyncio.ensure_future(cache.get_or_set_many(range(30), dict.fromkeys))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            assert (flight._flights, signs._open_files) == ({}, set())
+            await cache.delete_many(range(30))
+
+    go(use())
 
 
 def test_update_and_versions(go, cache):

@@ -10,13 +10,20 @@ from datetime import timedelta
 
 import pytest
 
-from diskcache import LoaderError, LoaderTimeoutError, flight, host, signs
+from diskcache import Cache, LoaderError, LoaderTimeoutError, flight, host, signs
 from diskcache.background import Background
 from diskcache.codecs import plain
+from diskcache.computing import steps
 from diskcache.computing.ways import Blocking, run
-from diskcache.errors import DiskCacheError, RecursiveLoaderError, TooLargeError
+from diskcache.errors import (
+    DiskCacheError,
+    RecursiveLoaderError,
+    ServerUnavailableError,
+    TooLargeError,
+)
 from diskcache.failures import Failure
 from diskcache.flight import Flight, Landing, LockFile, place_of
+from diskcache.testing.contract.together import in_threads, until_expected, until_landed
 
 
 @pytest.fixture
@@ -338,6 +345,23 @@ def test_limit_of_time_that_is_no_number_is_refused_at_once(cache, name):
         cache.memoize(grace=1, **{name: timedelta(seconds=1)})
 
 
+@pytest.mark.parametrize("option", ["when", "expire"])
+def test_option_that_nobody_would_await_is_refused_at_once(cache, option):
+    async def judge(value):
+        return value
+
+    with pytest.raises(TypeError, match=f"{option} must be called, not awaited"):
+        cache.get_or_set("k", lambda: 1, **{option: judge})
+    assert "k" not in cache
+
+
+def test_expire_that_is_no_duration_is_refused_before_the_function_is_called(cache):
+    with pytest.raises(TypeError, match=r"expire must be a number of seconds.*got '60'"):
+        cache.memoize(expire="60")
+    with pytest.raises(TypeError, match="expire must be a number of seconds"):
+        cache.get_or_set("k", lambda: 1 / 0, expire="60")
+
+
 def test_computation_for_which_there_is_no_thread_says_so(cache, monkeypatch):
     monkeypatch.setattr("diskcache.computing.ways.background", Background(0))
 
@@ -365,3 +389,167 @@ def test_refresh_that_fails_is_not_counted_as_one(cache, clock):
             thread.join()
 
     assert source.cache_info() == (1, 1, 0, 0, 1)
+
+
+def test_refresh_that_fails_leaves_the_function_alone_as_backoff_says(cache, clock):
+    calls = []
+
+    @cache.memoize(expire=100, refresh=0.5, grace=600, backoff=30)
+    def source():
+        calls.append(clock.time())
+        return 1 if len(calls) == 1 else 1 / 0
+
+    source()
+    counts = []
+    # Refreshed; left alone; refreshed; left alone, also when it has expired; computed.
+    for seconds in (60, 10, 19, 2, 20, 11):
+        clock.advance(seconds)
+        assert source() == 1
+        until_landed()
+        counts.append(len(calls))
+
+    assert counts == [2, 2, 2, 3, 3, 4]
+
+
+def test_clock_that_is_set_back_makes_no_backoff_longer(cache, clock, monkeypatch):
+    monkeypatch.setattr(steps, "RESTING", 2)
+    calls = []
+
+    @cache.memoize(expire=5000, refresh=0.1, grace=600, backoff=30)
+    def source(number):
+        calls.append(number)
+        return 1 if calls.count(number) == 1 else 1 / 0
+
+    assert [source(number) for number in (1, 2, 3)] == [1, 1, 1]
+    clock.advance(4000)
+    for number in (1, 2, 3, 3):
+        source(number)
+        until_landed()
+    assert calls == [1, 2, 3, 1, 2, 3]
+    assert len(steps._resting) <= 2
+
+    clock.advance(-1000)
+    source(3)
+    until_landed()
+    assert calls.count(3) == 3
+
+
+@pytest.fixture
+def writes(cache, monkeypatch):
+    """The names of the writing calls that an engine got, one for each transaction."""
+    kind, names = type(cache._engine), []
+    for name in ("put", "put_many"):
+        bare = getattr(kind, name)
+
+        def counted(self, *args, _name=name, _bare=bare):
+            names.append(_name)
+            return _bare(self, *args)
+
+        monkeypatch.setattr(kind, name, counted)
+    return names
+
+
+def test_values_of_many_keys_are_stored_in_one_transaction(cache, writes):
+    cache.get_or_set_many(range(50), lambda keys: {key: -key for key in keys}, expire=60)
+
+    assert writes == ["put_many"]
+    assert cache.get_many(range(50)) == {key: -key for key in range(50)}
+
+
+def test_values_of_many_keys_without_a_server_are_returned_with_one_warning(
+    cache, writes, monkeypatch, caplog
+):
+    def put_many(*_):
+        raise ServerUnavailableError("nobody there")
+
+    monkeypatch.setattr(type(cache._engine), "put_many", put_many)
+
+    assert len(cache.get_or_set_many(range(50), dict.fromkeys)) == 50
+    assert (len(caplog.records), writes) == (1, [])
+
+
+def test_values_of_many_keys_that_another_one_computes_are_waited_for_once(cache, monkeypatch):
+    keys, begun, waited = list(range(50)), threading.Event(), []
+    take_off = flight.take_off
+
+    def counted(*args, **keywords):
+        waited.append(args)
+        return take_off(*args, **keywords)
+
+    monkeypatch.setattr(flight, "take_off", counted)
+
+    def func(wanted):
+        begun.set()
+        until_expected()
+        return {key: -key for key in wanted}
+
+    def ask():
+        begun.wait(20)
+        return cache.get_or_set_many(keys, lambda _: {})
+
+    first, second = in_threads(lambda: cache.get_or_set_many(keys, func), ask)
+
+    assert first == second == {key: -key for key in keys}
+    assert len(waited) == 1
+
+
+def test_many_keys_whose_computation_is_interrupted_are_computed_by_two_calls(cache):
+    keys, begun, calls = list(range(50)), threading.Event(), []
+
+    def interrupted(_):
+        begun.set()
+        until_expected()
+        raise KeyboardInterrupt
+
+    def func(wanted):
+        calls.append(wanted)
+        return {key: -key for key in wanted}
+
+    def lead():
+        with pytest.raises(KeyboardInterrupt):
+            cache.get_or_set_many(keys, interrupted)
+
+    def ask():
+        begun.wait(20)
+        return cache.get_or_set_many(keys, func)
+
+    assert in_threads(lead, ask) == [None, {key: -key for key in keys}]
+    assert calls == [keys[:1], keys[1:]]
+
+
+def test_many_keys_are_waited_for_no_longer_than_one(directory):
+    begun, go_on = threading.Event(), threading.Event()
+    calls = []
+
+    def slow(wanted):
+        begun.set()
+        assert go_on.wait(20)
+        return dict.fromkeys(wanted, "slow")
+
+    def func(wanted):
+        calls.append(wanted)
+        return dict.fromkeys(wanted, "own")
+
+    with Cache(directory) as cache:
+
+        def ask():
+            begun.wait(20)
+            try:
+                return cache.get_or_set_many("abcd", func, lock_timeout=0.01)
+            finally:
+                go_on.set()
+
+        both = in_threads(lambda: cache.get_or_set_many("abcd", slow), ask)
+
+    assert both == [dict.fromkeys("abcd", "slow"), dict.fromkeys("abcd", "own")]
+    assert calls == [["a"], ["b", "c", "d"]]
+
+
+def test_values_of_many_keys_are_stored_by_the_set_of_a_subclass(directory):
+    class Shouting(Cache):
+        def set(self, key, value, expire=None, read=False, tag=None, retry=False):
+            return super().set(key, value.upper(), expire, read, tag, retry)
+
+    with Shouting(directory) as cache:
+        assert cache.get_or_set_many("ab", lambda keys: {key: key for key in keys})["a"] == "a"
+        assert cache.get_many("ab") == {"a": "A", "b": "B"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 import tracemalloc
@@ -14,7 +15,7 @@ from uuid import UUID
 
 import pytest
 
-from diskcache import Cache, Disk, FanoutCache, Index
+from diskcache import AsyncCache, AsyncFanoutCache, Cache, Disk, FanoutCache, Index
 from diskcache.coherence import INFINITY, Source
 from diskcache.errors import SettingError, UntrustedPickleWarning
 from diskcache.memory.tier import (
@@ -482,6 +483,38 @@ class TestFrames:
             warm(cache, "k")
 
             assert frames_of(lambda: cache.get("k")) == ["get"]
+
+    @pytest.mark.parametrize("kind", [AsyncCache, AsyncFanoutCache])
+    def test_awaited_hit_runs_five_functions(self, tmp_path, kind):
+        names = []
+
+        def note(frame, event, _):
+            if event == "call":
+                names.append(frame.f_code.co_name)
+
+        async def hit(cache):
+            # Memory is believed for half a second: this makes sure that it is.
+            await cache.get("k")
+            names.clear()
+            sys.setprofile(note)
+            try:
+                return await cache.get("k")
+            finally:
+                sys.setprofile(None)
+
+        async def use():
+            async with kind(tmp_path / "a") as cache:
+                await cache.set("k", 1)
+                await cache.get("k")
+                seen = []
+                # A busy machine may let that time pass in between, but not each time.
+                while len(seen) < 20 and seen[-1:] != [expected]:
+                    assert await hit(cache) == 1
+                    seen.append(list(names))
+                return seen[-1]
+
+        expected = ["get", "_promptly", "_held", "find", "is_hit"]
+        assert asyncio.run(use()) == expected
 
     def test_hit_of_an_index_runs_two_functions(self, tmp_path):
         with Index(tmp_path / "a", k=1) as index:

@@ -50,6 +50,48 @@ def test_barrier_lets_as_many_tasks_through_as_the_lock_does(cache, factory, mos
     assert not factory(cache, "b").locked()
 
 
+class Page:
+    """What is called like a coroutine function, and is none."""
+
+    def __init__(self, inside):
+        self.inside = inside
+
+    async def __call__(self, number):
+        self.inside.append(number)
+        await asyncio.sleep(0)
+        self.inside.remove(number)
+        return [number, *self.inside]
+
+
+@pytest.mark.parametrize(
+    "decorated",
+    [
+        lambda cache: barrier(cache, Lock, name="page"),
+        lambda cache: throttle(cache, 100, 1, name="page"),
+        lambda cache: memoize_stampede(cache, 60, name="page"),
+        lambda cache: cache.memoize(name="page"),
+        lambda cache: cache.memoize(name="page", lock=True),
+    ],
+    ids=["barrier", "throttle", "stampede", "memoize", "lock"],
+)
+def test_object_that_is_called_and_awaited_is_decorated_as_a_coroutine_function(cache, decorated):
+    page = decorated(cache)(Page([]))
+
+    async def ask():
+        return await page(1), await page(1)
+
+    assert asyncio.run(ask()) == ([1], [1])
+
+
+def test_barrier_is_held_until_an_object_that_is_awaited_returns(cache):
+    page = barrier(cache, Lock, name="page")(Page([]))
+
+    async def ask():
+        return await asyncio.gather(page(1), page(2), page(3))
+
+    assert asyncio.run(ask()) == [[1], [2], [3]]
+
+
 def test_barrier_of_a_thread_is_refused_around_a_coroutine_function(cache):
     async def work():
         pass

@@ -22,7 +22,7 @@ from diskcache.sentinels import ENOVAL, UNKNOWN
 S = TypeVar("S")
 C = TypeVar("C", Cache, FanoutCache)
 
-_READS: Final = frozenset({"find", "find_many", "find_stale", "find_until"})
+_READS: Final = frozenset({"find", "find_many", "find_many_again", "find_stale", "find_until"})
 
 
 class _PooledStore(CacheStore):
@@ -138,4 +138,4 @@ class AsyncComputed(Asynchronous[C]):
         )
         store, way = await self._looping()
         computer = Computer(store, terms, name="many values")
-        return await get_many(computer, way, list(keys), func, store.find_many)
+        return await get_many(computer, way, list(keys), func, store)

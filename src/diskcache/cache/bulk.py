@@ -9,7 +9,18 @@ from typing import Any, Final
 from diskcache.cache.queues import QueueMethods
 from diskcache.codecs.keys import tuple_starts
 from diskcache.engines.base import Put
-from diskcache.entry import FILE, IDENT, EncodedKey, Listed, Order, RemovalCause, Row, Tag, expiry
+from diskcache.entry import (
+    FILE,
+    IDENT,
+    EncodedKey,
+    Listed,
+    Only,
+    Order,
+    RemovalCause,
+    Row,
+    Tag,
+    expiry,
+)
 from diskcache.errors import GateError, Timeout
 from diskcache.sentinels import ENOVAL
 
@@ -55,6 +66,11 @@ class BulkMethods(QueueMethods):
             if value is not ENOVAL:
                 result[key] = value
         return result
+
+    def _find_many(self, keys: list[Any]) -> dict[Any, Any]:
+        """Return the live values of keys that were just looked for; they are not counted again."""
+        values = self._values_of_one_moment([self._encode_key(key) for key in keys])
+        return {key: value for key, value in zip(keys, values, strict=True) if value is not ENOVAL}
 
     def _values_of_one_moment(self, keys: list[EncodedKey]) -> list[Any]:
         """Return the values of *keys*, `ENOVAL` for what is missing.
@@ -120,9 +136,22 @@ class BulkMethods(QueueMethods):
         now = self._now()
         expire_time = expiry(expire, now)
         pairs = mapping.items() if isinstance(mapping, Mapping) else mapping
+        puts = self._puts(((key, value, expire_time) for key, value in pairs), tag)
+        return self._engine.put_many(puts, now, self._wait(retry))
+
+    def _save_many(
+        self, entries: Iterable[tuple[Any, Any, float | None]], tag: Tag, only: Only
+    ) -> int:
+        """Store values under a condition, each with the seconds that it lives; return how many."""
+        now = self._now()
+        puts = self._puts(((key, value, expiry(life, now)) for key, value, life in entries), tag)
+        return self._engine.put_many(puts, now, None, only)
+
+    def _puts(self, entries: Iterable[tuple[Any, Any, float | None]], tag: Tag) -> list[Put]:
+        """Return what stores keys and values, each with the moment at which it expires."""
         puts: list[Put] = []
         try:
-            for key, value in pairs:
+            for key, value, expire_time in entries:
                 encoded = self._encode_key(key)
                 payload = self._pack(value, False, encoded, key)
                 puts.append((encoded, payload, expire_time, tag))
@@ -130,7 +159,7 @@ class BulkMethods(QueueMethods):
             for put in puts:
                 self._discard(put[1])
             raise
-        return self._engine.put_many(puts, now, self._wait(retry))
+        return puts
 
     def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:
         """Remove many entries in one step; return how many live ones there were.

@@ -130,10 +130,12 @@ class BypassingEngine:
         stored: bool = self.bare.put(key, payload, expire_time, tag, now, wait, only, keep)
         return stored
 
-    def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
+    def put_many(
+        self, puts: Iterable[Put], now: float, wait: float | None, only: Only = Only.ALWAYS
+    ) -> int:
         """Throw entries away."""
         if not self._switch.is_on():
-            stored: int = self.bare.put_many(puts, now, wait)
+            stored: int = self.bare.put_many(puts, now, wait, only)
             return stored
         count = 0
         for put in puts:

@@ -78,6 +78,11 @@ class CacheStore:
         found: dict[Any, Any] = self._cache.get_many(keys)
         return found
 
+    def find_many_again(self, keys: list[Any]) -> dict[Any, Any]:
+        """Return the live values of keys that were just looked for; they are not counted again."""
+        found: dict[Any, Any] = self._cache._find_many(keys)
+        return found
+
     def find_stale(self, key: Any) -> Stale | None:
         """Return what is kept of a key beyond its expiry."""
         cache = self._home(key)
@@ -112,6 +117,22 @@ class CacheStore:
             more["if_version"] = version
         stored: bool = self._cache.set(key, value, expire, tag=tag, retry=True, **more)
         return stored
+
+    @property
+    def saves_together(self) -> bool:
+        """Whether `save_many` does what `save` does: no subclass has a `set` of its own."""
+        module: str = type(self._cache).set.__module__
+        return module.partition(".")[0] == __name__.partition(".")[0]
+
+    def save_many(
+        self, entries: list[tuple[Any, Any, float | None]], tag: Tag, version: Version
+    ) -> bool:
+        """Keep values, each for some seconds, if a version is there; tell whether all are kept."""
+        if self._is_readonly:
+            return False
+        only = Only.ABSENT if version is None else Only.ALWAYS
+        stored: int = self._cache._save_many(entries, tag, only)
+        return stored == len(entries)
 
     def save_failure(self, key: Any, failure: Failure, seconds: float, tag: Tag) -> None:
         """Keep a failure as an entry that has long expired and is in grace."""
@@ -222,8 +243,9 @@ class ComputedMethods:
             grace: Seconds beyond its expiry that a value is kept, to be returned while one caller
                 computes, and where *func* raises.
             backoff: Seconds for which a value in grace is returned, and *func* left alone, after it
-                raised; rounded up to whole ones.
+                raised; rounded up to whole ones. After a refresh that failed, in this process.
             refresh: Fraction of its life after which a value is computed anew, in the background.
+                An *expire* that is a function is asked at each hit, and must not depend on time.
             soft_timeout: Seconds after which a value in grace is returned to the one who computes;
                 the computation goes on in the background.
             hard_timeout: Seconds after which `LoaderTimeoutError` is raised; the same.
@@ -287,9 +309,12 @@ class ComputedMethods:
 
         *func* is given a list of the missing keys that nobody else computes, and returns a mapping;
         keys that are not in it stay missing. Those that another one computes are waited for
-        afterwards; should it fail to, *func* is called for one of them at a time.
+        afterwards; should it not come to an end, *func* is called for one of them, and then for all
+        the others that nobody computes.
 
-        Cost: as `get_many` and `get_or_set`.
+        If *when* or *expire* raises for one value, the others are stored before that is raised.
+
+        Cost: a `get_many`, the call, a `set_many`, and for each key a file made and removed.
 
         Args:
             keys: Hashable keys to look up.
@@ -321,7 +346,7 @@ class ComputedMethods:
         )
         store = self._computed
         computer = Computer(store, terms, name="many values")
-        return run(get_many(computer, Blocking(store), list(keys), func, store.find_many))
+        return run(get_many(computer, Blocking(store), list(keys), func, store))
 
     def memoize(
         self,

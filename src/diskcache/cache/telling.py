@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from diskcache.engines.base import Batch, Engine, Put
-from diskcache.entry import EncodedKey, RemovalCause, Tag
+from diskcache.entry import EncodedKey, Only, RemovalCause, Tag
 from diskcache.errors import CodecError, DiskCacheError, UntrustedPickleError
 from diskcache.events import Event, Listeners
 from diskcache.memory.tier import VALUE, Held
@@ -63,9 +63,14 @@ class TellingEngine:
         vars(self)[name] = call
         return call
 
-    def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
+    def put_many(
+        self, puts: Iterable[Put], now: float, wait: float | None, only: Only = Only.ALWAYS
+    ) -> int:
         """Store entries, and tell of each that was not too large."""
         puts = list(puts)
+        if only is not Only.ALWAYS:
+            # How many the condition allowed does not tell which.
+            return sum(self.put(*put, now, wait, only) for put in puts)
         told = [put for put in puts if not self.bare.is_too_large(put[1])]
 
         def events(result: int, *_: Any) -> Iterator[Told]:

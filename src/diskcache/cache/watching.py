@@ -9,6 +9,7 @@ tier, which answers nothing.
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -81,7 +82,7 @@ class Watching:
 
         Raises:
             SettingError: There is no such event.
-            TypeError: *func* cannot be called.
+            TypeError: *func* cannot be called, or nobody would await it.
 
         Example:
             >>> off = cache.on('set', lambda event: print(event.name, event.key))
@@ -95,6 +96,11 @@ class Watching:
             return lambda decorated: (self.on(name, decorated), decorated)[1]
         if not callable(func):
             raise TypeError(f"func must be a function of an event: got {func!r}")
+        if inspect.iscoroutinefunction(func):
+            raise TypeError(
+                f"func must be called, not awaited: got the coroutine function {func!r}; give a"
+                " function that hands the event to a loop, by loop.call_soon_threadsafe"
+            )
         with _wiring.lock:
             if self._listeners is None:
                 self._listeners = Listeners(repr(self._directory))

@@ -37,6 +37,13 @@ log: Final = logging.getLogger("diskcache")
 REMEMBERED: Final = "remembered from an earlier call"
 
 
+RESTING: Final = 1000
+"""Values of which a process remembers that their refresh failed, at most."""
+
+_resting: Final[dict[Place, float]] = {}
+"""Until when values are not refreshed, by the clocks of their caches."""
+
+
 class Tally:
     """What became of the calls of one function in this process; lossy between threads."""
 
@@ -84,6 +91,8 @@ class Computer:
             landing = await self._flown(way, key, func, None, stale)
             return await self._outcome(way, key, landing, stale)
         if stale is not None:
+            if self._rests(place[0]):
+                return self._served(stale)
             led = await flight.take_off_at_once(place[0], way, shared=place[1])
             if led is None:
                 return self._served(stale)
@@ -337,15 +346,25 @@ class Computer:
 
     async def keep(self, way: Way, key: Any, value: Any, version: Version = ENOVAL) -> bool:
         """Keep a value if it is to be kept, and can be, where a version is; see `condition`."""
+        expire = self.life(way, value)
+        return expire != 0 and await self.store_one(way, key, value, expire, version)
+
+    def life(self, way: Way, value: Any) -> float | None:
+        """Return for how many seconds a value is to be kept; None for ever, 0 for not at all."""
         terms = self.terms
         try:
             if value is ENOVAL or not (terms.when is None or terms.when(value)):
-                return False
+                return 0
             expire = terms.lifetime(value, spread=True)
         except StopIteration as stop:
             raise way.told(stop) from None
-        if expire is not None and not expire > 0:
-            return False
+        return expire if expire is None or expire > 0 else 0
+
+    async def store_one(
+        self, way: Way, key: Any, value: Any, expire: float | None, version: Version
+    ) -> bool:
+        """Store a value if it can be, where a version is; tell whether it was."""
+        terms = self.terms
         grace = seconds_of(terms.grace) or 0
         try:
             return await way.do(self.store.save, key, value, expire, terms.tag, grace, version)
@@ -391,7 +410,7 @@ class Computer:
     async def _refresh_behind(self, way: Way, key: Any, func: Callable[[], Any]) -> None:
         """Compute a live value anew, unless somebody does, or there is no room."""
         place = self.store.place(key)
-        if place is None:
+        if place is None or self._rests(place[0]):
             return
         led = await flight.take_off_at_once(place[0], way, shared=place[1])
         if led is None:
@@ -417,7 +436,24 @@ class Computer:
         if landing.error is None:
             self.tally.refreshed += 1
         else:
+            self._rest(led.place)
             self._report(landing.error)
+
+    def _rest(self, place: Place) -> None:
+        """Leave a function alone whose refresh failed, as `backoff` says.
+
+        Nothing is noted at the value, which is live, and whose version others may rely on.
+        """
+        seconds = seconds_of(self.terms.backoff)
+        if seconds:
+            if len(_resting) >= RESTING:
+                _resting.clear()
+            _resting[place] = self.store.clock.time() + seconds
+
+    def _rests(self, place: Place) -> bool:
+        seconds = seconds_of(self.terms.backoff) or 0
+        # A clock that was set back does not make it longer.
+        return seconds > 0 and 0 < _resting.get(place, 0) - self.store.clock.time() <= seconds
 
     def _report(self, exc: Exception) -> None:
         log.error("computing %s in the background failed", self._name, exc_info=exc)

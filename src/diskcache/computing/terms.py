@@ -10,6 +10,7 @@ from math import isnan
 from typing import Any, TypeAlias
 
 from diskcache.entry import Tag
+from diskcache.memotypes import is_awaited
 
 Seconds: TypeAlias = float | timedelta
 Expire: TypeAlias = Seconds | Callable[[Any], "Seconds | None"] | None
@@ -59,8 +60,8 @@ class Terms:
                 raise ValueError(f"{name} needs grace: there is nothing to serve without it")
         if self.refresh is not None and self.expire is None:
             raise ValueError("refresh needs expire: what never expires is never early")
-        if self.when is not None and not callable(self.when):
-            raise TypeError(f"when must be a function of the result: got {self.when!r}")
+        _check_when(self.when)
+        _check_expire(self.expire)
 
     @property
     def is_plain(self) -> bool:
@@ -84,6 +85,31 @@ class Terms:
         # Of a class and its bases, both named, the class counts.
         kinds = [kind for kind in type(exc).__mro__ if kind in self.errors]
         return seconds_of(self.errors[kinds[0]]) if kinds else None
+
+
+def _check_when(when: Any) -> None:
+    if when is not None and not callable(when):
+        raise TypeError(f"when must be a function of the result: got {when!r}")
+    _check_called("when", when)
+
+
+def _check_called(name: str, func: Any) -> None:
+    if is_awaited(func):
+        raise TypeError(
+            f"{name} must be called, not awaited: got the coroutine function {func!r}; await what"
+            " it needs in the function that computes"
+        )
+
+
+def _check_expire(expire: Any) -> None:
+    # A number is known by what makes a float of it; text is none.
+    is_number = hasattr(expire, "__float__") or isinstance(expire, timedelta)
+    if not (expire is None or is_number or callable(expire)):
+        raise TypeError(
+            "expire must be a number of seconds, a timedelta, a function of the result that returns"
+            f" either, or None: got {expire!r}"
+        )
+    _check_called("expire", expire)
 
 
 def _check_errors(errors: Mapping[Any, Seconds]) -> None:

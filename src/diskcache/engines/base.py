@@ -286,8 +286,10 @@ class Engine(Protocol):
         """Return the live entries of *keys* as of one moment, None for each missing one."""
         ...
 
-    def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
-        """Store all of *puts*, or none if one of them fails; return how many were stored."""
+    def put_many(
+        self, puts: Iterable[Put], now: float, wait: float | None, only: Only = Only.ALWAYS
+    ) -> int:
+        """Store all of *puts* that a condition allows, or none if one fails; return how many."""
         ...
 
     def delete_many(self, keys: Iterable[EncodedKey], now: float, wait: float | None) -> int:

@@ -8,7 +8,7 @@ from heapq import merge
 from operator import itemgetter
 from typing import Any, Final
 
-from diskcache.entry import Tag
+from diskcache.entry import Only, Tag
 from diskcache.errors import GateError, Timeout
 from diskcache.fanout.entries import FanoutEntries
 from diskcache.fanout.shard import Shard
@@ -39,6 +39,13 @@ class FanoutBulk(FanoutEntries):
             found.update(shard.get_many((key for key, _ in some), default))
         return {key: found[key] for key in wanted if key in found}
 
+    def _find_many(self, keys: list[Any]) -> dict[Any, Any]:
+        """Return the live values of keys that were just looked for; they are not counted again."""
+        found: dict[Any, Any] = {}
+        for shard, some in self._grouped((key, key) for key in keys):
+            found |= shard.find_many([key for key, _ in some])
+        return found
+
     def set_many(
         self,
         mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
@@ -67,6 +74,17 @@ class FanoutBulk(FanoutEntries):
         except Timeout as exc:
             return self._refuse(exc, 0)
         self._limit.settle(last)
+        return stored
+
+    def _save_many(
+        self, entries: Iterable[tuple[Any, Any, float | None]], tag: Tag, only: Only
+    ) -> int:
+        """Store values as `Cache` does, those of one shard together."""
+        groups = self._grouped((entry[0], entry) for entry in entries)
+        stored = 0
+        for shard, some in groups:
+            stored += shard.save_many((entry for _, entry in some), tag, only)
+        self._limit.settle(groups[-1][0] if groups else None)
         return stored
 
     def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:

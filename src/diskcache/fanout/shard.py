@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from diskcache.cache import Cache
@@ -11,7 +11,7 @@ from diskcache.clock import Clock
 from diskcache.coherence import COUNTED
 from diskcache.disk import Disk
 from diskcache.engines.base import Neighbours
-from diskcache.entry import DbValue, EncodedKey, Order, RemovalCause, Tag
+from diskcache.entry import DbValue, EncodedKey, Only, Order, RemovalCause, Tag
 from diskcache.memory.tier import Held, Tier
 from diskcache.sentinels import ENOVAL
 
@@ -67,6 +67,16 @@ class Shard(Cache):
     def note_promptly(self, key: Any, held: Held) -> bool:
         """Note such a hit unless that means to write down; tell whether it is noted."""
         return self._note_promptly(key, held)
+
+    def find_many(self, keys: list[Any]) -> dict[Any, Any]:
+        """Return the live values of keys that were just looked for."""
+        return self._find_many(keys)
+
+    def save_many(
+        self, entries: Iterable[tuple[Any, Any, float | None]], tag: Tag, only: Only
+    ) -> int:
+        """Store values that were computed together."""
+        return self._save_many(entries, tag, only)
 
     @property
     def pen(self) -> object | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, ParamSpec, TypeVar, cast
@@ -11,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from diskcache.entry import Tag
 from diskcache.keys import full_name
 from diskcache.memoizing import check_name
+from diskcache.memotypes import is_awaited
 from diskcache.recipes.rows import CacheLike
 
 P = ParamSpec("P")
@@ -58,7 +58,7 @@ def barrier(
         lock = lock_factory(
             cache, full_name(func) if name is None else name, expire=expire, tag=tag
         )
-        if inspect.iscoroutinefunction(func):
+        if is_awaited(func):
             from diskcache.recipes.coroutines import guarded
 
             return cast("Callable[P, R]", guarded(func, lock, cache))

@@ -8,7 +8,6 @@ likelier is a call to be the one that starts the computation.
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import random
 import sys
@@ -21,7 +20,7 @@ from diskcache.clock import Clock
 from diskcache.entry import Tag, expiry
 from diskcache.errors import Timeout
 from diskcache.memoizing import check_name, key_maker
-from diskcache.memotypes import Renewed
+from diskcache.memotypes import Renewed, is_awaited
 from diskcache.recipes.rows import CacheLike, Cell
 from diskcache.sentinels import ENOVAL
 
@@ -79,7 +78,7 @@ def memoize_stampede(
     def decorator(func: Callable[P, R]) -> Renewed[P, R]:
         cache_key = key_maker(func, name=name, typed=typed, ignore=ignore)
         results = Results(cache, expire, tag, beta, func)
-        if inspect.iscoroutinefunction(func):
+        if is_awaited(func):
             from diskcache.recipes.coroutines import renewing
 
             return cast("Renewed[P, R]", renewing(func, results, cache_key))

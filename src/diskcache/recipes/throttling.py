@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -11,6 +10,7 @@ from diskcache.entry import Tag
 from diskcache.errors import RateLimitError
 from diskcache.keys import full_name
 from diskcache.memoizing import check_name
+from diskcache.memotypes import is_awaited
 from diskcache.recipes.rows import CacheLike, Cell
 from diskcache.sentinels import ENOVAL
 
@@ -93,7 +93,7 @@ def throttle(
                 )
             return delay
 
-        if inspect.iscoroutinefunction(func):
+        if is_awaited(func):
             from diskcache.recipes.coroutines import throttled
 
             return cast(

@@ -294,16 +294,18 @@ class RedisEngine(Upkeep):
             parts.setdefault(shard.prefix, (shard, []))[1].append(ident)
         return parts
 
-    def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
+    def put_many(
+        self, puts: Iterable[Put], now: float, wait: float | None, only: Only = Only.ALWAYS
+    ) -> int:
         """Store *puts*: all or none of those in one shard, up to a thousand and 8 MB at a time."""
         kept = list(puts)
         if self.local.transaction is not None:
-            return self.local.transaction.put_many(kept, now)
+            return self.local.transaction.put_many(kept, now, only)
         parts: dict[bytes, tuple[Shard, list[commands.Change]]] = {}
         for key, payload, expire_time, tag in kept:
             if not self.is_too_large(payload):
                 shard, _ = self._place(key)
-                change = commands.put_change(key, payload, expire_time, tag, now)
+                change = commands.put_change(key, payload, expire_time, tag, now, only)
                 parts.setdefault(shard.prefix, (shard, []))[1].append(change)
         return sum(sum(self._apply(shard, changes, now, wait)) for shard, changes in parts.values())
 

@@ -153,11 +153,9 @@ class Transaction:
         self._changes[change.ident] = change
         self._rows[change.ident] = key, row
 
-    def put_many(self, puts: list[Put], now: float) -> int:
+    def put_many(self, puts: list[Put], now: float, only: Only = Only.ALWAYS) -> int:
         """Buffer many entries."""
-        for key, payload, expire_time, tag in puts:
-            self.put(key, payload, expire_time, tag, now)
-        return len(puts)
+        return sum(self.put(*put, now, only) for put in puts)
 
     # -- Queues and listing --
 

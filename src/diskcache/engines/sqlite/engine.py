@@ -388,10 +388,15 @@ class SqliteEngine(Rewriting):
                     self.note_read(key, now)
         return rows
 
-    def put_many(self, puts: Iterable[Put], now: float, wait: float | None) -> int:
-        """Store all of *puts* or none."""
+    def put_many(
+        self, puts: Iterable[Put], now: float, wait: float | None, only: Only = Only.ALWAYS
+    ) -> int:
+        """Store all of *puts* that a condition allows, or none."""
         kept = list(puts)
         try:
+            if only is not Only.ALWAYS:
+                with self.transaction(wait):
+                    return sum(self.put(*put, now, wait, only) for put in kept)
             stored, steps = self._in_steps(kept, now)
             self._look_soon()
             self._write(wait, self._put_all, steps, now)

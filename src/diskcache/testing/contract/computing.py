@@ -343,46 +343,6 @@ class ComputingContract(Contract):
 
         assert in_each(ask, range(2)) == ["slow", "own"]
 
-    # -- Many keys --
-
-    def test_get_or_set_many_computes_what_is_missing_with_one_call(self, cache):
-        cache["a"] = 1
-        calls = []
-
-        def func(keys):
-            calls.append(keys)
-            return {key: key * 2 for key in keys}
-
-        assert cache.get_or_set_many(["a", "b", "c", "b"], func, expire=9, tag="t") == {
-            "a": 1, "b": "bb", "c": "cc",
-        }  # fmt: skip
-        assert calls == [["b", "c"]]
-        assert cache.get("c", tag=True) == ("cc", "t")
-
-    def test_get_or_set_many_leaves_out_what_the_function_does_not_know(self, cache):
-        assert cache.get_or_set_many(["a", "b"], lambda _: {"b": None}) == {"b": None}
-        assert "a" not in cache
-
-    def test_get_or_set_many_that_raises_may_be_repeated(self, cache):
-        with pytest.raises(ZeroDivisionError):
-            cache.get_or_set_many("ab", lambda _: 1 / 0)
-
-        assert cache.get_or_set_many("ab", dict.fromkeys) == {"a": None, "b": None}
-
-    def test_get_or_set_many_by_threads_computes_each_key_once(self, cache):
-        both, calls = threading.Barrier(2), []
-
-        def func(keys):
-            calls.extend(keys)
-            return {key: key for key in keys}
-
-        def ask(keys):
-            both.wait(20)
-            return list(cache.get_or_set_many(keys, func))
-
-        assert in_each(ask, ["abc", "cba"]) == [["a", "b", "c"], ["c", "b", "a"]]
-        assert sorted(calls) == ["a", "b", "c"]
-
     # -- Memoizing --
 
     def test_memoize_with_lock_computes_once_for_all_threads(self, cache, counted):
@@ -468,7 +428,9 @@ class ComputingContract(Contract):
 
         assert [list(numbers(3)), list(numbers(3)), calls] == [[0, 1, 2], [0, 1, 2], [3]]
         assert list(numbers.refresh(3)) == [0, 1, 2]
-        assert len(calls) == 2
+        numbers.refresh(4)
+        assert numbers.peek(4) == [0, 1, 2, 3]
+        assert calls == [3, 3, 4]
 
     def test_memoize_of_methods_of_every_kind(self, cache):
         class Shop:
@@ -579,6 +541,41 @@ class ComputingContract(Contract):
             return found, await task
 
         assert asyncio.run(ask()) == ("own", "task")
+
+    @pytest.mark.parametrize("first", ["the thread waits", "the loop waits"])
+    def test_blocking_call_in_the_loop_and_a_thread_that_wait_for_each_other_come_to_an_end(
+        self, cache, first
+    ):
+        begun = threading.Event()
+
+        def thread():
+            begun.set()
+            if first == "the loop waits":
+                until_expected()
+            return cache.memoize("task", lock=True, hard_timeout=20)(lambda: "own")()
+
+        async def ask():
+            entered, go_on = asyncio.Event(), asyncio.Event()
+
+            @cache.memoize("task", lock=True)
+            async def task():
+                entered.set()
+                await go_on.wait()
+                return "task"
+
+            computing = asyncio.create_task(task())
+            await entered.wait()
+            function = cache.memoize("thread", lock=True)(thread)
+            running = asyncio.create_task(asyncio.to_thread(function))
+            await until_true(begun.is_set)
+            if first == "the thread waits":
+                until_expected()
+            found = cache.memoize("thread", lock=True, hard_timeout=20)(lambda: "own")()
+            go_on.set()
+            return found, await running, await computing
+
+        found = asyncio.run(ask())
+        assert (found[0], found[2]) == ("own", "task")
 
     def test_memoize_of_an_asynchronous_generator_hands_out_its_items_each_time(
         self, cache, counted

@@ -265,6 +265,14 @@ class EventsContract(Contract):
         with pytest.raises(TypeError, match="func must be a function"):
             cache.on("set", 5)
 
+    def test_on_of_a_coroutine_function_raises(self, cache):
+        async def listener(event):
+            del event
+
+        with pytest.raises(TypeError, match="called, not awaited"):
+            cache.on("set", listener)
+        cache["k"] = 1
+
     def test_refused_operation_tells_its_error(self, cache, heard):
         told = []
         off = cache.on("error", told.append)
