@@ -22,7 +22,7 @@ from diskcache import (
     memoize_stampede,
     throttle,
 )
-from diskcache.errors import Timeout, TransactionError
+from diskcache.errors import ServerError, Timeout, TransactionError
 
 DEQUE_STEPS = [
     lambda d: d.append("x"),
@@ -198,6 +198,66 @@ def test_lock_is_held_by_one_and_its_numbers_grow(cache, clock):
     assert first.acquire() > two
     with pytest.raises(LockReleaseError):
         second.release()
+
+
+class Late:
+    """Stands in for what gives a lock its numbers, and is late to store one of them."""
+
+    def __init__(self, parties, meanwhile):
+        self._parties = parties
+        self._meanwhile = meanwhile
+
+    def __getattr__(self, name):
+        return getattr(self._parties, name)
+
+    def next_fence(self, owner, above):
+        drawn = self._parties.next_fence(owner, above)
+        self._meanwhile()
+        self._meanwhile = lambda: None
+        return drawn
+
+
+@pytest.mark.parametrize("kind", [Lock, RLock, BoundedSemaphore])
+def test_holder_that_is_late_has_a_greater_number_than_who_came_and_went_meanwhile(cache, kind):
+    late, quick = kind(cache, "lock", expire=10), kind(cache, "lock", expire=10)
+    numbers = []
+
+    def come_and_go():
+        numbers.append(quick.acquire())
+        quick.release()
+
+    late._parties = Late(late._parties, come_and_go)
+    number = late.acquire()
+
+    assert number > numbers[0]
+    late.release()
+    assert not late.locked()
+    assert quick.acquire() > number
+
+
+def test_rlock_keeps_its_number_when_it_is_taken_again(cache):
+    lock, other = RLock(cache, "lock", expire=10), Lock(cache, "other", expire=10)
+    number = lock.acquire()
+    other.acquire()
+
+    assert lock.acquire() == number
+    lock.release()
+    lock.release()
+    assert not lock.locked()
+
+
+def test_lock_whose_number_cannot_be_confirmed_is_given_back(cache):
+    lock = Lock(cache, "lock", expire=10)
+
+    class Broken(Late):
+        def confirmed(self, _):
+            raise ServerError("away")
+
+    lock._parties = Broken(lock._parties, lambda: None)
+    with pytest.raises(ServerError):
+        lock.acquire()
+
+    assert not lock.locked()
 
 
 def test_rlock_is_taken_again_by_its_thread(cache):

@@ -26,12 +26,13 @@ import random
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from diskcache.bridging import keeping
 from diskcache.entry import Tag
-from diskcache.errors import GateError, LockReleaseError, Timeout
+from diskcache.errors import DiskCacheError, GateError, LockReleaseError, Timeout
 from diskcache.recipes import liveness
 from diskcache.recipes.parties import Owner, parties_of
 from diskcache.recipes.rows import CacheLike, Cell, Restorable
@@ -225,11 +226,35 @@ class _Shared(Restorable):
         if look and not self._may_enter(self._parsed(self._cell.read())):
             return 0
         try:
-            return self._cell.change(self._taken, wait)
+            fence = self._cell.change(self._taken, wait)
         except GateError:
             raise
         except Timeout:
             return 0
+        return fence and self._confirmed(fence)
+
+    def _confirmed(self, fence: int) -> int:
+        """Return the number of the hold that was just taken: greater than those of all earlier."""
+        try:
+            latest = self._parties.confirmed(fence)
+            if latest == fence:
+                return fence
+            return self._cell.change(partial(self._renumbered, fence, latest))
+        except BaseException:
+            with suppress(DiskCacheError):
+                self._give_back(1)
+            raise
+
+    def _renumbered(self, fence: int, latest: int, value: Any) -> tuple[Any, int]:
+        """Return the value with a later number for the hold that has *fence*, and its number."""
+        record = self._parsed(value)
+        for place, holder in enumerate(record.holders):
+            # Who took it again keeps the number that it got first.
+            if holder.fence == fence and holder.depth == 1 and self._is_mine(holder):
+                holders = list(record.holders)
+                holders[place] = holder._replace(fence=latest)
+                return record._replace(holders=tuple(holders)).as_value(), latest
+        return value, fence
 
     def _taken(self, value: Any) -> tuple[Any, int]:
         """Return the value with one more hold in it, and its fencing number; or as it is, and 0."""

@@ -47,6 +47,10 @@ class Parties(Protocol):
         """Return a fencing number that is larger than *above* and all before it."""
         ...
 
+    def confirmed(self, fence: int) -> int:
+        """Return the number of a hold that was just stored: that, or a later one if it is late."""
+        ...
+
     def keep(self, owner: Owner) -> None:
         """Keep *owner* alive until `let_go` is called as often."""
         ...
@@ -82,6 +86,10 @@ class OfThisMachine:
         """Return the next number; the write lock of the cache is held."""
         number: int = owner.next_fence(above)
         return number
+
+    def confirmed(self, fence: int) -> int:
+        """Return the same: nobody took a number meanwhile."""
+        return fence
 
     def keep(self, owner: Any) -> None:
         """Keep the file."""
@@ -137,6 +145,15 @@ class OfServer:
         """Let the server count."""
         del owner
         return self._cell.next_fence(above)
+
+    def confirmed(self, fence: int) -> int:
+        """Return the same if nobody took a number since, else one that is later still.
+
+        Somebody else may have taken the lock and given it back between the drawing of a number
+        and the storing of its holder, which then finds all as it was.
+        """
+        latest = self._cell.next_fence(fence)
+        return fence if latest == fence + 1 else latest
 
     def keep(self, owner: Any) -> None:
         """Do nothing: a lease is all there is."""
