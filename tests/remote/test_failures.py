@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
 import socket
@@ -331,6 +332,31 @@ def test_connections_are_bounded_and_shared(server, opened):
     while client.info("clients")["connected_clients"] > 3 + 1:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_connections_of_what_is_dropped_are_closed_before_it_is_finalized(server):
+    """A socket that is finalized first warns, and the server waits for nobody until then."""
+    found = []
+
+    class First:
+        def __del__(self):
+            found.extend(connection._sock for connection in self.idle)
+
+    gc.collect()
+    gc.disable()
+    try:
+        first = First()
+        first.cache = connect(server.url(), memory_limit=0)
+        first.cache["a"] = 1
+        first.idle = first.cache._engine.driver._held.send.__self__._idle
+        first.itself = first
+        assert [connection._sock.fileno() for connection in first.idle] != [-1]
+        del first
+        gc.collect()
+    finally:
+        gc.enable()
+
+    assert found == [None]
 
 
 def test_exchange_that_gets_no_turn_is_a_timeout(server, opened):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -49,10 +50,17 @@ PIECE: Final = 500
 
 
 class _Held:
-    """A client, and how many threads are using it; the last one closes it once it is doomed."""
+    """A client, and how many threads are using it; the last one closes it once it is doomed.
+
+    One that is dropped, perhaps with a cycle of others, is closed before anything in that cycle is
+    finalized: the collector calls what refers weakly to garbage first.
+    """
 
     def __init__(self, client: Any, connections: int, timeout: float) -> None:
         self.client = client
+        self.disconnect = weakref.finalize(self, _disconnect, client)
+        """Closes its connections, once."""
+        self.disconnect.atexit = False
         self.send = sender(client)
         self.users = 0
         self.is_doomed = False
@@ -75,14 +83,18 @@ class _Held:
             self.is_doomed = True
             raise
 
-    def disconnect(self) -> None:
-        """Close its connections."""
-        with suppress(theirs.RedisError, OSError):
-            self.client.close()
-        pool = getattr(self.client, "connection_pool", None)
-        if pool is not None:
+
+def _disconnect(client: Any) -> None:
+    with suppress(theirs.RedisError, OSError):
+        client.close()
+    pool = getattr(client, "connection_pool", None)
+    # The master behind sentinels has clients of them besides.
+    manager = getattr(pool, "sentinel_manager", None)
+    sentinels = [] if manager is None else [each.connection_pool for each in manager.sentinels]
+    for each in [pool, *sentinels]:
+        if each is not None:
             with suppress(theirs.RedisError, OSError):
-                pool.disconnect()
+                each.disconnect()
 
 
 class Driver:
