@@ -88,7 +88,7 @@ def parse(url: str, namespace: str | None = None, shards: int | None = None) -> 
     query = dict(parse_qsl(parts.query))
     given = query.pop("namespace", None)
     name = checked_namespace(namespace if namespace is not None else given, url)
-    count = _checked_shards(query.pop("shards", None) if shards is None else shards)
+    count = checked_shards(query.pop("shards", None) if shards is None else shards)
     kind = parts.scheme.partition("+")[2] or "server"
     if parts.scheme == "unix":
         plain = _socket(parts.netloc + parts.path, query, url)
@@ -131,7 +131,12 @@ def checked_namespace(name: str | None, url: str) -> str:
     return name
 
 
-def _checked_shards(given: Any) -> int | None:
+def checked_shards(given: Any) -> int | None:
+    """Return a number of shards; None for what is there.
+
+    Raises:
+        SettingError: It is none.
+    """
     if given is None:
         return None
     try:

@@ -6,20 +6,21 @@ import hashlib
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from diskcache.bridging import here
 from diskcache.clock import SYSTEM_CLOCK, Clock, uptime
 from diskcache.engines.redis import commands, keyspace
-from diskcache.engines.redis.address import CLUSTER_SHARDS, Address
+from diskcache.engines.redis.address import CLUSTER_SHARDS, Address, checked_shards
 from diskcache.engines.redis.commands import LOOKS, TIDIED, Call, Change
-from diskcache.engines.redis.keyspace import Shard, meta_key
+from diskcache.engines.redis.keyspace import Entry, Shard, meta_key
 from diskcache.engines.redis.lease import Keeper, Lease, key_in
 from diskcache.engines.redis.listening import Listener, TrackedDriver, site_of
 from diskcache.entry import EncodedKey
 from diskcache.errors import (
     CacheFormatError,
+    DiskCacheError,
     NewerFormatError,
     ReadOnlyError,
     ServerPolicyError,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from diskcache.engines.redis.transactions import Transaction
 
 FORMAT: Final = 1
+BEFORE: Final = float("-inf")
+"""A moment at which nothing has expired."""
 ANSWER: Final = 5.0
 """Seconds to wait for an answer of the server, where transactions are not waited for at all."""
 MOST: Final = 1000
@@ -155,7 +158,8 @@ class Core:
         try:
             version = int(found.get(b"format", b"%d" % FORMAT))
             count = int(found.get(b"shards", b"%d" % (self._address.shards or default)))
-        except ValueError as exc:
+            checked_shards(count)
+        except (ValueError, SettingError) as exc:
             raise CacheFormatError(
                 f"namespace {self._address.namespace!r} on {self._address.safe} holds something"
                 " that this library did not write: choose another one"
@@ -253,6 +257,29 @@ class Core:
         """Run a script that writes."""
         self.check_writable()
         return self.driver.call(call, wait)
+
+    # -- What is damaged --
+
+    def _read(self, shard: Shard, ident: bytes, data: bytes | None) -> Entry | None:
+        """Return the entry in what was found; remove one that cannot be read."""
+        if data is None:
+            return None
+        entry = keyspace.read_entry(data)
+        if entry is None:
+            self._drop_damaged(shard, ident, data)
+        return entry
+
+    def _drop_damaged(self, shard: Shard, ident: bytes, data: bytes) -> bool:
+        """Remove an entry that only scripts take for one; tell whether it was removed.
+
+        They would store nothing that must not replace an entry, and readers would find none.
+        """
+        if self.is_readonly or len(data) < keyspace.HEADER.size:
+            return False
+        change = Change(b"d", ident, data[10:18])
+        with suppress(DiskCacheError):
+            return bool(self._apply(shard, [change], BEFORE, 0)[0])
+        return False
 
     def check_writable(self) -> None:
         """Refuse to write where that was ruled out.

@@ -360,13 +360,15 @@ class Driver:
 
     def _once(self, send: Callable[[_Held | Looped], T]) -> T:
         """Send something once, with errors of this library; every operation goes through here."""
-        held = self._taken()
         try:
-            return held.exchange(send)
+            # The client of a cluster connects while it is made.
+            held = self._taken()
+            try:
+                return held.exchange(send)
+            finally:
+                self._given_back(held)
         except FOREIGN as exc:
             raise translated(exc, self.where) from exc
-        finally:
-            self._given_back(held)
 
     def _guarded(self, send: Callable[[_Held | Looped], T], *, safe: bool) -> T:
         """Send something, with errors of this library.

@@ -32,6 +32,8 @@ _AWAY = (
     theirs.RedisClusterException,
 )
 
+_BROKEN = (theirs.ConnectionError, theirs.TimeoutError)
+
 
 def translated(exc: Exception, where: str) -> Exception:
     """Return the error of this library for one of redis-py.
@@ -70,7 +72,8 @@ def translated(exc: Exception, where: str) -> Exception:
 
 
 def _away(exc: Exception, text: str, where: str) -> ServerUnavailableError:
-    is_sent = isinstance(exc, theirs.ConnectionError)
+    # The client of a cluster looks for other nodes after a connection broke, and may find none.
+    is_sent = isinstance(exc, theirs.ConnectionError) or isinstance(exc.__context__, _BROKEN)
     cause = exc.__cause__ or exc.__context__
     if isinstance(cause, ssl.SSLError) and str(cause) not in text:
         # Not every version of redis-py says what it was.

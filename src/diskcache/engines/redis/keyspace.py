@@ -62,6 +62,8 @@ LENGTH: Final = Struct(">I")
 LOOK: Final = 299
 """Last byte of what is read of an entry whose value is not wanted: header and most tags."""
 
+VERSIONS: Final = 16
+"""Bytes under `:v`."""
 NO_TAG_VERSION: Final = bytes(8)
 QUEUE_FROM: Final = 10**14
 """Integer keys from here on belong to the queue without a prefix, and share its shard."""
@@ -290,7 +292,7 @@ def is_current(entry: Entry, versions: bytes | None, tag_version: bytes | None) 
         versions: What is under `:v`.
         tag_version: What is under `:g:` of its tag, if it has one.
     """
-    if versions is None or entry.shard_version != versions[:8]:
+    if versions is None or len(versions) != VERSIONS or entry.shard_version != versions[:8]:
         return False
     if entry.tag_version == NO_TAG_VERSION:
         return True

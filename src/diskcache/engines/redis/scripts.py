@@ -41,16 +41,20 @@ for i = 1, tagcount do
   tagkeys[ARGV[5 + i]] = {KEYS[first + 2 * i - 1], KEYS[first + 2 * i]}
 end
 local versions = call('GET', V)
+if versions and #versions ~= 16 then versions = false end
 local tagversions = {}
 
 local function version_of(tag)
-  if tagversions[tag] == nil then tagversions[tag] = call('GET', tagkeys[tag][1]) end
+  if tagversions[tag] == nil then
+    local found = call('GET', tagkeys[tag][1])
+    tagversions[tag] = found and #found == 8 and found
+  end
   return tagversions[tag]
 end
 
 local function look(key)
   local head = call('GETRANGE', key, 0, 299)
-  if #head < 46 then return nil end
+  if #head < 46 or string.sub(head, 1, 1) ~= '1' then return nil end
   local length = struct.unpack('>I4', string.sub(head, 43, 46))
   if length > 254 then head = call('GETRANGE', key, 0, 45 + length) end
   return {
@@ -278,7 +282,7 @@ call('SET', KEYS[7], call('GETRANGE', key, entry.start, -1))
 local sum = redis.pcall('INCRBY', KEYS[7], ARGV[base + 2])
 local digits = call('GET', KEYS[7])
 call('DEL', KEYS[7])
-if type(sum) == 'table' then return {'over'} end
+if type(sum) == 'table' then return {string.find(sum.err, 'overflow') and 'over' or 'other'} end
 local data = call('GETRANGE', key, 0, entry.start - 1)
 -- A sum is a new value: it has no grace, as a put without one has none.
 local mode = string.rep('\\0', 7) .. '\\1'
@@ -379,7 +383,7 @@ PUT: Final = _short("""
 -- that is replaced is listed already.
 local found = call('MGET', KEYS[1], KEYS[2])
 local versions, life = found[1], ARGV[4]
-if found[2] or not versions then return 0 end
+if found[2] or not versions or #versions ~= 16 then return 0 end
 local head = call('GETRANGE', key, 0, 45)
 if #head == 46 and sub(head, 43) ~= '\\0\\0\\0\\0' then return 0 end
 local known = sub(head, 27, 42) == versions

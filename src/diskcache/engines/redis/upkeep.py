@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from diskcache.engines.base import Batch, Finding, Neighbours, Volume
 from diskcache.engines.redis import commands, keyspace
+from diskcache.engines.redis.core import BEFORE
 from diskcache.engines.redis.keyspace import Shard
-from diskcache.engines.redis.listing import BEFORE, scored
+from diskcache.engines.redis.listing import scored
 from diskcache.engines.redis.queues import Queues
 from diskcache.entry import DbValue, EncodedKey, OpenedWith, RemovalCause, Tag
 from diskcache.errors import DiskCacheError
@@ -142,7 +143,7 @@ class Upkeep(Queues):
         """Return the counts of all processes, as far as they have written them down."""
         self._flush_counts()
         found = self.driver.command("HMGET", self._meta, b"hits", b"misses")
-        hits, misses = (int(each or 0) for each in found)
+        hits, misses = map(_count_in, found)
         return hits, misses
 
     def record(self, hits: int, misses: int) -> None:
@@ -315,9 +316,16 @@ class Upkeep(Queues):
         self._apply(shard, changes, now, wait)
 
 
+def _count_in(found: bytes | None) -> int:
+    """Return a count; 0 for what is none."""
+    with suppress(ValueError):
+        return int(found or 0)
+    return 0
+
+
 def _settings_in(found: dict[bytes, bytes]) -> dict[str, Any]:
     return {
-        name[2:].decode(): _unpacked(value)
+        name[2:].decode(errors="replace"): _unpacked(value)
         for name, value in found.items()
         if name.startswith(b"s:")
     }
