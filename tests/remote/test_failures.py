@@ -371,6 +371,14 @@ def test_statistics_that_are_no_numbers_count_as_none(server, opened):
     assert opened(server.url()).stats() == (0, 0)
 
 
+@pytest.mark.parametrize("timeout", [-1, 0, 1e300, float("inf")])
+def test_timeout_of_any_length_is_one_as_in_a_directory(server, opened, timeout):
+    cache = opened(server.url(), timeout=timeout)
+    cache["a"] = 1
+
+    assert (cache["a"], cache["a"], cache.timeout) == (1, 1, timeout)
+
+
 @pytest.mark.parametrize("expire", [1e306, -1e306])
 def test_expiry_beyond_all_counting_is_never_or_now(server, opened, expire):
     cache = opened(server.url(), memory_limit=0)

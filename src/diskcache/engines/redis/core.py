@@ -36,6 +36,8 @@ BEFORE: Final = float("-inf")
 """A moment at which nothing has expired."""
 ANSWER: Final = 5.0
 """Seconds to wait for an answer of the server, where transactions are not waited for at all."""
+LONGEST: Final = 1e8
+"""Seconds to wait at most: three years."""
 MOST: Final = 1000
 """Entries that one script changes at most, so that others need not wait long."""
 MOST_BYTES: Final = 8 * 2**20
@@ -91,7 +93,8 @@ class Core:
         self._address = address
         self._settings = settings
         self.is_readonly = readonly
-        self._timeout = timeout
+        # What sockets and locks of threads take.
+        timeout = self._timeout = min(max(timeout, 0), LONGEST)
         self.site = site_of(address)
         self.driver = TrackedDriver(
             address, timeout or ANSWER, self.clock, tracking=self.site.tracking
