@@ -18,6 +18,7 @@ from diskcache import (
     CacheFullError,
     Deque,
     DiskCacheError,
+    Index,
     Lock,
     ReadOnlyError,
     ServerAccessError,
@@ -255,6 +256,39 @@ def test_full_server_raises_cache_full_and_keeps_what_it_has(opened):
     assert cache[0] == b"x" * 50_000
     assert opened(server.url(), on_error="miss").set("more", b"x" * 50_000) is False
     server.remove()
+
+
+REMOVALS = [
+    lambda cache: cache.delete("a"),
+    lambda cache: cache.pop("a"),
+    lambda cache: cache.delete_many(["a"]),
+    lambda cache: cache.evict("t"),
+    lambda cache: cache.evict(None),
+    lambda cache: cache.clear(),
+    lambda cache: cache.expire(),
+    lambda cache: cache.pull("q"),
+    lambda cache: Deque.fromcache(cache.cache("d")).popleft(),
+    lambda cache: Deque.fromcache(cache.cache("d")).clear(),
+    lambda cache: Index.fromcache(cache.cache("i")).clear(),
+]
+
+
+def test_full_server_lets_everything_be_removed(server, opened):
+    cache = opened(server.url(), memory_limit=0)
+    for remove in REMOVALS:
+        server.client().config_set("maxmemory", "90mb")
+        cache.set_many({"a": 1, "b": 2})
+        cache.set("c", 3, tag="t")
+        cache.push("x", "q")
+        Deque.fromcache(cache.cache("d")).append(1)
+        Index.fromcache(cache.cache("i"))["k"] = 1
+        server.client().config_set("maxmemory", 1)
+        remove(cache)
+        with pytest.raises(CacheFullError):
+            cache["new"] = 1
+
+    assert cache.clear() > 0
+    assert len(cache) == 0
 
 
 def test_wrong_password_is_refused_and_not_shown(opened):

@@ -194,9 +194,12 @@ def delete_change(key: EncodedKey, version: int | None = None) -> Change:
     return Change(b"d", keyspace.ident_of(key), condition)
 
 
-def sweep_change(ident: bytes) -> Change:
-    """Return the change that removes what is left of an entry that is not alive."""
-    return Change(b"x", ident)
+def sweep_change(ident: bytes, tag: bytes = b"") -> Change:
+    """Return the change that removes what is left of an entry that is not alive.
+
+    With a tag, also from the set of that, unless it is the tag of the entry.
+    """
+    return Change(b"x", ident, tag=tag)
 
 
 def apply(

@@ -5,11 +5,12 @@ and so lie in one slot of a cluster:
 
     :v         16 random bytes: the version of the shard, and that of its entries without a tag
     :e:IDENT   an entry, see below; the server expires it
-    :g:TAG     8 random bytes: the version of a tag
+    :g:TAG     8 random bytes: the version of a tag; gone, as the next one, when no entry has the tag
     :o         sorted set of idents, by the microsecond at which they were first stored
     :k         sorted set of idents, all with score 0: in the order of keys
     :x         sorted set of idents that expire, by the moment at which they may be removed
-    :t:TAG     sorted set of the idents stored with a tag, by the microsecond of that
+    :t:TAG     sorted set of the idents stored with a tag, by the microsecond of that; both expire,
+               after the last of their entries, if all of these do
     :l         token of the transaction that nobody may write beside; the server expires it
     :c:NAME    while the value of a key is computed: by whom; NAME is a hash; see `lease`
     :c:NAME:T  for a while after that: how it ended, for those who waited for token T

@@ -81,12 +81,31 @@ local function is_live(entry)
   return entry and is_current(entry) and not (entry.expires <= now)
 end
 
+local function leave(tag, ident)
+  local set = tagkeys[tag][2]
+  if call('ZREM', set, ident) == 1 and call('EXISTS', set) == 0 then
+    -- Nothing has the tag any more, as far as is known. What has is a miss: never stale.
+    call('DEL', tagkeys[tag][1])
+    tagversions[tag] = nil
+  end
+end
+
 local function forget(ident, key, entry)
   call('DEL', key)
   call('ZREM', O, ident)
   call('ZREM', K, ident)
   call('ZREM', X, ident)
-  if entry and entry.tag ~= '' then call('ZREM', tagkeys[entry.tag][2], ident) end
+  if entry and entry.tag ~= '' then leave(entry.tag, ident) end
+end
+
+-- What is known of a tag is there as long as an entry with it, and as long again, so that it need
+-- not be prolonged with each of them. LEFT is what PTTL says.
+local function outlive(key, left, life)
+  if life == '' then
+    if left >= 0 then call('PERSIST', key) end
+  elseif left == -2 or (left >= 0 and left < tonumber(life)) then
+    call('PEXPIRE', key, string.format('%.0f', 2 * life + 60000))
+  end
 end
 
 local moment
@@ -117,14 +136,18 @@ local function put(ident, key, old, head, tag, guard, tail, life, removable)
     if tag == '' then
       tagversion = string.sub(versions, 9, 16)
     else
+      local known, set = tagkeys[tag][1], tagkeys[tag][2]
       tagversion = version_of(tag)
+      local left = tagversion and call('PTTL', known) or -2
       if not tagversion then
         tagversion = string.sub(ARGV[3], 17, 24)
-        call('SET', tagkeys[tag][1], tagversion)
+        call('SET', known, tagversion)
         tagversions[tag] = tagversion
       end
-      local set = tagkeys[tag][2]
+      outlive(known, left, life)
+      left = call('PTTL', set)
       call('ZADD', set, score or next_score(), ident)
+      outlive(set, left, life)
       -- Of entries that expired nobody knows the tag. Two looks for each write keep the set within
       -- about twice of what it should be.
       for _ = 1, 2 do
@@ -133,7 +156,7 @@ local function put(ident, key, old, head, tag, guard, tail, life, removable)
       end
     end
   end
-  if old and old.tag ~= '' and old.tag ~= tag then call('ZREM', tagkeys[old.tag][2], ident) end
+  if old and old.tag ~= '' and old.tag ~= tag then leave(old.tag, ident) end
   local data = head .. string.sub(versions, 1, 8) .. tagversion .. struct.pack('>I4', #tag)
     .. tag .. tail
   call('ZADD', K, 0, ident)
@@ -219,6 +242,8 @@ for i = 1, count do
     or (live and entry.version == condition)
   local result = 0
   if what == 'x' then
+    local tag = ARGV[at + 5]
+    if tag ~= '' and (not entry or entry.tag ~= tag) then leave(tag, ident) end
     if not live then
       if entry or call('ZSCORE', O, ident) then result = 1 end
       forget(ident, key, entry)
@@ -250,11 +275,16 @@ local entry = look(key)
 if undeclared(entry) then return {'tag', ident, entry.tag} end
 if not is_live(entry) then return 0 end
 call('SETRANGE', key, 10, ARGV[base + 2])
-if ARGV[base + 3] == '' then
+local life = ARGV[base + 3]
+if life ~= '' then life = string.format('%.0f', tonumber(life) + entry.grace * 1000) end
+if entry.tag ~= '' then
+  for _, known in ipairs(tagkeys[entry.tag]) do outlive(known, call('PTTL', known), life) end
+end
+if life == '' then
   call('PERSIST', key)
   call('ZREM', X, ident)
 else
-  call('PEXPIRE', key, string.format('%.0f', tonumber(ARGV[base + 3]) + entry.grace * 1000))
+  call('PEXPIRE', key, life)
   call('ZADD', X, string.format('%.17g', tonumber(ARGV[base + 4]) + entry.grace), ident)
 end
 return 1
@@ -342,11 +372,14 @@ RENEW: Final = _script("""
 -- What was stored until now counts no more. ARGV: what. All of the shard for 'all', entries without
 -- a tag for 'untagged', those of the one declared tag for 'tag'. Returns the last score of the set
 -- that lists them.
+-- A server that is full lets a script store something that has removed something before.
 local listed = O
 if ARGV[base + 1] == 'all' then
+  call('DEL', V)
   call('SET', V, string.sub(ARGV[3], 1, 16))
 elseif ARGV[base + 1] == 'untagged' then
-  if versions then call('SETRANGE', V, 8, string.sub(ARGV[3], 1, 8)) end
+  call('DEL', V)
+  if versions then call('SET', V, string.sub(versions, 1, 8) .. string.sub(ARGV[3], 1, 8)) end
 else
   call('DEL', KEYS[first + 1])
   listed = KEYS[first + 2]
