@@ -635,6 +635,24 @@ def test_object_that_is_dropped_leaves_no_connection(named):
     assert asyncio.run(main()) == 0
 
 
+def test_object_that_is_dropped_as_its_loop_ends_is_closed_by_that(named, caplog):
+    url, count = named
+
+    async def main():
+        cache = aio.connect(url, memory_limit=0)
+        await cache.set("key", 1)
+
+    for _ in range(5):
+        asyncio.run(main())
+        gc.collect()
+    deadline = time.monotonic() + 20
+    while (left := count()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+    assert left == 0
+
+
 def test_first_use_by_many_tasks_connects_once(url, monkeypatch):
     made = []
     init = aio.remote.RemoteCache.__init__

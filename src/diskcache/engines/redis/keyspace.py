@@ -5,7 +5,7 @@ and so lie in one slot of a cluster:
 
     :v         16 random bytes: the version of the shard, and that of its entries without a tag
     :e:IDENT   an entry, see below; the server expires it
-    :g:TAG     8 random bytes: the version of a tag; gone, as the next one, when no entry has the tag
+    :g:TAG     8 random bytes: the version of a tag; gone when no entry has the tag, as `:t:TAG`
     :o         sorted set of idents, by the microsecond at which they were first stored
     :k         sorted set of idents, all with score 0: in the order of keys
     :x         sorted set of idents that expire, by the moment at which they may be removed
