@@ -87,7 +87,8 @@ class Server:
         deadline = time.monotonic() + DEADLINE
         while True:
             try:
-                self.client().ping()
+                with self.client() as client:
+                    client.ping()
             except redis.AuthenticationError:
                 return
             except redis.RedisError:
