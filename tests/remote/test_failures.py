@@ -23,6 +23,7 @@ from diskcache import (
     ReadOnlyError,
     ServerAccessError,
     ServerKeyError,
+    ServerPolicyError,
     ServerReadOnlyError,
     ServerTimeoutError,
     ServerUnavailableError,
@@ -390,6 +391,38 @@ def test_versions_of_another_length_count_as_none(server, opened, size):
 
     assert cache.get_many("ab") == {"a": 4, "b": 5}
     assert cache.evict("t") == 1
+
+
+def test_user_who_may_not_run_what_a_script_does_is_refused_access(server, opened):
+    server.client().execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-zadd")
+    cache = opened(server.url().replace("//", "//u:p@"), memory_limit=0)
+    for write in (lambda: cache.set("a", 1), lambda: cache.push(1)):
+        with pytest.raises(ServerAccessError, match="refused access"):
+            write()
+
+
+def test_user_who_may_not_ask_for_information_has_a_cache(server, opened):
+    server.client().execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-info")
+    cache = opened(server.url().replace("//", "//u:p@"))
+    cache["a"] = 1
+
+    assert cache["a"] == 1
+    assert cache.info().sqlite == ""
+
+
+def test_policy_that_is_changed_later_is_noticed(server, opened):
+    clock = ManualClock()
+    cache = opened(server.url(), clock=clock, memory_limit=0)
+    make = [lambda: Deque.fromcache(cache), lambda: Lock(cache, "a", expire=1)]
+    for each in make:
+        each()
+    server.client().config_set("maxmemory-policy", "allkeys-lru")
+    clock.advance(11)
+
+    for each in make:
+        with pytest.raises(ServerPolicyError, match="allkeys-lru"):
+            each()
+    assert cache._engine.may_evict_lists
 
 
 @pytest.mark.parametrize("shards", [0, -1, 1025])

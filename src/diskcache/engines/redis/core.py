@@ -38,6 +38,8 @@ ANSWER: Final = 5.0
 """Seconds to wait for an answer of the server, where transactions are not waited for at all."""
 LONGEST: Final = 1e8
 """Seconds to wait at most: three years."""
+POLICY_GOOD: Final = 10.0
+"""Seconds for which the maxmemory-policy need not be asked for again."""
 MOST: Final = 1000
 """Entries that one script changes at most, so that others need not wait long."""
 MOST_BYTES: Final = 8 * 2**20
@@ -104,7 +106,7 @@ class Core:
         self.local = _Local()
         self._opening, self._pid = threading.Lock(), os.getpid()
         self._open_as: dict[bytes, bytes] | None = None
-        self._policy = ""
+        self._policy, self._policy_at = "", 0.0
         self._made: list[Shard] = []
         self._most = TIDIED
         self._tidy = f"{TIDIED}:0"
@@ -153,9 +155,8 @@ class Core:
             ]
             if isinstance(self.clock, ServerClock):
                 self.clock.measure(self.driver)
-            self._policy = self.driver.policy()
+            self._ask_policy()
             self._open_as = found
-            self.settings_changed()
 
     def _checked(self, found: dict[bytes, bytes], default: int) -> int:
         try:
@@ -178,6 +179,10 @@ class Core:
                 f" shards={self._address.shards}; leave it out, or choose another namespace"
             )
         return count
+
+    def _ask_policy(self) -> None:
+        self._policy, self._policy_at = self.driver.policy(), self.clock.monotonic()
+        self.settings_changed()
 
     def settings_changed(self) -> None:
         """Take note of a changed `cull_limit`: how many expired entries a write removes."""
@@ -315,6 +320,10 @@ class Core:
                 f"{what} is kept in one slot, and namespace {self._address.namespace!r} is spread"
                 f" over {self.shards}: connect to a namespace of its own with shards=1"
             )
+        self.open()
+        if self.clock.monotonic() - self._policy_at > POLICY_GOOD:
+            # Servers are configured while programs run.
+            self._ask_policy()
         if self.policy.startswith("allkeys"):
             raise ServerPolicyError(
                 f"{what} cannot be kept on server {self._address.safe}: its maxmemory-policy"

@@ -26,6 +26,7 @@ from diskcache.engines.redis.looped import Clients, Looped, nap, sharing_authori
 from diskcache.engines.redis.scripts import Script
 from diskcache.engines.redis.wire import Turns, sender, turns_of
 from diskcache.errors import (
+    ServerAccessError,
     ServerError,
     ServerKeyError,
     ServerUnavailableError,
@@ -333,11 +334,13 @@ class Driver:
         return ""
 
     def server(self) -> str:
-        """Return name and version of the server."""
-        found = self._info("server")
+        """Return name and version of the server; empty where they are not told."""
+        found: dict[str, Any] = {}
+        with suppress(ServerAccessError):
+            found = self._info("server")
         if "valkey_version" in found:
             return f"Valkey {found['valkey_version']}"
-        return f"Redis {found.get('redis_version', '')}"
+        return f"Redis {found['redis_version']}" if "redis_version" in found else ""
 
     def _info(self, section: str) -> dict[str, Any]:
         answer = self._guarded(

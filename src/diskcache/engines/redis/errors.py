@@ -32,6 +32,7 @@ _AWAY = (
     theirs.RedisClusterException,
 )
 
+_REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "user executing the script can't")
 _BROKEN = (theirs.ConnectionError, theirs.TimeoutError)
 
 
@@ -43,7 +44,7 @@ def translated(exc: Exception, where: str) -> Exception:
         where: Address of the server, without a password.
     """
     text = str(exc) or type(exc).__name__
-    if isinstance(exc, _ACCESS) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+    if isinstance(exc, _ACCESS) or any(word in text for word in _REFUSALS):
         return ServerAccessError(
             f"server {where} refused access: {text}; check user and password in the URL, and the"
             " ACL of that user"
