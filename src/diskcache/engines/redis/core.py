@@ -278,15 +278,17 @@ class Core:
         return entry
 
     def _drop_damaged(self, shard: Shard, ident: bytes, data: bytes) -> bool:
-        """Remove an entry that only scripts take for one; tell whether it was removed.
+        """Remove an entry that at most scripts take for one; tell whether it was removed.
 
         They would store nothing that must not replace an entry, and readers would find none.
         """
-        if self.is_readonly or len(data) < keyspace.HEADER.size:
+        if self.is_readonly:
             return False
-        change = Change(b"d", ident, data[10:18])
+        changes = [commands.sweep_change(ident)]
+        if len(data) >= keyspace.HEADER.size:
+            changes.insert(0, Change(b"d", ident, data[10:18]))
         with suppress(DiskCacheError):
-            return bool(self._apply(shard, [change], BEFORE, 0)[0])
+            return any(self._apply(shard, changes, BEFORE, 0))
         return False
 
     def check_writable(self) -> None:
