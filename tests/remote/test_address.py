@@ -57,6 +57,7 @@ def test_address_says_where_and_how(url, kind, hosts, options):
         ("redis://h:port?namespace=n", "names no host and port"),
         ("unix:///run/server?namespace=n&decode_responses=1", "parts in its query: decode_resp"),
         ("unix:///run/server?namespace=n&db=first", "names no database"),
+        ("redis://h?namespace=n&sentinel_password=x", "unknown parts .*: sentinel_password"),
         ("redis://h?namespace=n&ssl_check_hostname=1", "where the address is of rediss://"),
         ("redis://h?namespace=n&health_check_interval=often", "no whole number: .*'often'"),
         ("redis://h:65536?namespace=n", "names no host and port: 'h:65536'"),

@@ -126,7 +126,7 @@ def parse(url: str, namespace: str | None = None, shards: int | None = None) -> 
     options |= _database(path, query, kind, url)
     default = SENTINEL_PORT if kind == "sentinel" else PORT
     hosts = _hosts(parts.netloc.rpartition("@")[2], default, url)
-    options |= _typed(query, url, is_tls=is_tls)
+    options |= _typed(query, url, is_tls=is_tls, has_sentinels=kind == "sentinel")
     return Address(url, kind, hosts, options, name, count, service)
 
 
@@ -228,11 +228,17 @@ _TYPES: Final[dict[str, Any]] = {
     "ssl_check_hostname": lambda text: text.lower() in ("1", "true", "yes"),
     "client_name": str,
     "health_check_interval": int,
+    "sentinel_username": str,
+    "sentinel_password": str,
 }
 
 
-def _typed(query: dict[str, str], url: str, *, is_tls: bool) -> dict[str, Any]:
-    known = [name for name in _TYPES if is_tls or not name.startswith("ssl_")]
+def _typed(
+    query: dict[str, str], url: str, *, is_tls: bool, has_sentinels: bool = False
+) -> dict[str, Any]:
+    others: tuple[str, ...] = () if is_tls else ("ssl_",)
+    others += () if has_sentinels else ("sentinel_",)
+    known = [name for name in _TYPES if not name.startswith(others)]
     unknown = sorted(set(query).difference(known))
     if unknown:
         raise SettingError(

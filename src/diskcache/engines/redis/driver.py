@@ -188,10 +188,8 @@ class Driver:
                 startup_nodes=nodes, max_connections=self._connections, **options, **shared
             )
         if kind == "sentinel":
-            password = {k: v for k, v in options.items() if k.startswith("ssl")}
-            sentinel = library.Sentinel(
-                list(hosts), sentinel_kwargs={**password, **shared}, **shared
-            )
+            own = _taken_for_sentinels(options)
+            sentinel = library.Sentinel(list(hosts), sentinel_kwargs={**own, **shared}, **shared)
             return sentinel.master_for(
                 self.address.service, max_connections=self._connections, **options
             )
@@ -402,6 +400,14 @@ class Driver:
                 raise
             self.breaker.succeed()
             return result
+
+
+def _taken_for_sentinels(options: dict[str, Any]) -> dict[str, Any]:
+    """Take what is for connections to sentinels out of options, and return it with that on TLS."""
+    start = "sentinel_"
+    own = {name: options.pop(name) for name in list(options) if name.startswith(start)}
+    found = {name.removeprefix(start): value for name, value in own.items()}
+    return {**{name: value for name, value in options.items() if name.startswith("ssl")}, **found}
 
 
 def _of_one_node(answer: Any) -> Any:
