@@ -57,8 +57,18 @@ def test_address_says_where_and_how(url, kind, hosts, options):
         ("redis://h:port?namespace=n", "names no host and port"),
         ("unix:///run/server?namespace=n&decode_responses=1", "parts in its query: decode_resp"),
         ("unix:///run/server?namespace=n&db=first", "names no database"),
+        ("redis://h?namespace=n&sentinel_password=x", "unknown parts .*: sentinel_password"),
         ("redis://h?namespace=n&ssl_check_hostname=1", "where the address is of rediss://"),
         ("redis://h?namespace=n&health_check_interval=often", "no whole number: .*'often'"),
+        ("redis://h:65536?namespace=n", "names no host and port: 'h:65536'"),
+        ("redis://h:0?namespace=n", "names no host and port: 'h:0'"),
+        (f"redis://h:{'9' * 5000}?namespace=n", "names no host and port"),
+        (f"redis://{'h' * 64}.org?namespace=n", "names no host and port"),
+        ("redis+sentinel://h..i/name?namespace=n", "names no host and port"),
+        ("redis://h\0?namespace=n", "names no host and port"),
+        ("redis://[::1?namespace=n", "is no URL"),
+        ("redis://h?namespace=\udc80", "is no URL"),
+        ("unix://u:a/b@/s?namespace=n", "names no socket"),
     ],
 )
 def test_address_that_cannot_be_is_refused(url, message):
@@ -73,6 +83,23 @@ def test_address_that_cannot_be_is_refused(url, message):
         ("redis://:secret@h", "redis://:***@h"),
         ("redis://h?password=secret&x=1", "redis://h?password=***&x=1"),
         ("redis://h", "redis://h"),
+        ("redis://:a/b@h/0?namespace=n", "redis://:***@h/0?namespace=n"),
+        ("redis://u:a@b@h/0?namespace=n", "redis://u:***@h/0?namespace=n"),
+        ("redis://u:a/b=@h", "redis://u:***@h"),
+        ("redis://u:1/2@h", "redis://u:***@h"),
+        ("redis://u:a?b#c@h?namespace=n", "redis://u:***@h?namespace=n"),
+        ("unix://u:a/b@/s?namespace=n", "unix://u:***@/s?namespace=n"),
+        ("redis://h?PASSWORD=secret", "redis://h?PASSWORD=***"),
+        *[
+            (url, url)
+            for url in (
+                "redis://h:1/0?client_name=a@b",
+                "redis://h:1?client_name=a@b",
+                "redis+cluster://h:1,i:2?client_name=a@b",
+                "redis://[::1]:1/0?client_name=a@b",
+                "unix:///a:b@c?namespace=n",
+            )
+        ],
     ],
 )
 def test_password_is_not_shown(url, shown):
@@ -100,3 +127,14 @@ def test_connect_to_a_path_gives_a_cache_or_shards(tmp_path):
 def test_connect_to_an_unknown_scheme_is_refused():
     with pytest.raises(SettingError, match="redis\\+cluster"):
         connect("http://host/path")
+
+
+@pytest.mark.parametrize("name", ["\udc80", "a\x7fb", "a\u2028b"])
+def test_namespace_that_cannot_be_sent_or_shown_is_refused(name):
+    with pytest.raises(SettingError, match="1 to 200 characters"):
+        parse("redis://h", namespace=name)
+
+
+def test_part_of_a_password_that_reads_like_a_host_is_not_shown():
+    with pytest.raises(SettingError, match=r"names no host and port$"):
+        parse("redis://:secret?more@h&namespace=n")

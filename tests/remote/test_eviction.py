@@ -7,7 +7,8 @@ import random
 import pytest
 
 from diskcache import Deque, Index, Lock, ServerPolicyError, connect
-from tests.support.servers import Server, need_server
+from diskcache.engines.redis import commands
+from tests.support.servers import Server, need_server, shared_server
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +83,15 @@ def test_check_finds_and_mends_lists(cache):
     driver.command("ZREM", shard.order, b"2a", b"2d")
     driver.command("ZREM", shard.keys, b"2a")
     driver.command("DEL", shard.entry + b"2b")
+    driver.command("ZREM", shard.keys, b"2c")
+    driver.command("ZADD", shard.keys, 0, b"2nothing")
 
-    assert len(cache.check()) == 3
+    assert len(cache.check()) == 5
     cache.check(fix=True)
     assert cache.check() == []
     assert sorted(cache) == ["a", "c", "d"]
     assert list(cache.iterkeys()) == ["a", "c", "d"]
+    assert driver.command("ZCARD", shard.keys) == 3
     assert cache.get("d", expire_time=True)[1] is not None
 
 
@@ -111,6 +115,125 @@ def test_set_of_a_tag_forgets_what_expired(make_cache, clock):
     shard, driver = cache._engine.parts[0], cache._engine.driver
 
     assert driver.command("ZCARD", shard.tagged(b"2t")) < 50
+
+
+def listed_tags(cache):
+    """Return the keys that are there because of tags, and for how many seconds yet."""
+    client, shard = shared_server().client(), cache._engine.parts[0]
+    starts = shard.tagged(b""), shard.tag_version(b"")
+    found = [key for start in starts for key in client.scan_iter(start + b"*")]
+    return {key[len(shard.prefix) :]: client.ttl(key) for key in found}
+
+
+def test_tag_of_entries_that_expire_goes_with_them(make_cache):
+    """What is known of it lasts as long as the longest of them, and as long again."""
+    cache = make_cache(clock=None)
+    cache.set("a", 1, tag="t", expire=100)
+    first = listed_tags(cache)
+    cache.set("b", 2, tag="t", expire=200)
+    assert listed_tags(cache) == first
+    cache.set("c", 3, tag="t", expire=1000, grace=500)
+    longer = listed_tags(cache)
+    cache.touch("a", 9000)
+    longest = listed_tags(cache)
+
+    assert sorted(first) == sorted(longer) == sorted(longest) == [b"g:2t", b"t:2t"]
+    assert all(200 <= left <= 260 for left in first.values())
+    assert all(3000 <= left <= 3060 for left in longer.values())
+    assert all(18000 <= left <= 18060 for left in longest.values())
+    assert cache.evict("t") == 3
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda cache: cache.set("b", 2, tag="t"),
+        lambda cache: cache.touch("a", None),
+    ],
+)
+def test_tag_of_an_entry_that_stays_stays(make_cache, make):
+    cache = make_cache(clock=None)
+    cache.set("a", 1, tag="t", expire=100)
+    make(cache)
+    cache.set("c", 2, tag="t", expire=100)
+
+    assert listed_tags(cache) == {b"g:2t": -1, b"t:2t": -1}
+
+
+def test_tag_that_no_entry_has_any_more_is_forgotten(make_cache):
+    cache = make_cache(clock=None)
+    cache.set_many({"a": 1, "b": 2, "c": 3}, tag="t")
+    cache.delete("a")
+    cache.set("b", 2, tag="u")
+    assert sorted(listed_tags(cache)) == [b"g:2t", b"g:2u", b"t:2t", b"t:2u"]
+    assert cache.pop("c") == 3
+    assert sorted(listed_tags(cache)) == [b"g:2u", b"t:2u"]
+    cache.set("b", 2)
+    assert listed_tags(cache) == {}
+    cache.set("d", 4, tag="t")
+    assert cache["d"] == 4
+    cache.clear()
+
+    assert listed_tags(cache) == {}
+
+
+def test_tag_whose_set_was_evicted_is_kept(make_cache):
+    """Others may have it."""
+    cache = make_cache(clock=None)
+    cache.set_many({"a": 1, "b": 2}, tag="t")
+    shared_server().client().delete(cache._engine.parts[0].tagged(b"2t"))
+    cache.delete("a")
+
+    assert cache["b"] == 2
+
+
+def test_entry_stored_in_the_same_step_as_the_last_one_with_its_tag_goes_is_there(make_cache):
+    cache = make_cache(clock=None)
+    cache.set("a", 1, tag="t")
+    engine = cache._engine
+    shard, now = engine.parts[0], engine.clock.time()
+    changes = [
+        commands.delete_change(("a", 1)),
+        commands.put_change(("b", 1), (1, 2, None), None, "t", now),
+    ]
+    assert engine._apply(shard, changes, now, None) == [1, 1]
+
+    assert cache["b"] == 2
+    assert cache.evict("t") == 1
+
+
+def test_check_forgets_tags_of_entries_that_expired(make_cache):
+    """One that had an entry without expiry does not go by itself."""
+    cache = make_cache(clock=None)
+    cache.set_many({"a": 1, "b": 2}, tag="t")
+    cache.set_many({"c": 3, "d": 4}, tag="u")
+    shard, client = cache._engine.parts[0], shared_server().client()
+    client.delete(shard.entry + b"2a", shard.entry + b"2b", shard.entry + b"2c")
+    client.zrem(shard.order, b"2a", b"2b", b"2c")
+    client.zrem(shard.keys, b"2a", b"2b", b"2c")
+    assert cache.check() == []
+    assert len(listed_tags(cache)) == 4
+    assert cache.check(fix=True) == []
+
+    assert listed_tags(cache) == {b"g:2u": -1, b"t:2u": -1}
+    assert client.zrange(shard.tagged(b"2u"), 0, -1) == [b"2d"]
+
+
+def test_entry_that_gets_its_tag_back_while_that_is_evicted_stays_listed(make_cache, monkeypatch):
+    cache, other = make_cache(clock=None), make_cache(clock=None)
+    cache.set("a", 1, tag="t")
+    shard, apply = cache._engine.parts[0], cache._engine._apply
+
+    def stored_meanwhile(*args):
+        found = apply(*args)
+        other.set("a", 2, tag="t")
+        return found
+
+    monkeypatch.setattr(cache._engine, "_apply", stored_meanwhile)
+    assert cache.evict("t") == 1
+
+    assert shared_server().client().zrange(shard.tagged(b"2t"), 0, -1) == [b"2a"]
+    assert other["a"] == 2
 
 
 @pytest.mark.parametrize(

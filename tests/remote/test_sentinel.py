@@ -50,6 +50,21 @@ def test_master_that_no_sentinel_knows_is_named(watched):
     assert "cannot be reached" in str(caught.value)
 
 
+def test_sentinel_with_a_password_of_its_own_is_asked_with_that(watched):
+    with watched.sentinel.client() as client:
+        client.execute_command("ACL", "SETUSER", "asks", "on", ">word", "~*", "&*", "+@all")
+        client.execute_command("ACL", "SETUSER", "default", "off")
+    url = watched.url("test")
+    with pytest.raises(ServerUnavailableError):
+        connect(url, timeout=1)
+    named = f"{url}&sentinel_username=asks&sentinel_password=word"
+    with connect(named, timeout=5) as cache:
+        cache["k"] = 1
+        assert cache["k"] == 1
+        assert "word" not in cache.directory.replace("password", "")
+    assert asyncio.run(leave(aio.connect(named, timeout=5), "k")) == 1
+
+
 def test_sentinel_that_is_away_is_passed_over(watched):
     address = watched.url("test").replace("//", "//127.0.0.1:1,")
     with connect(address, timeout=5) as cache:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ class Server:
         deadline = time.monotonic() + DEADLINE
         while True:
             try:
-                self.client().ping()
+                with self.client() as client:
+                    client.ping()
             except redis.AuthenticationError:
                 return
             except redis.RedisError:
@@ -99,7 +101,7 @@ class Server:
 
     def client(self) -> redis.Redis:
         """Return a client of redis-py."""
-        return redis.Redis(host="127.0.0.1", port=self.port)
+        return closed_in_time(redis.Redis(host="127.0.0.1", port=self.port))
 
     def stop(self) -> None:
         """Kill it."""
@@ -118,6 +120,16 @@ class Server:
         """Return the address of a cache on it."""
         rest = "".join(f"&{name}={value}" for name, value in query.items())
         return f"redis://127.0.0.1:{self.port}/0?namespace={namespace}{rest}"
+
+
+def closed_in_time(client: redis.Redis) -> redis.Redis:
+    """Return a client whose connections are closed before it is finalized.
+
+    A client is part of a cycle once a command has failed, or was sent twice because the server was
+    about to start. In a cycle a socket may be finalized before what would close it, and warns.
+    """
+    weakref.finalize(client, client.connection_pool.disconnect).atexit = False
+    return client
 
 
 def await_memory(cache: Any) -> None:
@@ -153,13 +165,15 @@ class TlsServer(Server):
 
     def client(self) -> redis.Redis:
         """Return a client that has a certificate, too."""
-        return redis.Redis(
-            host="127.0.0.1",
-            port=self.port,
-            ssl=True,
-            ssl_ca_certs=str(self.keys / "ca.pem"),
-            ssl_certfile=str(self.keys / "cert.pem"),
-            ssl_keyfile=str(self.keys / "key.pem"),
+        return closed_in_time(
+            redis.Redis(
+                host="127.0.0.1",
+                port=self.port,
+                ssl=True,
+                ssl_ca_certs=str(self.keys / "ca.pem"),
+                ssl_certfile=str(self.keys / "cert.pem"),
+                ssl_keyfile=str(self.keys / "key.pem"),
+            )
         )
 
 

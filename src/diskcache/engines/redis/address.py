@@ -12,13 +12,14 @@ The query may also hold `shards`, and what redis-py takes there, such as `ssl_ca
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from diskcache.errors import SettingError
 
 SCHEME: Final = re.compile(r"(redis|valkey)(s?)(\+cluster|\+sentinel)?|unix")
-NAMESPACE: Final = re.compile(r"[^{}\s\x00-\x1f*?\[\]\\]{1,200}")
+NAMESPACE: Final = re.compile(r"[^{}\s\x00-\x1f\x7f\ud800-\udfff*?\[\]\\]{1,200}")
 """What a namespace may be: no braces, which mark the slot, and nothing that patterns use."""
 
 CLUSTER_SHARDS: Final = 16
@@ -70,7 +71,18 @@ def without_password(url: str) -> str:
         >>> without_password('redis://me:secret@host/0?namespace=app')
         'redis://me:***@host/0?namespace=app'
     """
-    return re.sub(r"(://[^/@]*?:)[^@/]*@", r"\1***@", re.sub(r"(password=)[^&]*", r"\1***", url))
+    return _PASSWORD.sub(r"\1***@", _PASSWORD_FIELD.sub(r"\1***", url))
+
+
+_PASSWORD_FIELD: Final = re.compile(r"(password=)[^&]*", re.IGNORECASE)
+_PASSWORD: Final = re.compile(
+    r"""(://[^:/@?#\[]*:)
+    (?: [^/?#]*                             # as it should be, with what is special written as %40
+      | (?! \d+ (?: [/?#,] | $ ) ) .*       # with what is special as it is
+      | [^=]*                               # the same, where it begins like the number of a port
+    )@""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def parse(url: str, namespace: str | None = None, shards: int | None = None) -> Address:
@@ -84,13 +96,18 @@ def parse(url: str, namespace: str | None = None, shards: int | None = None) -> 
             f"{without_password(url)!r} is not the address of a server: redis://, rediss://,"
             " valkey://, redis+cluster:// and redis+sentinel:// are"
         )
-    parts = urlsplit(url)
+    parts = _split(url)
     query = dict(parse_qsl(parts.query))
     given = query.pop("namespace", None)
     name = checked_namespace(namespace if namespace is not None else given, url)
-    count = _checked_shards(query.pop("shards", None) if shards is None else shards)
+    count = checked_shards(query.pop("shards", None) if shards is None else shards)
     kind = parts.scheme.partition("+")[2] or "server"
     if parts.scheme == "unix":
+        if parts.netloc and not parts.netloc.endswith("@"):
+            raise SettingError(
+                f"{without_password(url)!r} names no socket: write unix:///path/to/socket, and what"
+                " is special in a password as %40, %2F and so on"
+            )
         plain = _socket(parts.netloc + parts.path, query, url)
         return Address(url, kind, (), {"url": plain}, name, count)
     options = _credentials(parts.netloc)
@@ -109,8 +126,16 @@ def parse(url: str, namespace: str | None = None, shards: int | None = None) -> 
     options |= _database(path, query, kind, url)
     default = SENTINEL_PORT if kind == "sentinel" else PORT
     hosts = _hosts(parts.netloc.rpartition("@")[2], default, url)
-    options |= _typed(query, url, is_tls=is_tls)
+    options |= _typed(query, url, is_tls=is_tls, has_sentinels=kind == "sentinel")
     return Address(url, kind, hosts, options, name, count, service)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        url.encode()
+        return urlsplit(url)
+    except ValueError as exc:
+        raise SettingError(f"{without_password(url)!r} is no URL: {exc}") from exc
 
 
 def checked_namespace(name: str | None, url: str) -> str:
@@ -131,7 +156,12 @@ def checked_namespace(name: str | None, url: str) -> str:
     return name
 
 
-def _checked_shards(given: Any) -> int | None:
+def checked_shards(given: Any) -> int | None:
+    """Return a number of shards; None for what is there.
+
+    Raises:
+        SettingError: It is none.
+    """
     if given is None:
         return None
     try:
@@ -171,12 +201,22 @@ def _socket(path: str, query: dict[str, Any], url: str) -> str:
 def _hosts(netloc: str, default: int, url: str) -> tuple[tuple[str, int], ...]:
     found: list[tuple[str, int]] = []
     for each in netloc.split(","):
-        match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\[\]]*)(?::(\d+))?", each)
-        if match is None:
-            raise SettingError(f"{without_password(url)!r} names no host and port: {each!r}")
-        host = match[1].strip("[]") or "localhost"
-        found.append((unquote(host), int(match[2]) if match[2] else default))
+        match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\[\]]*)(?::(\d{1,9}))?", each)
+        host = unquote(match[1].strip("[]")) or "localhost" if match else ""
+        port = int(match[2]) if match and match[2] else default
+        if not (_is_name(host) and 0 < port < 2**16):
+            # What stands there may be a part of a password that holds a slash.
+            shown = "" if "@" in url else f": {each!r}"
+            raise SettingError(f"{without_password(url)!r} names no host and port{shown}")
+        found.append((host, port))
     return tuple(found)
+
+
+def _is_name(host: str) -> bool:
+    """Tell whether something may be the name of a host; sockets raise what is no OSError else."""
+    with suppress(UnicodeError):
+        return bool(host.encode("idna")) and "\0" not in host
+    return False
 
 
 _TYPES: Final[dict[str, Any]] = {
@@ -188,11 +228,17 @@ _TYPES: Final[dict[str, Any]] = {
     "ssl_check_hostname": lambda text: text.lower() in ("1", "true", "yes"),
     "client_name": str,
     "health_check_interval": int,
+    "sentinel_username": str,
+    "sentinel_password": str,
 }
 
 
-def _typed(query: dict[str, str], url: str, *, is_tls: bool) -> dict[str, Any]:
-    known = [name for name in _TYPES if is_tls or not name.startswith("ssl_")]
+def _typed(
+    query: dict[str, str], url: str, *, is_tls: bool, has_sentinels: bool = False
+) -> dict[str, Any]:
+    others: tuple[str, ...] = () if is_tls else ("ssl_",)
+    others += () if has_sentinels else ("sentinel_",)
+    known = [name for name in _TYPES if not name.startswith(others)]
     unknown = sorted(set(query).difference(known))
     if unknown:
         raise SettingError(

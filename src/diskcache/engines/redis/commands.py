@@ -154,10 +154,10 @@ def life_of(expire_time: float | None, now: float, grace: float = 0) -> tuple[by
     """
     if expire_time is None or not isfinite(expire_time):
         return b"", b""
-    milliseconds = ceil((expire_time + grace - now) * 1000)
+    milliseconds = (expire_time + grace - now) * 1000
     if milliseconds > LONGEST_LIFE:
         return b"", b""
-    return b"%d" % max(milliseconds, 1), repr(expire_time + grace).encode()
+    return b"%d" % ceil(max(milliseconds, 1)), repr(expire_time + grace).encode()
 
 
 def put_change(
@@ -194,9 +194,12 @@ def delete_change(key: EncodedKey, version: int | None = None) -> Change:
     return Change(b"d", keyspace.ident_of(key), condition)
 
 
-def sweep_change(ident: bytes) -> Change:
-    """Return the change that removes what is left of an entry that is not alive."""
-    return Change(b"x", ident)
+def sweep_change(ident: bytes, tag: bytes = b"") -> Change:
+    """Return the change that removes what is left of an entry that is not alive.
+
+    With a tag, also from the set of that, unless it is the tag of the entry.
+    """
+    return Change(b"x", ident, tag=tag)
 
 
 def apply(
@@ -367,6 +370,8 @@ class Edge(NamedTuple):
     """Idents; the last is that of the entry, if there is one."""
     entry: Entry | None = None
     score: float = 0.0
+    damaged: bytes | None = None
+    """What is under the last ident, if it cannot be read."""
 
 
 def read_edge(answer: Any) -> Edge:
@@ -374,4 +379,5 @@ def read_edge(answer: Any) -> Edge:
     if len(answer) == 1:
         return Edge(answer[0])
     met, data, score = answer
-    return Edge(met, keyspace.read_entry(data), float(score) if score else 0.0)
+    entry = keyspace.read_entry(data)
+    return Edge(met, entry, float(score) if score else 0.0, data if entry is None else None)

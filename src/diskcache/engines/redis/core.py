@@ -6,20 +6,21 @@ import hashlib
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from diskcache.bridging import here
 from diskcache.clock import SYSTEM_CLOCK, Clock, uptime
 from diskcache.engines.redis import commands, keyspace
-from diskcache.engines.redis.address import CLUSTER_SHARDS, Address
+from diskcache.engines.redis.address import CLUSTER_SHARDS, Address, checked_shards
 from diskcache.engines.redis.commands import LOOKS, TIDIED, Call, Change
-from diskcache.engines.redis.keyspace import Shard, meta_key
+from diskcache.engines.redis.keyspace import Entry, Shard, meta_key
 from diskcache.engines.redis.lease import Keeper, Lease, key_in
 from diskcache.engines.redis.listening import Listener, TrackedDriver, site_of
 from diskcache.entry import EncodedKey
 from diskcache.errors import (
     CacheFormatError,
+    DiskCacheError,
     NewerFormatError,
     ReadOnlyError,
     ServerPolicyError,
@@ -31,8 +32,14 @@ if TYPE_CHECKING:
     from diskcache.engines.redis.transactions import Transaction
 
 FORMAT: Final = 1
+BEFORE: Final = float("-inf")
+"""A moment at which nothing has expired."""
 ANSWER: Final = 5.0
 """Seconds to wait for an answer of the server, where transactions are not waited for at all."""
+LONGEST: Final = 1e8
+"""Seconds to wait at most: three years."""
+POLICY_GOOD: Final = 10.0
+"""Seconds for which the maxmemory-policy need not be asked for again."""
 MOST: Final = 1000
 """Entries that one script changes at most, so that others need not wait long."""
 MOST_BYTES: Final = 8 * 2**20
@@ -88,7 +95,8 @@ class Core:
         self._address = address
         self._settings = settings
         self.is_readonly = readonly
-        self._timeout = timeout
+        # What sockets and locks of threads take.
+        timeout = self._timeout = min(max(timeout, 0), LONGEST)
         self.site = site_of(address)
         self.driver = TrackedDriver(
             address, timeout or ANSWER, self.clock, tracking=self.site.tracking
@@ -98,7 +106,7 @@ class Core:
         self.local = _Local()
         self._opening, self._pid = threading.Lock(), os.getpid()
         self._open_as: dict[bytes, bytes] | None = None
-        self._policy = ""
+        self._policy, self._policy_at = "", 0.0
         self._made: list[Shard] = []
         self._most = TIDIED
         self._tidy = f"{TIDIED}:0"
@@ -147,15 +155,15 @@ class Core:
             ]
             if isinstance(self.clock, ServerClock):
                 self.clock.measure(self.driver)
-            self._policy = self.driver.policy()
+            self._ask_policy()
             self._open_as = found
-            self.settings_changed()
 
     def _checked(self, found: dict[bytes, bytes], default: int) -> int:
         try:
             version = int(found.get(b"format", b"%d" % FORMAT))
             count = int(found.get(b"shards", b"%d" % (self._address.shards or default)))
-        except ValueError as exc:
+            checked_shards(count)
+        except (ValueError, SettingError) as exc:
             raise CacheFormatError(
                 f"namespace {self._address.namespace!r} on {self._address.safe} holds something"
                 " that this library did not write: choose another one"
@@ -171,6 +179,10 @@ class Core:
                 f" shards={self._address.shards}; leave it out, or choose another namespace"
             )
         return count
+
+    def _ask_policy(self) -> None:
+        self._policy, self._policy_at = self.driver.policy(), self.clock.monotonic()
+        self.settings_changed()
 
     def settings_changed(self) -> None:
         """Take note of a changed `cull_limit`: how many expired entries a write removes."""
@@ -254,6 +266,31 @@ class Core:
         self.check_writable()
         return self.driver.call(call, wait)
 
+    # -- What is damaged --
+
+    def _read(self, shard: Shard, ident: bytes, data: bytes | None) -> Entry | None:
+        """Return the entry in what was found; remove one that cannot be read."""
+        if data is None:
+            return None
+        entry = keyspace.read_entry(data)
+        if entry is None:
+            self._drop_damaged(shard, ident, data)
+        return entry
+
+    def _drop_damaged(self, shard: Shard, ident: bytes, data: bytes) -> bool:
+        """Remove an entry that at most scripts take for one; tell whether it was removed.
+
+        They would store nothing that must not replace an entry, and readers would find none.
+        """
+        if self.is_readonly:
+            return False
+        changes = [commands.sweep_change(ident)]
+        if len(data) >= keyspace.HEADER.size:
+            changes.insert(0, Change(b"d", ident, data[10:18]))
+        with suppress(DiskCacheError):
+            return any(self._apply(shard, changes, BEFORE, 0))
+        return False
+
     def check_writable(self) -> None:
         """Refuse to write where that was ruled out.
 
@@ -285,6 +322,10 @@ class Core:
                 f"{what} is kept in one slot, and namespace {self._address.namespace!r} is spread"
                 f" over {self.shards}: connect to a namespace of its own with shards=1"
             )
+        self.open()
+        if self.clock.monotonic() - self._policy_at > POLICY_GOOD:
+            # Servers are configured while programs run.
+            self._ask_policy()
         if self.policy.startswith("allkeys"):
             raise ServerPolicyError(
                 f"{what} cannot be kept on server {self._address.safe}: its maxmemory-policy"

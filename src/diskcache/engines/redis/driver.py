@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -25,6 +26,7 @@ from diskcache.engines.redis.looped import Clients, Looped, nap, sharing_authori
 from diskcache.engines.redis.scripts import Script
 from diskcache.engines.redis.wire import Turns, sender, turns_of
 from diskcache.errors import (
+    ServerAccessError,
     ServerError,
     ServerKeyError,
     ServerUnavailableError,
@@ -49,10 +51,17 @@ PIECE: Final = 500
 
 
 class _Held:
-    """A client, and how many threads are using it; the last one closes it once it is doomed."""
+    """A client, and how many threads are using it; the last one closes it once it is doomed.
+
+    One that is dropped, perhaps with a cycle of others, is closed before anything in that cycle is
+    finalized: the collector calls what refers weakly to garbage first.
+    """
 
     def __init__(self, client: Any, connections: int, timeout: float) -> None:
         self.client = client
+        self.disconnect = weakref.finalize(self, _disconnect, client)
+        """Closes its connections, once."""
+        self.disconnect.atexit = False
         self.send = sender(client)
         self.users = 0
         self.is_doomed = False
@@ -75,14 +84,18 @@ class _Held:
             self.is_doomed = True
             raise
 
-    def disconnect(self) -> None:
-        """Close its connections."""
-        with suppress(theirs.RedisError, OSError):
-            self.client.close()
-        pool = getattr(self.client, "connection_pool", None)
-        if pool is not None:
+
+def _disconnect(client: Any) -> None:
+    with suppress(theirs.RedisError, OSError):
+        client.close()
+    pool = getattr(client, "connection_pool", None)
+    # The master behind sentinels has clients of them besides.
+    manager = getattr(pool, "sentinel_manager", None)
+    sentinels = [] if manager is None else [each.connection_pool for each in manager.sentinels]
+    for each in [pool, *sentinels]:
+        if each is not None:
             with suppress(theirs.RedisError, OSError):
-                pool.disconnect()
+                each.disconnect()
 
 
 class Driver:
@@ -175,10 +188,8 @@ class Driver:
                 startup_nodes=nodes, max_connections=self._connections, **options, **shared
             )
         if kind == "sentinel":
-            password = {k: v for k, v in options.items() if k.startswith("ssl")}
-            sentinel = library.Sentinel(
-                list(hosts), sentinel_kwargs={**password, **shared}, **shared
-            )
+            own = _taken_for_sentinels(options)
+            sentinel = library.Sentinel(list(hosts), sentinel_kwargs={**own, **shared}, **shared)
             return sentinel.master_for(
                 self.address.service, max_connections=self._connections, **options
             )
@@ -321,11 +332,13 @@ class Driver:
         return ""
 
     def server(self) -> str:
-        """Return name and version of the server."""
-        found = self._info("server")
+        """Return name and version of the server; empty where they are not told."""
+        found: dict[str, Any] = {}
+        with suppress(ServerAccessError):
+            found = self._info("server")
         if "valkey_version" in found:
             return f"Valkey {found['valkey_version']}"
-        return f"Redis {found.get('redis_version', '')}"
+        return f"Redis {found['redis_version']}" if "redis_version" in found else ""
 
     def _info(self, section: str) -> dict[str, Any]:
         answer = self._guarded(
@@ -348,13 +361,15 @@ class Driver:
 
     def _once(self, send: Callable[[_Held | Looped], T]) -> T:
         """Send something once, with errors of this library; every operation goes through here."""
-        held = self._taken()
         try:
-            return held.exchange(send)
+            # The client of a cluster connects while it is made.
+            held = self._taken()
+            try:
+                return held.exchange(send)
+            finally:
+                self._given_back(held)
         except FOREIGN as exc:
             raise translated(exc, self.where) from exc
-        finally:
-            self._given_back(held)
 
     def _guarded(self, send: Callable[[_Held | Looped], T], *, safe: bool) -> T:
         """Send something, with errors of this library.
@@ -385,6 +400,14 @@ class Driver:
                 raise
             self.breaker.succeed()
             return result
+
+
+def _taken_for_sentinels(options: dict[str, Any]) -> dict[str, Any]:
+    """Take what is for connections to sentinels out of options, and return it with that on TLS."""
+    start = "sentinel_"
+    own = {name: options.pop(name) for name in list(options) if name.startswith(start)}
+    found = {name.removeprefix(start): value for name, value in own.items()}
+    return {**{name: value for name, value in options.items() if name.startswith("ssl")}, **found}
 
 
 def _of_one_node(answer: Any) -> Any:

@@ -80,9 +80,7 @@ class RedisEngine(Upkeep):
         """
         shard, ident = self._place(key)
         data, versions = self.driver.read("MGET", shard.entry + ident, shard.versions)
-        if data is None:
-            return None
-        entry = keyspace.read_entry(data)
+        entry = self._read(shard, ident, data)
         if entry is None:
             return None
         tag_version = None

@@ -32,6 +32,9 @@ _AWAY = (
     theirs.RedisClusterException,
 )
 
+_REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "user executing the script can't")
+_BROKEN = (theirs.ConnectionError, theirs.TimeoutError)
+
 
 def translated(exc: Exception, where: str) -> Exception:
     """Return the error of this library for one of redis-py.
@@ -41,7 +44,7 @@ def translated(exc: Exception, where: str) -> Exception:
         where: Address of the server, without a password.
     """
     text = str(exc) or type(exc).__name__
-    if isinstance(exc, _ACCESS) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+    if isinstance(exc, _ACCESS) or any(word in text for word in _REFUSALS):
         return ServerAccessError(
             f"server {where} refused access: {text}; check user and password in the URL, and the"
             " ACL of that user"
@@ -70,7 +73,8 @@ def translated(exc: Exception, where: str) -> Exception:
 
 
 def _away(exc: Exception, text: str, where: str) -> ServerUnavailableError:
-    is_sent = isinstance(exc, theirs.ConnectionError)
+    # The client of a cluster looks for other nodes after a connection broke, and may find none.
+    is_sent = isinstance(exc, theirs.ConnectionError) or isinstance(exc.__context__, _BROKEN)
     cause = exc.__cause__ or exc.__context__
     if isinstance(cause, ssl.SSLError) and str(cause) not in text:
         # Not every version of redis-py says what it was.

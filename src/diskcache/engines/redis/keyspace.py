@@ -5,11 +5,12 @@ and so lie in one slot of a cluster:
 
     :v         16 random bytes: the version of the shard, and that of its entries without a tag
     :e:IDENT   an entry, see below; the server expires it
-    :g:TAG     8 random bytes: the version of a tag
+    :g:TAG     8 random bytes: the version of a tag; gone when no entry has the tag, as `:t:TAG`
     :o         sorted set of idents, by the microsecond at which they were first stored
     :k         sorted set of idents, all with score 0: in the order of keys
     :x         sorted set of idents that expire, by the moment at which they may be removed
-    :t:TAG     sorted set of the idents stored with a tag, by the microsecond of that
+    :t:TAG     sorted set of the idents stored with a tag, by the microsecond of that; both expire,
+               after the last of their entries, if all of these do
     :l         token of the transaction that nobody may write beside; the server expires it
     :c:NAME    while the value of a key is computed: by whom; NAME is a hash; see `lease`
     :c:NAME:T  for a while after that: how it ended, for those who waited for token T
@@ -62,6 +63,8 @@ LENGTH: Final = Struct(">I")
 LOOK: Final = 299
 """Last byte of what is read of an entry whose value is not wanted: header and most tags."""
 
+VERSIONS: Final = 16
+"""Bytes under `:v`."""
 NO_TAG_VERSION: Final = bytes(8)
 QUEUE_FROM: Final = 10**14
 """Integer keys from here on belong to the queue without a prefix, and share its shard."""
@@ -290,7 +293,7 @@ def is_current(entry: Entry, versions: bytes | None, tag_version: bytes | None) 
         versions: What is under `:v`.
         tag_version: What is under `:g:` of its tag, if it has one.
     """
-    if versions is None or entry.shard_version != versions[:8]:
+    if versions is None or len(versions) != VERSIONS or entry.shard_version != versions[:8]:
         return False
     if entry.tag_version == NO_TAG_VERSION:
         return True

@@ -6,16 +6,13 @@ import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from diskcache.engines.redis import commands, keyspace
-from diskcache.engines.redis.core import Core
+from diskcache.engines.redis.core import BEFORE, Core
 from diskcache.engines.redis.keyspace import HEADER, Entry, Shard
 from diskcache.entry import Listed, Order, Row, Tag
 from diskcache.errors import CodecError, DiskCacheError
-
-BEFORE: Final = float("-inf")
-"""A moment at which nothing has expired."""
 
 Member: TypeAlias = tuple[Any, bytes, Shard]
 """What it is sorted by, ident, shard."""
@@ -104,7 +101,9 @@ class Listing(Core):
         keys = [shard.entry + ident for ident in idents]
         if values:
             *data, versions = self.driver.command("MGET", *keys, shard.versions)
-            return [found and keyspace.read_entry(found) for found in data], versions
+            return [
+                self._read(shard, ident, found) for ident, found in zip(idents, data, strict=True)
+            ], versions
         asked = [("GET", shard.versions), *(("GETRANGE", key, 0, keyspace.LOOK) for key in keys)]
         versions, *heads = self.driver.commands(asked)
         return [

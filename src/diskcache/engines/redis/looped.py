@@ -247,14 +247,23 @@ class _Pipeline:
         """Do nothing: a connection is taken, and given back, where it executes."""
 
 
+_dropped: Final[dict[asyncio.AbstractEventLoop, set[AsyncGenerator[None, None]]]] = {}
+"""What is to be closed, of clients that were dropped. A loop that ends cancels the task that would
+do it, and waits for generators that somebody refers to."""
+
+
 def _close_later(loop: asyncio.AbstractEventLoop, closer: AsyncGenerator[None, None]) -> None:
+    for each in [each for each in list(_dropped) if each.is_closed()]:
+        _dropped.pop(each, None)
     if not loop.is_closed():
+        _dropped.setdefault(loop, set()).add(closer)
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(lambda: start_task(_closed(closer), CLOSING))
+            loop.call_soon_threadsafe(lambda: start_task(_closed(loop, closer), CLOSING))
 
 
-async def _closed(closer: AsyncGenerator[None, None]) -> None:
+async def _closed(loop: asyncio.AbstractEventLoop, closer: AsyncGenerator[None, None]) -> None:
     await closer.aclose()
+    _dropped.get(loop, set()).discard(closer)
 
 
 async def _closing(client: Any) -> AsyncGenerator[None, None]:

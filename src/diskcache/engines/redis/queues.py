@@ -104,7 +104,7 @@ class Queues(Listing):
     ) -> tuple[EncodedKey, T] | None:
         """Load what *find* finds, and remove it if it is still that."""
         while (found := find()) is not None:
-            shard, (met, entry, _) = found
+            shard, (met, entry, *_) = found
             if entry is None:
                 continue
             key = keyspace.key_of(met[-1])
@@ -128,6 +128,8 @@ class Queues(Listing):
             found = commands.read_edge(self.driver.call(call))
             if not found.met:
                 return None
+            if found.damaged and self._drop_damaged(shard, found.met[-1], found.damaged):
+                continue
             dead = found.met if found.entry is None else found.met[:-1]
             swept = self._sweep(shard, dead, now)
             if found.entry is not None:

@@ -41,16 +41,20 @@ for i = 1, tagcount do
   tagkeys[ARGV[5 + i]] = {KEYS[first + 2 * i - 1], KEYS[first + 2 * i]}
 end
 local versions = call('GET', V)
+if versions and #versions ~= 16 then versions = false end
 local tagversions = {}
 
 local function version_of(tag)
-  if tagversions[tag] == nil then tagversions[tag] = call('GET', tagkeys[tag][1]) end
+  if tagversions[tag] == nil then
+    local found = call('GET', tagkeys[tag][1])
+    tagversions[tag] = found and #found == 8 and found
+  end
   return tagversions[tag]
 end
 
 local function look(key)
   local head = call('GETRANGE', key, 0, 299)
-  if #head < 46 then return nil end
+  if #head < 46 or string.sub(head, 1, 1) ~= '1' then return nil end
   local length = struct.unpack('>I4', string.sub(head, 43, 46))
   if length > 254 then head = call('GETRANGE', key, 0, 45 + length) end
   return {
@@ -77,12 +81,31 @@ local function is_live(entry)
   return entry and is_current(entry) and not (entry.expires <= now)
 end
 
+local function leave(tag, ident)
+  local set = tagkeys[tag][2]
+  if call('ZREM', set, ident) == 1 and call('EXISTS', set) == 0 then
+    -- Nothing has the tag any more, as far as is known. What has is a miss: never stale.
+    call('DEL', tagkeys[tag][1])
+    tagversions[tag] = nil
+  end
+end
+
 local function forget(ident, key, entry)
   call('DEL', key)
   call('ZREM', O, ident)
   call('ZREM', K, ident)
   call('ZREM', X, ident)
-  if entry and entry.tag ~= '' then call('ZREM', tagkeys[entry.tag][2], ident) end
+  if entry and entry.tag ~= '' then leave(entry.tag, ident) end
+end
+
+-- What is known of a tag is there as long as an entry with it, and as long again, so that it need
+-- not be prolonged with each of them. LEFT is what PTTL says.
+local function outlive(key, left, life)
+  if life == '' then
+    if left >= 0 then call('PERSIST', key) end
+  elseif left == -2 or (left >= 0 and left < tonumber(life)) then
+    call('PEXPIRE', key, string.format('%.0f', 2 * life + 60000))
+  end
 end
 
 local moment
@@ -113,14 +136,18 @@ local function put(ident, key, old, head, tag, guard, tail, life, removable)
     if tag == '' then
       tagversion = string.sub(versions, 9, 16)
     else
+      local known, set = tagkeys[tag][1], tagkeys[tag][2]
       tagversion = version_of(tag)
+      local left = tagversion and call('PTTL', known) or -2
       if not tagversion then
         tagversion = string.sub(ARGV[3], 17, 24)
-        call('SET', tagkeys[tag][1], tagversion)
+        call('SET', known, tagversion)
         tagversions[tag] = tagversion
       end
-      local set = tagkeys[tag][2]
+      outlive(known, left, life)
+      left = call('PTTL', set)
       call('ZADD', set, score or next_score(), ident)
+      outlive(set, left, life)
       -- Of entries that expired nobody knows the tag. Two looks for each write keep the set within
       -- about twice of what it should be.
       for _ = 1, 2 do
@@ -129,7 +156,7 @@ local function put(ident, key, old, head, tag, guard, tail, life, removable)
       end
     end
   end
-  if old and old.tag ~= '' and old.tag ~= tag then call('ZREM', tagkeys[old.tag][2], ident) end
+  if old and old.tag ~= '' and old.tag ~= tag then leave(old.tag, ident) end
   local data = head .. string.sub(versions, 1, 8) .. tagversion .. struct.pack('>I4', #tag)
     .. tag .. tail
   call('ZADD', K, 0, ident)
@@ -215,6 +242,8 @@ for i = 1, count do
     or (live and entry.version == condition)
   local result = 0
   if what == 'x' then
+    local tag = ARGV[at + 5]
+    if tag ~= '' and (not entry or entry.tag ~= tag) then leave(tag, ident) end
     if not live then
       if entry or call('ZSCORE', O, ident) then result = 1 end
       forget(ident, key, entry)
@@ -246,11 +275,16 @@ local entry = look(key)
 if undeclared(entry) then return {'tag', ident, entry.tag} end
 if not is_live(entry) then return 0 end
 call('SETRANGE', key, 10, ARGV[base + 2])
-if ARGV[base + 3] == '' then
+local life = ARGV[base + 3]
+if life ~= '' then life = string.format('%.0f', tonumber(life) + entry.grace * 1000) end
+if entry.tag ~= '' then
+  for _, known in ipairs(tagkeys[entry.tag]) do outlive(known, call('PTTL', known), life) end
+end
+if life == '' then
   call('PERSIST', key)
   call('ZREM', X, ident)
 else
-  call('PEXPIRE', key, string.format('%.0f', tonumber(ARGV[base + 3]) + entry.grace * 1000))
+  call('PEXPIRE', key, life)
   call('ZADD', X, string.format('%.17g', tonumber(ARGV[base + 4]) + entry.grace), ident)
 end
 return 1
@@ -278,7 +312,7 @@ call('SET', KEYS[7], call('GETRANGE', key, entry.start, -1))
 local sum = redis.pcall('INCRBY', KEYS[7], ARGV[base + 2])
 local digits = call('GET', KEYS[7])
 call('DEL', KEYS[7])
-if type(sum) == 'table' then return {'over'} end
+if type(sum) == 'table' then return {string.find(sum.err, 'overflow') and 'over' or 'other'} end
 local data = call('GETRANGE', key, 0, entry.start - 1)
 -- A sum is a new value: it has no grace, as a put without one has none.
 local mode = string.rep('\\0', 7) .. '\\1'
@@ -338,11 +372,14 @@ RENEW: Final = _script("""
 -- What was stored until now counts no more. ARGV: what. All of the shard for 'all', entries without
 -- a tag for 'untagged', those of the one declared tag for 'tag'. Returns the last score of the set
 -- that lists them.
+-- A server that is full lets a script store something that has removed something before.
 local listed = O
 if ARGV[base + 1] == 'all' then
+  call('DEL', V)
   call('SET', V, string.sub(ARGV[3], 1, 16))
 elseif ARGV[base + 1] == 'untagged' then
-  if versions then call('SETRANGE', V, 8, string.sub(ARGV[3], 1, 8)) end
+  call('DEL', V)
+  if versions then call('SET', V, string.sub(versions, 1, 8) .. string.sub(ARGV[3], 1, 8)) end
 else
   call('DEL', KEYS[first + 1])
   listed = KEYS[first + 2]
@@ -379,7 +416,7 @@ PUT: Final = _short("""
 -- that is replaced is listed already.
 local found = call('MGET', KEYS[1], KEYS[2])
 local versions, life = found[1], ARGV[4]
-if found[2] or not versions then return 0 end
+if found[2] or not versions or #versions ~= 16 then return 0 end
 local head = call('GETRANGE', key, 0, 45)
 if #head == 46 and sub(head, 43) ~= '\\0\\0\\0\\0' then return 0 end
 local known = sub(head, 27, 42) == versions

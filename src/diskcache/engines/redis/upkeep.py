@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from diskcache.engines.base import Batch, Finding, Neighbours, Volume
 from diskcache.engines.redis import commands, keyspace
+from diskcache.engines.redis.core import BEFORE
 from diskcache.engines.redis.keyspace import Shard
-from diskcache.engines.redis.listing import BEFORE, scored
+from diskcache.engines.redis.listing import scored
 from diskcache.engines.redis.queues import Queues
 from diskcache.entry import DbValue, EncodedKey, OpenedWith, RemovalCause, Tag
 from diskcache.errors import DiskCacheError
@@ -57,17 +58,16 @@ class Upkeep(Queues):
         ident = keyspace.tag_ident(tag)
         if not place.high:
             place = place._replace(high=self._begin(shard, cause, ident, now, wait))
+        is_tag = bool(ident) and cause is RemovalCause.EVICTED
         key = shard.times
         if cause is not RemovalCause.EXPIRED:
-            key = shard.tagged(ident) if ident and cause is RemovalCause.EVICTED else shard.order
+            key = shard.tagged(ident) if is_tag else shard.order
         bounds = (key, place.low, place.high, "WITHSCORES", "LIMIT", 0, DRAINED)
         members = scored(self.driver.command("ZRANGEBYSCORE", *bounds))
         idents = [member for _, member in members]
         moment = now if cause is RemovalCause.EXPIRED else BEFORE
-        changes = [commands.sweep_change(each) for each in idents]
+        changes = [commands.sweep_change(each, ident if is_tag else b"") for each in idents]
         results = self._apply(shard, changes, moment, wait) if changes else []
-        if ident and idents:
-            self.driver.command("ZREM", key, *idents)
         removed = sum(results)
         if len(members) == DRAINED:
             # What is there once more has been stored since, or is kept: go on behind it.
@@ -142,7 +142,7 @@ class Upkeep(Queues):
         """Return the counts of all processes, as far as they have written them down."""
         self._flush_counts()
         found = self.driver.command("HMGET", self._meta, b"hits", b"misses")
-        hits, misses = (int(each or 0) for each in found)
+        hits, misses = map(_count_in, found)
         return hits, misses
 
     def record(self, hits: int, misses: int) -> None:
@@ -265,26 +265,38 @@ class Upkeep(Queues):
         for shard in self.parts:
             found += self._check_listed(shard, fix)
             found += self._check_unlisted(shard, fix, wait)
+            if fix and not self.is_readonly:
+                self._forget_tags(shard, wait)
         return found
 
     def _check_listed(self, shard: Shard, fix: bool) -> Iterator[Finding]:
         """Look for idents that name nothing, and have no time at which they go."""
+        for key in (shard.order, shard.keys):
+            for idents in self._members_of(key):
+                gone = self._without_entry(shard, idents)
+                if key == shard.keys:
+                    scores = self._scores(shard.order, gone)
+                    gone = [i for i, at in zip(gone, scores, strict=True) if at is None]
+                for ident in gone:
+                    yield Finding("data", f"listed under {ident!r} is an entry that is not there")
+                if fix:
+                    self._sweep(shard, gone)
+
+    def _members_of(self, key: bytes) -> Iterator[list[bytes]]:
+        """Yield the members of a set, many at a time."""
         cursor: Any = b"0"
         while True:
-            cursor, flat = self.driver.command("ZSCAN", shard.order, cursor, "COUNT", SCANNED)
-            idents = [pair[1] for pair in scored(flat)]
-            gone = self._without_entry(shard, idents)
-            for ident in gone:
-                yield Finding("data", f"listed under {ident!r} is an entry that is not there")
-            if fix:
-                self._sweep(shard, gone)
+            cursor, flat = self.driver.command("ZSCAN", key, cursor, "COUNT", SCANNED)
+            yield [pair[1] for pair in scored(flat)]
             if cursor in (0, b"0"):
                 return
 
+    def _scores(self, key: bytes, idents: list[bytes]) -> list[Any]:
+        return self.driver.commands([("ZSCORE", key, ident) for ident in idents])
+
     def _without_entry(self, shard: Shard, idents: list[bytes]) -> list[bytes]:
         asked = [("EXISTS", shard.entry + ident) for ident in idents]
-        times = [("ZSCORE", shard.times, ident) for ident in idents]
-        there, expiring = self.driver.commands(asked), self.driver.commands(times)
+        there, expiring = self.driver.commands(asked), self._scores(shard.times, idents)
         return [
             ident
             for ident, found, at in zip(idents, there, expiring, strict=True)
@@ -292,16 +304,31 @@ class Upkeep(Queues):
         ]
 
     def _check_unlisted(self, shard: Shard, fix: bool, wait: float | None) -> Iterator[Finding]:
-        """Look for entries that no set lists, because the server evicted it."""
+        """Look for entries that a set does not list, because the server evicted it."""
         for keys in self.driver.scan(shard.entry, SCANNED):
             idents = [key[len(shard.entry) :] for key in keys]
-            scores = self.driver.commands([("ZSCORE", shard.order, each) for each in idents])
-            lost = [i for i, score in zip(idents, scores, strict=True) if score is None]
+            scores = [self._scores(listed, idents) for listed in (shard.order, shard.keys)]
+            lost = [i for i, *at in zip(idents, *scores, strict=True) if None in at]
             rows = self._rows(shard, lost, values=True) if lost else {}
             for ident in lost:
-                yield Finding("data", f"entry {ident!r} is in no list of entries")
+                yield Finding("data", f"entry {ident!r} is missing in a list of entries")
             if fix and rows:
                 self._restore(shard, rows, wait)
+
+    def _forget_tags(self, shard: Shard, wait: float | None) -> None:
+        """Remove what is left of tags of entries that expired, which nobody asks for any more."""
+        start = shard.tagged(b"")
+        for keys in self.driver.scan(start, SCANNED):
+            for key in keys:
+                for idents in self._members_of(key):
+                    there = self.driver.commands([("EXISTS", shard.entry + i) for i in idents])
+                    changes = [
+                        commands.sweep_change(ident, key[len(start) :])
+                        for ident, is_there in zip(idents, there, strict=True)
+                        if not is_there
+                    ]
+                    if changes:
+                        self._apply(shard, changes, BEFORE, wait)
 
     def _restore(self, shard: Shard, rows: dict[bytes, Any], wait: float | None) -> None:
         """Store entries again as they are, which lists them, unless they have changed."""
@@ -315,9 +342,16 @@ class Upkeep(Queues):
         self._apply(shard, changes, now, wait)
 
 
+def _count_in(found: bytes | None) -> int:
+    """Return a count; 0 for what is none."""
+    with suppress(ValueError):
+        return int(found or 0)
+    return 0
+
+
 def _settings_in(found: dict[bytes, bytes]) -> dict[str, Any]:
     return {
-        name[2:].decode(): _unpacked(value)
+        name[2:].decode(errors="replace"): _unpacked(value)
         for name, value in found.items()
         if name.startswith(b"s:")
     }
