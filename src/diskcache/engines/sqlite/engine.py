@@ -10,20 +10,8 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import apsw
 
 from diskcache.coherence import Keep, Seen, Source
-from diskcache.engines.base import (
-    Batch,
-    Capabilities,
-    Put,
-    SkipEntry,
-)
-from diskcache.engines.sqlite import (
-    alone,
-    listing,
-    queues,
-    reading,
-    removal,
-    writing,
-)
+from diskcache.engines.base import Batch, Capabilities, Put, SkipEntry
+from diskcache.engines.sqlite import alone, listing, queues, reading, removal, writing
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BEGIN, END, slot_of
