@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from diskcache import Cache, CacheFormatError, CodecError, Deque, DiskCacheError, Index
+from diskcache.engines.sqlite import room
 from diskcache.files import TEMPORARY, is_safe
 from tests.security import hostile, paths
 
@@ -204,6 +205,7 @@ def test_what_is_no_file_is_a_miss_and_never_hangs(directory, make):
         "tmp",
         "locks",
         "locks/fence",
+        "reserve",
     ],
 )
 def test_own_file_that_is_something_else_raises_or_is_replaced(directory, name, make):
@@ -237,6 +239,7 @@ def test_own_file_that_is_something_else_raises_or_is_replaced(directory, name, 
         "tmp",
         "locks",
         "locks/fence",
+        "reserve",
         "control.new",
         "cache.db.new",
     ],
@@ -262,6 +265,35 @@ def test_own_file_that_is_a_link_is_not_followed(directory, outside, name, targe
             pass
 
     assert hostile.snapshot(outside) == before
+
+
+def hard_link(path, target):
+    os.link(target, path)
+
+
+@pytest.mark.parametrize("make", [link, hard_link])
+def test_reserve_that_is_a_link_has_no_other_file_cut_or_extended(directory, outside, make):
+    content = bytes(room.RESERVE + 1)
+    (outside / "file").write_bytes(content)
+    (directory / "reserve").unlink()
+    make(directory / "reserve", outside / "file")
+    with Cache(directory) as cache:
+        for number in range(600):
+            cache[number] = bytes(1500)
+        cache.clear()
+        cache.check(fix=True)
+
+    assert (outside / "file").read_bytes() == content
+
+
+def test_reserve_that_cannot_be_made_is_no_full_disk(directory):
+    (directory / "reserve").unlink()
+    (directory / "reserve").mkdir()
+    with Cache(directory) as cache:
+        for number in range(600):
+            cache[number] = bytes(1500)
+
+        assert len(cache) == 600
 
 
 def test_journal_that_names_a_file_outside_is_refused_and_removes_nothing(directory, outside):
