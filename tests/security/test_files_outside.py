@@ -16,6 +16,7 @@ from diskcache import Cache, CacheFormatError, CodecError, Deque, DiskCacheError
 from diskcache.engines.sqlite import room
 from diskcache.files import TEMPORARY, is_safe
 from tests.security import hostile, paths
+from tests.support.crew import run_script
 
 CONTENT = b"not yours"
 
@@ -224,6 +225,38 @@ def test_own_file_that_is_something_else_raises_or_is_replaced(directory, name, 
                     paths.RECIPES["Lock"](cache)
         except DiskCacheError:
             pass
+
+
+WAYS_PAST_OPENING = """
+import os, sys
+from diskcache import Cache, CacheFormatError
+from diskcache.cli.main import main
+from diskcache.engines.sqlite import hardening, repair, upgrade
+
+directory = sys.argv[1]
+cache = Cache(directory)
+cache["k"] = "v"
+os.mkfifo(directory + "/cache.db-journal")
+
+def refused(way):
+    try:
+        way()
+    except CacheFormatError as exc:
+        return "not a regular file" in str(exc)
+
+print(cache["k"], refused(lambda: cache._engine.set_aside("")))
+print(refused(lambda: repair(directory)))
+print(refused(lambda: upgrade.survey(directory, None)))
+print(refused(lambda: upgrade.upgrade([directory], None)))
+print(hardening.remove_log(directory), cache.close())
+"""
+
+
+def test_pipe_instead_of_a_journal_hangs_nobody_who_looks_without_opening(directory):
+    """SQLite would wait there, and no signal ends that: it is tried where it can be killed."""
+    ended = run_script(WAYS_PAST_OPENING, directory, limit=60)
+
+    assert ended.stdout.split() == ["v", *["True"] * 4, "None", "None"], ended.stderr
 
 
 @pytest.mark.parametrize(

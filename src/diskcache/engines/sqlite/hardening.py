@@ -151,6 +151,8 @@ def persist_log(connection: apsw.Connection, wanted: bool) -> None:
 
 def remove_log(directory: str) -> None:
     """Remove the log that processes left which all closed at once. Nobody has it open."""
+    if os.path.lexists(os.path.join(directory, DATABASE + "-journal")):
+        return  # A stranger's: SQLite would open it, and wait if it is a pipe.
     connection = connect(directory)
     try:
         persist_log(connection, False)

@@ -293,6 +293,15 @@ def connect_to_look(directory: str) -> apsw.Connection:
     return connect(directory, READ_ONLY)
 
 
+def refuse_odd_files(directory: str) -> None:
+    """Refuse a directory before SQLite waits for ever at a pipe in it, or follows a link.
+
+    Raises:
+        CacheFormatError: What is in the place of a database, its log or journal is no file.
+    """
+    _sizes_of_files(os.path.join(directory, DATABASE))
+
+
 def _sizes_of_files(path: str) -> dict[str, int]:
     """Return how long the files of a database are, by what their names end in.
 

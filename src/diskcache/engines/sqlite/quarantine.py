@@ -101,6 +101,7 @@ def set_aside(
         try:
             with _gate(here), _translated(directory):
                 path = os.path.join(directory, DATABASE)
+                opening.refuse_odd_files(directory)
                 if (seen and control_file.inode_of(path) != seen) or not _is_damaged(place):
                     return None
                 done = _Replacement(place, here, forced).run()

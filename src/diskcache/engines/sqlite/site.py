@@ -292,7 +292,8 @@ class Site:
     def _is_alone_now(self) -> bool:
         with registry.lock:
             is_alone = not self.links and host.lock(self._users)
-            host.lock(self._users, shared=True, block=True)
+            # A lock that could not be made exclusive is lost, and somebody else may have it now.
+            self._join()
             return is_alone
 
     def note_closed(self) -> None:
@@ -305,7 +306,7 @@ class Site:
         with registry.lock:
             if self._is_alone:
                 self._is_alone = False
-                host.lock(self._users, shared=True, block=True)
+                self._join()
                 if self.guard is not None:
                     self.guard.resume()
 
