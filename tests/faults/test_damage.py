@@ -240,6 +240,21 @@ def test_lost_log_costs_what_was_in_it(copy, names):
         assert {key: cache[key] for key in CONTENT} == CONTENT
 
 
+@pytest.mark.parametrize("place", [0, 40])
+def test_log_that_is_none_any_more_costs_what_was_in_it(copy, place):
+    """The totals were those of what SQLite does not read any more."""
+    run_script(KILLED, copy)
+    with open(copy / "cache.db-wal", "r+b") as file:
+        file.seek(place)
+        file.write(b"garbage")
+    with Cache(copy) as cache:
+        assert cache.get("late") is None
+        cache["more"] = 1
+        assert len(cache) == sum(1 for _ in cache)
+        assert [str(each.message) for each in cache.check()] == []
+        assert {key: cache[key] for key in CONTENT} == CONTENT
+
+
 @pytest.mark.parametrize("left", [["cache.db-wal", "cache.db-shm"], ["cache.db-shm"]])
 def test_emptied_database_beside_what_a_killed_process_left_is_set_aside(copy, left):
     run_script(KILLED, copy)

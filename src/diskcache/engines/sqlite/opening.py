@@ -55,6 +55,9 @@ CONNECTED: Final = (
 PAGE_SIZE: Final = "PRAGMA page_size"
 PAGE_COUNT: Final = "PRAGMA page_count"
 PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
+LOG_BEGIN: Final = bytes.fromhex("377f06")
+LOG_HEAD: Final = 56
+"""Bytes of the head of a log, and of the head of its first page; both have the same salt."""
 JOURNAL_END: Final = bytes.fromhex("d9d505f920a163d7")
 """What follows the name of another journal at the end of one."""
 TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' LIMIT 100"
@@ -249,12 +252,12 @@ def _open(place: Place, here: site.Site) -> Link:
     is_first = not here.links
     if is_first:
         place.files.sweep_temporary(place.clock.time() - DEAD_AFTER)
-    had_log = _has_log(here.database_path)
+    had_log = not is_first or _has_log(here.database_path)
     connection = connect(place.directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = read_found(connection, place.directory)
-        if is_first and not had_log:
+        if not had_log:
             _refuse_short(place.directory, found.page_size, found.pages)
         has_log = configure(connection, place, here, _of_connections(found.settings))
     except BaseException:
@@ -266,7 +269,7 @@ def _open(place: Place, here: site.Site) -> Link:
     if has_log:
         here.protect()
     here.attach_control(cache_id)
-    if is_first and not had_log:
+    if not had_log:
         here.distrust()
     return Link(connection, here, cache_id, place.files, place.clock, found)
 
@@ -277,10 +280,19 @@ def _of_connections(stored: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _has_log(path: str) -> bool:
+    """Tell whether there is a log that SQLite reads: its head, and the first page, are of one kind.
+
+    No lock is kept on a log, so it may be opened.
+    """
     try:
-        return os.stat(path + "-wal").st_size > 0
+        descriptor = host.open_file(path + "-wal", os.O_RDONLY)
     except OSError:
         return False
+    try:
+        head = os.read(descriptor, LOG_HEAD)
+    finally:
+        os.close(descriptor)
+    return len(head) == LOG_HEAD and head[:3] == LOG_BEGIN and head[16:24] == head[40:48]
 
 
 def refuse_short(connection: apsw.Connection, directory: str) -> None:
