@@ -1,4 +1,4 @@
-"""No lock of others is waited for without a limit, unless the caller says so."""
+"""Locks of others are waited for with a limit, unless the caller says so; no loop is endless."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from diskcache import Cache, LockedError, host
-from diskcache.engines.sqlite import site, upgrade
+from diskcache.engines.sqlite import removal, site, upgrade
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -46,3 +46,14 @@ def test_lock_of_users_that_another_got_meanwhile_is_waited_for_with_a_limit(
     here.distrust()
     with pytest.raises(AssertionError), locked(directory / "users.lock"):
         pass
+
+
+@pytest.mark.parametrize("vacuum", [0, 1, 2])
+def test_clear_ends_whether_pages_are_given_back_or_not(make_cache, monkeypatch, vacuum):
+    monkeypatch.setattr(removal, "VACUUM_PAGES", 50)
+    cache = make_cache(sqlite_auto_vacuum=vacuum)
+    cache.set_many(dict.fromkeys(range(300), b"x" * 1900))
+
+    assert cache.clear() == 300
+    free = cache._engine._link().execute("PRAGMA freelist_count").get
+    assert free > 250 if vacuum == 0 else free < removal.FREE_PAGES
