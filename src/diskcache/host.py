@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import struct
 import sys
@@ -31,6 +32,8 @@ HAS_DIR_FD: Final = os.open in os.supports_dir_fd and bool(getattr(os, "O_NOFOLL
 NETWORK_FILESYSTEMS: Final = frozenset(
     "nfs nfs4 cifs smb3 smbfs smb2 ncpfs afs 9p ceph lustre gpfs glusterfs beegfs ocfs2".split()
 )
+ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+"""How the list of mounts writes a space, a tab, a line feed or a backslash in a path."""
 LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs", "fuseblk", "fuse.ntfs-3g", "fuse.lxcfs"})
 
 
@@ -305,7 +308,7 @@ def filesystem_type(path: str, device: int) -> str | None:
     best, found = "", None
     for line in lines:
         left, _, right = line.partition(" - ")
-        point = left.split(" ")[4].replace("\\040", " ")
+        point = ESCAPED.sub(lambda found: chr(int(found[1], 8)), left.split(" ")[4])
         prefix = point.rstrip("/") + "/"
         if (path + "/").startswith(prefix) and len(prefix) >= len(best):
             best, found = prefix, right.split(" ")[0]

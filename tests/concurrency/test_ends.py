@@ -62,7 +62,7 @@ with cache.transact():
     assert len(cache) == 2100
     pid = os.fork()
     if not pid:
-        signal.alarm(20)
+        signal.alarm(50)
         if how == "use":
             assert cache["old", 5] == "v" * 500
             assert ("new", 5) not in cache
@@ -106,7 +106,7 @@ with first.transact(), elsewhere.transact():
     first["a"] = elsewhere["c"] = 1
     pid = os.fork()
     if not pid:
-        signal.alarm(20)
+        signal.alarm(50)
         assert first["a"] == 0 and second["a"] == 0 and elsewhere["c"] == 0
         first.close(); second.close()
         assert list(values) == ["b"]
@@ -116,7 +116,7 @@ with first.transact(), elsewhere.transact():
 for _ in range(10):
     pid = os.fork()
     if not pid:
-        signal.alarm(20)
+        signal.alarm(50)
         for cache in (first, second, first):
             cache.incr("n")
             with cache.transact():
@@ -238,7 +238,7 @@ def test_what_is_held_of_a_cache_may_be_collected_in_any_order(directory, order)
     gc.collect()
 
     assert open_below(directory) == []
-    with Cache(directory, timeout=1) as cache:
+    with Cache(directory, timeout=20) as cache:
         assert "inside" not in cache
         assert len(cache) == 21
 

@@ -305,3 +305,31 @@ def test_fork_makes_no_two_processes_draw_the_same_versions(directory):
     versions = run(VERSIONS, directory).split()
 
     assert len(versions) == len(set(versions)) == 40
+
+
+MANY_DESCRIPTORS = """
+import os, resource, sys, threading
+from diskcache import Cache
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (1500, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+cache = Cache(sys.argv[1])
+opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+with cache.transact():
+    cache["a"] = 1
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+written = []
+thread = threading.Thread(target=lambda: written.append(cache.set("b", 2)), daemon=True)
+thread.start()
+thread.join(20)
+print(written, flush=True)
+os._exit(0)
+"""
+
+
+def test_fork_in_a_transaction_beside_many_descriptors_leaves_other_threads_alone(directory):
+    ended = run_script(MANY_DESCRIPTORS, directory)
+
+    assert (ended.stdout, ended.stderr) == ("[True]\n", "")

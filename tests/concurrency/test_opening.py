@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from diskcache import Cache, FanoutCache, host
+from diskcache.engines.sqlite import hardening, site
 from tests.support.crew import in_processes
 from tests.support.leaks import assert_tidy
 
@@ -118,6 +119,20 @@ def test_log_that_each_left_to_the_other_is_removed(directory, monkeypatch):
     with Cache(directory) as cache:
         assert cache["a"] == 1
     assert_tidy(directory)
+
+
+def test_log_that_another_had_open_a_little_longer_is_removed(directory, monkeypatch):
+    """It failed to lock the others out, and closed after the one who had done so."""
+    cache = Cache(directory)
+    cache["a"] = 1
+    other = hardening.connect_to_judge(str(directory))
+    assert other.execute("SELECT count(*) FROM Cache").get == 1
+    monkeypatch.setattr(site.Site, "note_closed", lambda *_: other.close())
+    cache.close()
+
+    assert [path.name for path in directory.glob("cache.db*")] == ["cache.db"]
+    with Cache(directory) as cache:
+        assert cache["a"] == 1
 
 
 def hold_or_open(barrier: Any, directory: Path, is_holder: bool) -> None:

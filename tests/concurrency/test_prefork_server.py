@@ -81,7 +81,7 @@ class Server:
         return (self._place / "log").read_text(encoding="utf-8", errors="replace")
 
     def _found_address(self) -> str:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._process.poll() is None:
             _, found, rest = self.log().partition("Listening at: ")
             if found and "\n" in rest:

@@ -128,7 +128,7 @@ def test_interpreter_that_ends_in_a_transaction_leaves_no_trace(directory, how):
     ended = run_script(END_INSIDE, directory, how)
 
     assert ended.stdout == "left\n", ended.stderr
-    with Cache(directory, timeout=1) as cache:
+    with Cache(directory, timeout=20) as cache:
         cache["after"] = 1
 
         assert list(cache) == ["before", "after"]

@@ -156,15 +156,15 @@ def test_file_whose_directory_is_replaced_at_the_last_moment_leaves_no_folder(
 
 
 OLD = """
-import contextlib, sys, time
+import contextlib, select, sys, time
 from diskcache import Cache
 cache = Cache(sys.argv[1])
 for number in range(20):
     cache["old", number] = b"x" * 40_000
 print("ready", flush=True)
-deadline = time.monotonic() + 1.5
+deadline = time.monotonic() + 60
 number = 0
-while time.monotonic() < deadline:
+while time.monotonic() < deadline and not select.select([sys.stdin], [], [], 0)[0]:
     number += 1
     with contextlib.suppress(FileNotFoundError):
         cache["old", number % 7] = b"x" * (40_000 + number)
@@ -175,7 +175,9 @@ while time.monotonic() < deadline:
 
 def test_new_cache_is_not_damaged_by_another_process_that_goes_on(directory, tmp_path):
     """The other process notices, and its later writes are in the new directory."""
-    other = subprocess.Popen([sys.executable, "-c", OLD, directory], stdout=subprocess.PIPE)
+    other = subprocess.Popen(
+        [sys.executable, "-c", OLD, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     try:
         assert other.stdout.readline() == b"ready\n"
         while directory.exists():
@@ -184,7 +186,11 @@ def test_new_cache_is_not_damaged_by_another_process_that_goes_on(directory, tmp
         with Cache(directory) as new:
             for number in range(10):
                 new[number] = LARGE
-            assert other.wait(20) == 0
+            deadline = time.monotonic() + 60
+            while len(new) < 24 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            other.stdin.close()
+            assert other.wait(60) == 0
 
             assert [key for key in new if type(key) is int] == list(range(10))
             assert len([key for key in new if type(key) is tuple]) == 14
@@ -192,6 +198,7 @@ def test_new_cache_is_not_damaged_by_another_process_that_goes_on(directory, tmp
     finally:
         other.kill()
         other.wait()
+        other.stdin.close()
         other.stdout.close()
 
 

@@ -208,7 +208,8 @@ def test_second_object_in_a_transaction_of_the_same_thread_fails_at_once(cache, 
             with pytest.raises(GateError):
                 write(other)
 
-            assert time.monotonic() - began < 1
+            # Whoever waits does so for a minute, or for ever.
+            assert time.monotonic() - began < 30
             assert cache["b"] == 2
         assert other["b"] == 2
         assert other.set("c", 3)

@@ -26,7 +26,7 @@ class Scenario:
     empty: Any = MappingProxyType({})
 
     def open(self, directory: str) -> Any:
-        return Cache(directory, timeout=1)
+        return Cache(directory, timeout=20)
 
     def close(self, target: Any) -> None:
         target.close()
@@ -64,7 +64,7 @@ class Bounded(Scenario):
     name = "full cache"
 
     def open(self, directory: str) -> Any:
-        return Cache(directory, timeout=1, size_limit=400_000, cull_limit=3)
+        return Cache(directory, timeout=20, size_limit=400_000, cull_limit=3)
 
     def operations(self, seed: int) -> Iterator[Any]:
         teller = story.Teller("a", seed)
@@ -84,7 +84,7 @@ class Shards(Scenario):
     name = "shards"
 
     def open(self, directory: str) -> Any:
-        return FanoutCache(directory, shards=SHARDS, timeout=1)
+        return FanoutCache(directory, shards=SHARDS, timeout=20)
 
     def operations(self, seed: int) -> Iterator[Any]:
         kinds = {"set", "add", "touch", "delete", "pop", "incr"}

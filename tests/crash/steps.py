@@ -48,7 +48,7 @@ def opened(directory: Path, policy: str, now: float, **settings: Any) -> Cache:
         clock=ManualClock(now),
         eviction_policy=policy,
         disk_min_file_size=FILE,
-        timeout=1,
+        timeout=20,
         **settings,
     )
 

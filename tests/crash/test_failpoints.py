@@ -35,7 +35,7 @@ def test_process_dies_at_the_point_that_the_variable_names(directory, monkeypatc
     assert done.returncode == -signal.SIGKILL
     monkeypatch.delenv(failpoints.VARIABLE)
     acknowledged = [int(line) for line in done.stdout.split()]
-    with Cache(directory, timeout=1) as cache:
+    with Cache(directory, timeout=20) as cache:
         assert [cache.get(number) for number in acknowledged] == [b"y" * 40_000] * len(acknowledged)
         cache["more"] = 1
         assert cache.check() == []

@@ -115,7 +115,8 @@ def test_child_of_a_killed_process_does_not_go_on_with_its_flight(tmp_path):
         with Cache(tmp_path / "cache") as cache:
             start = time.monotonic()
             assert cache.get_or_set("k", lambda: "taken over") == "taken over"
-            assert time.monotonic() - start < 1
+            # The child lives for half a minute.
+            assert time.monotonic() - start < 20
         assert list(tmp_path.glob("cache/locks/*")) == []
     finally:
         os.kill(child, signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,25 @@ def foreign(directory: Path) -> None:
         connection.execute("CREATE TABLE notes (text)")
         connection.execute("INSERT INTO notes VALUES ('mine')")
     connection.close()
+
+
+def foreign_in_use(directory: Path, mode: str = "WAL") -> None:
+    """Put the database of another program there, and what it left when it was killed."""
+    made = directory / "made"
+    connection = sqlite3.connect(made)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.execute("CREATE TABLE notes (text)")
+    connection.executemany("INSERT INTO notes VALUES (?)", [("mine" * 500,)] * 100)
+    connection.commit()
+    # Not all that is to change fits in memory, so that some of it is in the file already.
+    connection.execute("PRAGMA cache_size = 5")
+    connection.execute("UPDATE notes SET text = zeroblob(2000)")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        if os.path.exists(f"{made}{suffix}"):
+            shutil.copy(f"{made}{suffix}", directory / f"cache.db{suffix}")
+    connection.rollback()
+    connection.close()
+    made.unlink()
 
 
 def newer(directory: Path) -> None:

@@ -240,6 +240,75 @@ def test_lost_log_costs_what_was_in_it(copy, names):
         assert {key: cache[key] for key in CONTENT} == CONTENT
 
 
+@pytest.mark.parametrize("place", [0, 40])
+def test_log_that_is_none_any_more_costs_what_was_in_it(copy, place):
+    """The totals were those of what SQLite does not read any more."""
+    run_script(KILLED, copy)
+    with open(copy / "cache.db-wal", "r+b") as file:
+        file.seek(place)
+        file.write(b"garbage")
+    with Cache(copy) as cache:
+        assert cache.get("late") is None
+        cache["more"] = 1
+        assert len(cache) == sum(1 for _ in cache)
+        assert [str(each.message) for each in cache.check()] == []
+        assert {key: cache[key] for key in CONTENT} == CONTENT
+
+
+@pytest.mark.parametrize("left", [["cache.db-wal", "cache.db-shm"], ["cache.db-shm"]])
+def test_emptied_database_beside_what_a_killed_process_left_is_set_aside(copy, left):
+    run_script(KILLED, copy)
+    os.truncate(copy / "cache.db", 0)
+    if "cache.db-wal" not in left:
+        damage.without("cache.db-wal")(copy)
+
+    assert len(used(copy)[1]) == 1
+
+
+def test_foreign_log_beside_our_database_is_set_aside(copy, tmp_path):
+    """SQLite would make of the cache what the log is of."""
+    os.mkdir(tmp_path / "other")
+    damage.foreign_in_use(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "cache.db-wal", copy)
+    found, told = used(copy)
+
+    assert found == CONTENT
+    assert len(told) == 1
+
+
+def test_foreign_log_beside_a_structure_is_told_and_mended_on_request(tmp_path, copy):
+    index = Index(str(tmp_path / "index"), a=1)
+    index.cache.close()
+    os.mkdir(tmp_path / "other")
+    damage.foreign_in_use(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "cache.db-wal", tmp_path / "index")
+    for opened in (Index, Cache):
+        with pytest.raises(CacheCorruptError, match="check --fix"):
+            opened(str(tmp_path / "index"))
+    main(["check", "--fix", str(tmp_path / "index")])
+
+    assert dict(Index(str(tmp_path / "index"))) == {"a": 1}
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_foreign_database_that_was_in_use_stays_as_it_is(copy, has_locks, mode):
+    for path in list(copy.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name.startswith("cache.db") or not has_locks:
+            path.unlink()
+    damage.foreign_in_use(copy, mode)
+    before = {path.name: path.read_bytes() for path in copy.glob("cache.db*")}
+    for readonly in (False, True, False):
+        with pytest.raises(CacheFormatError):
+            Cache(copy, readonly=readonly)
+
+    # The index of a log is made anew by whoever looks.
+    before.pop("cache.db-shm", None)
+    assert {name: (copy / name).read_bytes() for name in before} == before
+
+
 def test_log_of_a_database_that_is_gone_is_not_taken_for_that_of_the_next(copy):
     run_script(KILLED.replace("cache['small']", "for n in range(100): cache[n]"), copy)
     damage.without("cache.db")(copy)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from diskcache import Cache, CacheFullError, Deque, FanoutCache, Index
+from diskcache.engines.sqlite.control import BEGIN
 from tests.faults.disks import CALLS, Ballast, failing_disk, small_disk
 from tests.support.crew import in_processes
 from tests.support.leaks import assert_tidy
@@ -335,6 +336,20 @@ def test_full_disk_again_and_again_is_emptied_each_time(place):
             cache.clear()
             assert len(cache) == 0
         assert (directory / "reserve").exists()
+
+
+@pytest.mark.parametrize("fix", [False, True])
+def test_full_disk_is_checked_although_a_writer_died(place, fix):
+    """The totals are counted anew, which is a write."""
+    ballast = Ballast(place)
+    with Cache(place / "cache", size_limit=2**30, cull_limit=0) as cache:
+        stored = fill_up(cache, 40_000)
+        ballast.fill()
+        for _ in range(20):
+            cache._engine._link().site.control.words[BEGIN] += 1
+            assert cache.check(fix=fix) == []
+        assert len(cache) == len(stored)
+        assert cache.delete(0)
 
 
 def test_no_part_of_a_file_stays_on_a_full_disk(place):

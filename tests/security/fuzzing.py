@@ -34,7 +34,7 @@ from tests.security import hostile, paths
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY: int = 64 * 2**20
 """Bytes that one directory may cost, beyond what the process has anyway."""
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a process counts as hung."""
 MARKER = "executed"
 """Name of the file that a loaded payload leaves beside a directory."""

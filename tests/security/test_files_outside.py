@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from diskcache import Cache, CacheFormatError, CodecError, Deque, DiskCacheError, Index
+from diskcache.engines.sqlite import room
 from diskcache.files import TEMPORARY, is_safe
 from tests.security import hostile, paths
+from tests.support.crew import run_script
 
 CONTENT = b"not yours"
 
@@ -204,6 +206,7 @@ def test_what_is_no_file_is_a_miss_and_never_hangs(directory, make):
         "tmp",
         "locks",
         "locks/fence",
+        "reserve",
     ],
 )
 def test_own_file_that_is_something_else_raises_or_is_replaced(directory, name, make):
@@ -224,6 +227,38 @@ def test_own_file_that_is_something_else_raises_or_is_replaced(directory, name, 
             pass
 
 
+WAYS_PAST_OPENING = """
+import os, sys
+from diskcache import Cache, CacheFormatError
+from diskcache.cli.main import main
+from diskcache.engines.sqlite import hardening, repair, upgrade
+
+directory = sys.argv[1]
+cache = Cache(directory)
+cache["k"] = "v"
+os.mkfifo(directory + "/cache.db-journal")
+
+def refused(way):
+    try:
+        way()
+    except CacheFormatError as exc:
+        return "not a regular file" in str(exc)
+
+print(cache["k"], refused(lambda: cache._engine.set_aside("")))
+print(refused(lambda: repair(directory)))
+print(refused(lambda: upgrade.survey(directory, None)))
+print(refused(lambda: upgrade.upgrade([directory], None)))
+print(hardening.remove_log(directory), cache.close())
+"""
+
+
+def test_pipe_instead_of_a_journal_hangs_nobody_who_looks_without_opening(directory):
+    """SQLite would wait there, and no signal ends that: it is tried where it can be killed."""
+    ended = run_script(WAYS_PAST_OPENING, directory, limit=60)
+
+    assert ended.stdout.split() == ["v", *["True"] * 4, "None", "None"], ended.stderr
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -237,6 +272,7 @@ def test_own_file_that_is_something_else_raises_or_is_replaced(directory, name, 
         "tmp",
         "locks",
         "locks/fence",
+        "reserve",
         "control.new",
         "cache.db.new",
     ],
@@ -262,6 +298,35 @@ def test_own_file_that_is_a_link_is_not_followed(directory, outside, name, targe
             pass
 
     assert hostile.snapshot(outside) == before
+
+
+def hard_link(path, target):
+    os.link(target, path)
+
+
+@pytest.mark.parametrize("make", [link, hard_link])
+def test_reserve_that_is_a_link_has_no_other_file_cut_or_extended(directory, outside, make):
+    content = bytes(room.RESERVE + 1)
+    (outside / "file").write_bytes(content)
+    (directory / "reserve").unlink()
+    make(directory / "reserve", outside / "file")
+    with Cache(directory) as cache:
+        for number in range(600):
+            cache[number] = bytes(1500)
+        cache.clear()
+        cache.check(fix=True)
+
+    assert (outside / "file").read_bytes() == content
+
+
+def test_reserve_that_cannot_be_made_is_no_full_disk(directory):
+    (directory / "reserve").unlink()
+    (directory / "reserve").mkdir()
+    with Cache(directory) as cache:
+        for number in range(600):
+            cache[number] = bytes(1500)
+
+        assert len(cache) == 600
 
 
 def test_journal_that_names_a_file_outside_is_refused_and_removes_nothing(directory, outside):

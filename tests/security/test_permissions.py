@@ -241,6 +241,27 @@ def test_directory_that_is_a_link_warns(tmp_path, make, slash):
     assert str(tmp_path / "real") in text
 
 
+@pytest.mark.parametrize("folder", ["cache", "cache/a"])
+def test_link_on_the_way_to_a_part_of_a_fanout_cache_warns(tmp_path, folder):
+    (tmp_path / "real").mkdir()
+    FanoutCache(tmp_path / "fanout", 1).close()
+    link = tmp_path / "fanout" / folder
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "real")
+    with (
+        FanoutCache(tmp_path / "fanout") as cache,
+        pytest.warns(InsecureDirectoryWarning, match="is a symbolic link to") as caught,
+    ):
+        cache.cache("a/b")["k"] = 1
+    with (
+        FanoutCache(tmp_path / "fanout", strict=True) as cache,
+        pytest.raises(SettingError, match="is a symbolic link to"),
+    ):
+        cache.cache("a/b")
+
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 @needs_root
 def test_directory_of_another_user_warns(shared_place):
     directory = shared_place / "cache"

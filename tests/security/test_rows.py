@@ -8,6 +8,7 @@ import warnings
 import pytest
 
 from diskcache import (
+    Averager,
     Cache,
     CodecError,
     Deque,
@@ -213,6 +214,28 @@ def test_row_of_a_wrong_type_is_an_error_of_structures_and_stays(directory, colu
                 with pytest.raises((CodecError, UntrustedPickleError)):
                     read()
         assert len(cache) == 1
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("column", "value"), [(c, v) for c, v in wrong_rows() if c not in ("key", "raw")], ids=repr
+)
+def test_averager_begins_anew_at_a_row_of_a_wrong_type(directory, column, value):
+    row = {"key": "k", "value": None if column == "file" else "v", column: value}
+    hostile.insert(directory, **row)
+    with open_(directory) as cache:
+        Averager(cache, "k").add(2)
+
+        assert Averager(cache, "k").pop() == 2
+        assert Averager(cache, "k").pop() is None
+
+
+def test_delete_of_a_row_with_torn_text_raises_nothing_foreign(directory):
+    hostile.insert(directory, key="k", value="v", expire_time=hostile.Text(b"\xff"))
+    with open_(directory) as cache:
+        cache.delete("k")
+
+        assert "k" not in cache
 
 
 @pytest.mark.parametrize("in_file", [False, True], ids=["row", "file"])

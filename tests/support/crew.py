@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def in_threads(*functions: Callable[[], Any], limit: float = 30) -> list[Any]:
+def in_threads(*functions: Callable[[], Any], limit: float = 60) -> list[Any]:
     """Run *functions*, each in a thread of its own, and return what they returned, in order.
 
     The first error of a thread is raised here.
@@ -56,7 +56,7 @@ def in_processes(
     arguments: list[tuple[Any, ...]],
     *,
     method: str = "fork",
-    limit: float = 30,
+    limit: float = 60,
 ) -> list[Any]:
     """Run *function* once for each of *arguments*, each in a process, and return the results.
 
@@ -112,7 +112,7 @@ def _received(receiver: multiprocessing.connection.Connection, deadline: float) 
 
 
 def run_script(
-    text: str, *arguments: object, limit: float = 30
+    text: str, *arguments: object, limit: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run *text* in a new interpreter, which can import the tests; return what became of it.
 

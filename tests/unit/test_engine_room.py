@@ -99,7 +99,7 @@ def test_reserve_that_is_spent_comes_back_with_the_next_long_log(cache, director
 
 def test_keep_beside_another_that_makes_the_reserve_leaves_it(directory, monkeypatch):
     path = directory / "reserve"
-    stat = os.stat
+    stat = os.lstat
 
     def late(name, *args, **kwargs):
         """The reserve is made right after it was looked for, and the disk is full then."""
@@ -109,7 +109,7 @@ def test_keep_beside_another_that_makes_the_reserve_leaves_it(directory, monkeyp
         return stat(name, *args, **kwargs)
 
     directory.mkdir()
-    monkeypatch.setattr(os, "stat", late)
+    monkeypatch.setattr(os, "lstat", late)
 
     with monkeypatch.context() as context:
         context.setattr(os, "posix_fallocate", no_room)

@@ -30,10 +30,10 @@ LOCAL = ["ext4", "xfs", "btrfs", "overlay", "tmpfs", "fuseblk", "fuse.fuse-overl
 def mounted(monkeypatch, tmp_path):
     """Have a file system of some type mounted at `tmp_path`, as the system lists it."""
 
-    def mount(kind):
+    def mount(kind, below=""):
         lines = (
             "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
-            f"50 22 0:45 / {tmp_path} rw shared:9 - {kind} server:/x rw\n"
+            f"50 22 0:45 / {tmp_path}{below} rw shared:9 - {kind} server:/x rw\n"
             "51 22 0:46 / /somewhere/else rw - nfs4 other:/y rw\n"
         )
         real = builtins.open
@@ -65,6 +65,17 @@ def test_network_filesystem_is_named_by_a_warning(mounted, directory, kind):
         cache = Cache(directory)
     with cache:
         assert cache.info().off["control"] == f"{kind} is a network file system"
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"), [("a b", r"a\040b"), ("a\tb", r"a\011b"), (r"a\040b", r"a\134040b")]
+)
+def test_network_filesystem_at_an_odd_path_is_found(mounted, tmp_path, name, listed):
+    mounted("nfs4", f"/{listed}")
+    (tmp_path / name).mkdir()
+
+    assert host.network_filesystem(str(tmp_path / name)) == "nfs4"
+    assert host.network_filesystem(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("kind", LOCAL)

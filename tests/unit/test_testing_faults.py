@@ -267,8 +267,12 @@ def test_story_that_fails_at_every_step_is_undone_at_each(cache):
         lambda faults: faults.delay("_engine", 1),
         lambda faults: faults.fail("put", FULL, nth=0),
         lambda faults: faults.fail("put", FULL, times=0),
+        lambda faults: faults.fail("put", "full"),
+        lambda faults: faults.fail("put", object),
+        lambda faults: faults.delay("put", -1),
+        lambda faults: faults.delay("put", float("inf")),
     ],
-    ids=["operation", "private", "nth", "times"],
+    ids=["operation", "private", "nth", "times", "error", "class", "seconds", "endless"],
 )
 def test_what_cannot_happen_is_refused(ask):
     with pytest.raises(SettingError, match="must be"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diskcache.cache import Cache
+from diskcache.cache.arguments import insecurities
 from diskcache.disk import Disk
-from diskcache.errors import SettingError
+from diskcache.errors import InsecureDirectoryWarning, SettingError
 from diskcache.fanout.upkeep import FanoutUpkeep
 from diskcache.files import DATABASES, RESERVED, SAFE_PART
 
@@ -89,12 +91,28 @@ class FanoutParts(FanoutUpkeep):
         key = (kind, folders, timeout, disk, *args, *_frozen(settings))
         found: tuple[Cache, T] | None = self._parts.get(key)
         if found is None:
+            self._look_at_links(kind, *folders[:-1])
             directory = os.path.join(self._directory, kind, *folders)
             inherited = self._inherited(directory) if kind == "cache" else {}
             made = self._make_cache(directory, timeout, disk, {**inherited, **settings})
             # Two threads may get here at once: the first one to be entered counts.
             found = self._parts.setdefault(key, (made, wrap(made)))
         return found[1]
+
+    def _look_at_links(self, *folders: str) -> None:
+        """Say if a folder on the way to a part is a link; the part says so of its own.
+
+        Raises:
+            SettingError: One is, and the cache was opened with `strict=True`.
+        """
+        path, options = self._directory, self._shards[0].options
+        for folder in folders:
+            path = os.path.join(path, folder)
+            if os.path.islink(path):
+                message = " ".join(insecurities(path, options["pickle"]))
+                if options["strict"]:
+                    raise SettingError(message)
+                warnings.warn(message, InsecureDirectoryWarning, stacklevel=4)
 
     def _inherited(self, directory: str) -> dict[str, Any]:
         """Return the settings that a cache begins with; later it has those that it stores."""

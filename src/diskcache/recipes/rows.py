@@ -103,6 +103,8 @@ def replace(
         if new is ENOVAL:
             if row is None or engine.delete_version(encoded, row[VERSION], now, None):
                 return old
+            if old is ENOVAL:
+                cache._drop_unreadable(encoded)
             continue
         payload = cache._pack(new, False, encoded, key)
         only = Only.ABSENT if row is None else row[VERSION]
@@ -114,6 +116,9 @@ def replace(
                 f"the entry of {key!r} is larger than size_limit, {cache.size_limit} bytes: raise"
                 " the limit"
             )
+        if row is not None and old is ENOVAL:
+            # Nobody can read it, and its version need not be one that can be asked for.
+            cache._drop_unreadable(encoded)
 
 
 def _engine_of(cache: Cache) -> Engine:

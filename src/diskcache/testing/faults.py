@@ -89,8 +89,11 @@ class Faults:
             late: Fail after the operation was done, as when its answer gets lost.
 
         Raises:
-            SettingError: There is no such operation, or a number is not positive.
+            SettingError: There is no such operation, a number is not positive, or *error* is none.
         """
+        is_class = isinstance(error, type) and issubclass(error, BaseException)
+        if not (is_class or isinstance(error, BaseException)):
+            raise SettingError(f"error must be an exception, or the class of one: got {error!r}")
         self._add(operation, nth, times, lambda: _raise(error), late)
 
     def delay(self, operation: str, seconds: float, *, nth: int = 1, times: int | None = 1) -> None:
@@ -105,6 +108,8 @@ class Faults:
         Raises:
             SettingError: There is no such operation, or a number is not positive.
         """
+        if not 0 < seconds < float("inf"):
+            raise SettingError(f"seconds must be positive: got {seconds!r}")
         self._add(operation, nth, times, lambda: self._clock.sleep(seconds), False)
 
     def clear(self) -> None:

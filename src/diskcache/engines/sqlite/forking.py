@@ -96,14 +96,23 @@ def _resume() -> None:
 def after_in_parent() -> None:
     """Let the other threads go on, when the child has let go of this thread's transactions."""
     _own.clear()
-    if _pipe:
-        receiver, sender = _pipe
+    try:
+        if _pipe:
+            _await_child(*_pipe)
+    finally:
         _pipe.clear()
-        os.close(sender)
-        select.select([receiver], [], [], PATIENCE)
-        os.close(receiver)
-    _resume()
-    site.registry.lock.release()
+        _resume()
+        site.registry.lock.release()
+
+
+def _await_child(receiver: int, sender: int) -> None:
+    """Wait until the child has closed its copy of the pipe."""
+    os.close(sender)
+    # Not `select`, which knows no descriptors beyond 1023.
+    waiting = select.poll()
+    waiting.register(receiver, select.POLLIN)
+    waiting.poll(PATIENCE * 1000)
+    os.close(receiver)
 
 
 def after_in_child() -> None:

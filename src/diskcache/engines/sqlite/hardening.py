@@ -130,10 +130,28 @@ def verify(connection: apsw.Connection, directory: str) -> dict[str, str]:
             f"cache {directory!r} has format {version}, newer than this library's"
             f" {schema.FORMAT}: upgrade diskcache"
         )
-    raise CacheFormatError(
+    raise not_a_cache(directory)
+
+
+def not_a_cache(directory: str) -> CacheFormatError:
+    """Return the error of a database of somebody else."""
+    return CacheFormatError(
         f"{os.path.join(directory, DATABASE)!r} is a database, but not of a cache: its tables are"
         " not exactly those of format 6; choose another directory"
     )
+
+
+def connect_to_judge(directory: str) -> apsw.Connection:
+    """Open a database that may be damaged, or of somebody else; closing it changes nothing."""
+    connection = connect(directory)
+    leave_alone(connection)
+    return connection
+
+
+def leave_alone(connection: apsw.Connection) -> None:
+    """Have the closing of a connection neither copy nor remove the log of its database."""
+    persist_log(connection, True)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
 
 _SWITCH: Final = (ctypes.c_int(0), ctypes.c_int(1))
@@ -151,6 +169,8 @@ def persist_log(connection: apsw.Connection, wanted: bool) -> None:
 
 def remove_log(directory: str) -> None:
     """Remove the log that processes left which all closed at once. Nobody has it open."""
+    if os.path.lexists(os.path.join(directory, DATABASE + "-journal")):
+        return  # A stranger's: SQLite would open it, and wait if it is a pipe.
     connection = connect(directory)
     try:
         persist_log(connection, False)

@@ -21,7 +21,15 @@ from diskcache.engines.sqlite import guard, reading, room, schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Found, Link
 from diskcache.engines.sqlite.errors import DAMAGE, cannot_open, damaged, directory_error, translate
-from diskcache.engines.sqlite.hardening import check_library, connect, harden, persist_log, verify
+from diskcache.engines.sqlite.hardening import (
+    check_library,
+    connect,
+    harden,
+    leave_alone,
+    not_a_cache,
+    persist_log,
+    verify,
+)
 from diskcache.engines.sqlite.site import DATABASE
 from diskcache.errors import CacheFormatError, CacheFullError, DiskCacheError, SettingError
 from diskcache.files import TEMPORARY, ValueFiles, new_damage_folder
@@ -47,8 +55,12 @@ CONNECTED: Final = (
 PAGE_SIZE: Final = "PRAGMA page_size"
 PAGE_COUNT: Final = "PRAGMA page_count"
 PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
+LOG_BEGIN: Final = bytes.fromhex("377f06")
+LOG_HEAD: Final = 56
+"""Bytes of the head of a log, and of the head of its first page; both have the same salt."""
 JOURNAL_END: Final = bytes.fromhex("d9d505f920a163d7")
 """What follows the name of another journal at the end of one."""
+TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' LIMIT 100"
 READ_ONLY: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
 
 
@@ -114,19 +126,27 @@ def open_link(place: Place, *, create: bool) -> Link:
     sizes = _sizes_of_files(path)
     is_ours = os.path.exists(os.path.join(directory, site.GATE))
     try:
-        if len(sizes) == 1 and sizes.get("", SMALLEST) < (SMALLEST if is_ours else 1):
+        if is_short(directory) if is_ours else is_empty(directory):
             raise damaged(directory, "its file is empty")
-        if place.readonly:
-            return _open_readonly(place)
-        if "" in sizes and not is_ours:
-            _refuse_strangers(directory)
+        if sizes.get("-journal"):
+            _refuse_other_tables(directory)
         if not sizes and not os.path.isdir(directory):
             raise directory_error(errno.ENOENT, directory)
-        return _enter_frugally(place, create)
+        return _open_readonly(place) if place.readonly else _open_known(place, create, is_ours)
     except (apsw.Error, UnicodeDecodeError) as exc:
         if is_ours and isinstance(exc, DAMAGE):
             raise damaged(directory, str(exc)) from exc
         raise translate(exc, directory) from exc
+    except CacheFormatError as exc:
+        if is_ours and has_foreign_log(directory):
+            raise damaged(directory, "its log is that of another database") from exc
+        raise
+
+
+def _open_known(place: Place, create: bool, is_ours: bool) -> Link:
+    if not is_ours and os.path.exists(os.path.join(place.directory, DATABASE)):
+        _refuse_strangers(place.directory)
+    return _enter_frugally(place, create)
 
 
 def _enter_frugally(place: Place, create: bool) -> Link:
@@ -157,14 +177,46 @@ def _enter(place: Place, create: bool) -> Link:
             raise
 
 
-def is_empty(directory: str, least: int = 1) -> bool:
-    """Tell whether the file of the database is there, but has fewer than *least* bytes."""
+def has_foreign_log(directory: str) -> bool:
+    """Tell whether a database that is not one of a cache would be, if there were no log."""
     path = os.path.join(directory, DATABASE)
+    if not _has_log(path) or os.path.exists(path + "-journal"):
+        return False
+    with suppress(apsw.Error, DiskCacheError):
+        connection = connect_without_log(directory)
+        try:
+            verify(connection, directory)
+        finally:
+            connection.close()
+        return True
+    return False
+
+
+def connect_without_log(directory: str) -> apsw.Connection:
+    """Open a database as if there were nothing beside it, to read what was copied from its log."""
+    return connect(directory, READ_ONLY, "immutable=1")
+
+
+def is_empty(directory: str) -> bool:
+    """Tell whether the file of the database is there, but nothing is in it, nor beside it."""
+    path = os.path.join(directory, DATABASE)
+    return _is_shorter(path, 1) and not any(os.path.exists(path + each) for each in COMPANIONS)
+
+
+def is_short(directory: str) -> bool:
+    """Tell whether the file of our database is shorter than any, and no journal makes it longer.
+
+    A log does not: the database is made before it.
+    """
+    path = os.path.join(directory, DATABASE)
+    return _is_shorter(path, SMALLEST) and not os.path.exists(path + "-journal")
+
+
+def _is_shorter(path: str, least: int) -> bool:
     try:
-        is_short = os.stat(path).st_size < least
+        return os.stat(path).st_size < least
     except OSError:
         return False
-    return is_short and not any(os.path.exists(path + suffix) for suffix in COMPANIONS)
 
 
 def _refuse_strangers(directory: str, *, readonly: bool = False) -> None:
@@ -181,25 +233,43 @@ def _refuse_strangers(directory: str, *, readonly: bool = False) -> None:
         connection.close()
 
 
+def _refuse_other_tables(directory: str) -> None:
+    """Refuse a database of somebody else before SQLite undoes what its journal says.
+
+    The journal may be needed to read it, and then says nothing here.
+    """
+    with suppress(apsw.Error, UnicodeDecodeError):
+        connection = connect_without_log(directory)
+        try:
+            names = {name for (name,) in connection.execute(TABLES)}
+        finally:
+            connection.close()
+        if names and names.isdisjoint(schema.TABLES):
+            raise not_a_cache(directory)
+
+
 def _open(place: Place, here: site.Site) -> Link:
     is_first = not here.links
     if is_first:
         place.files.sweep_temporary(place.clock.time() - DEAD_AFTER)
-    had_log = _has_log(here.database_path)
+    had_log = not is_first or _has_log(here.database_path)
     connection = connect(place.directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = read_found(connection, place.directory)
-        if is_first and not had_log:
+        if not had_log:
             _refuse_short(place.directory, found.page_size, found.pages)
         has_log = configure(connection, place, here, _of_connections(found.settings))
     except BaseException:
+        if had_log:
+            with suppress(apsw.Error):
+                leave_alone(connection)
         connection.close()
         raise
     if has_log:
         here.protect()
     here.attach_control(cache_id)
-    if is_first and not had_log:
+    if not had_log:
         here.distrust()
     return Link(connection, here, cache_id, place.files, place.clock, found)
 
@@ -210,10 +280,19 @@ def _of_connections(stored: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _has_log(path: str) -> bool:
+    """Tell whether there is a log that SQLite reads: its head, and the first page, are of one kind.
+
+    No lock is kept on a log, so it may be opened.
+    """
     try:
-        return os.stat(path + "-wal").st_size > 0
+        descriptor = host.open_file(path + "-wal", os.O_RDONLY)
     except OSError:
         return False
+    try:
+        head = os.read(descriptor, LOG_HEAD)
+    finally:
+        os.close(descriptor)
+    return len(head) == LOG_HEAD and head[:3] == LOG_BEGIN and head[16:24] == head[40:48]
 
 
 def refuse_short(connection: apsw.Connection, directory: str) -> None:
@@ -291,6 +370,15 @@ def connect_to_look(directory: str) -> apsw.Connection:
     if os.path.exists(os.path.join(directory, DATABASE + "-shm")):
         return connect(directory, READ_ONLY, "readonly_shm=1")
     return connect(directory, READ_ONLY)
+
+
+def refuse_odd_files(directory: str) -> None:
+    """Refuse a directory before SQLite waits for ever at a pipe in it, or follows a link.
+
+    Raises:
+        CacheFormatError: What is in the place of a database, its log or journal is no file.
+    """
+    _sizes_of_files(os.path.join(directory, DATABASE))
 
 
 def _sizes_of_files(path: str) -> dict[str, int]:

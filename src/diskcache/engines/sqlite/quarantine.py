@@ -42,9 +42,19 @@ from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import opening, salvage, site
 from diskcache.engines.sqlite.errors import DAMAGE, damaged, directory_error, translate
 from diskcache.engines.sqlite.gate import GateClosed
-from diskcache.engines.sqlite.hardening import connect, connect_file, persist_log
+from diskcache.engines.sqlite.hardening import (
+    connect,
+    connect_file,
+    connect_to_judge,
+    persist_log,
+)
 from diskcache.engines.sqlite.site import DATABASE, GATE
-from diskcache.errors import CacheCorruptError, CacheCorruptionWarning, DiskCacheError
+from diskcache.errors import (
+    CacheCorruptError,
+    CacheCorruptionWarning,
+    CacheFormatError,
+    DiskCacheError,
+)
 from diskcache.files import DAMAGE_FOLDER, new_damage_folder
 
 log: Final = logging.getLogger("diskcache")
@@ -101,6 +111,7 @@ def set_aside(
         try:
             with _gate(here), _translated(directory):
                 path = os.path.join(directory, DATABASE)
+                opening.refuse_odd_files(directory)
                 if (seen and control_file.inode_of(path) != seen) or not _is_damaged(place):
                     return None
                 done = _Replacement(place, here, forced).run()
@@ -160,21 +171,24 @@ def _tell(directory: str, reason: str, done: SetAside) -> None:
 def _is_damaged(place: opening.Place) -> bool:
     """Tell whether a database is damaged, and not only a connection to it."""
     directory = place.directory
-    if opening.is_empty(directory, opening.SMALLEST):
+    if opening.is_short(directory):
         return True
     deadline = monotonic() + LOOKING
     try:
-        connection = connect(directory)
+        connection = connect_to_judge(directory)
     except DAMAGE:
         return True
     try:
-        persist_log(connection, True)
         connection.set_busy_timeout(int(LOOKING * 1000))
         opening.read_found(connection, directory)
         opening.refuse_short(connection, directory)
         connection.set_progress_handler(lambda: monotonic() > deadline, 10_000)
         text: str = connection.execute("PRAGMA integrity_check(1)").get
     except (*DAMAGE, CacheCorruptError, apsw.InterruptError):
+        return True
+    except CacheFormatError:
+        if not opening.has_foreign_log(directory):
+            raise
         return True
     finally:
         connection.close()
@@ -215,9 +229,8 @@ class _Replacement:
 
     def _cache_id(self) -> bytes:
         with suppress(apsw.Error, DiskCacheError):
-            connection = connect(self.directory)
+            connection = connect_to_judge(self.directory)
             try:
-                persist_log(connection, True)
                 return opening.read_found(connection, self.directory)[0]
             finally:
                 connection.close()
@@ -264,9 +277,10 @@ class _Replacement:
             CacheCorruptError: It does.
         """
         with suppress(*DAMAGE):
-            connection = connect(self.directory)
+            is_hidden = opening.has_foreign_log(self.directory)
+            look = opening.connect_without_log if is_hidden else connect_to_judge
+            connection = look(self.directory)
             try:
-                persist_log(connection, True)
                 stored = salvage.settings_of(connection) or {}
             except apsw.Error:
                 return

@@ -155,5 +155,7 @@ def give_back(link: Link) -> bool:
     if free < FREE_PAGES or free * 4 < pages:
         return False
     link.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-    link.has_changes = True
-    return bool(free > VACUUM_PAGES)
+    left = link.execute("PRAGMA freelist_count").get
+    # With sqlite_auto_vacuum=0 all of them stay.
+    link.has_changes = link.has_changes or left < free
+    return bool(0 < left < free)

@@ -21,7 +21,9 @@ writes would spend what removals need. It may again as soon as the reserve can.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +52,8 @@ WAIT: Final = 0.5
 def keep(directory: str, mode: int, more: int = 0) -> bool | None:
     """Make the reserve, or make it larger; tell whether it is as large now as it must be.
 
-    None: another process is at it, and the next look will show.
+    None: another process is at it, or something else than want of room is in the way; the next look
+    will show.
 
     Args:
         directory: Where it is.
@@ -58,20 +61,40 @@ def keep(directory: str, mode: int, more: int = 0) -> bool | None:
         more: Bytes that it has beyond what it always has.
     """
     path = os.path.join(directory, NAME)
-    try:
-        size = os.stat(path).st_size
-    except OSError:
-        size = 0
+    size = _size(path)
+    if size is None:
+        return None
     if size >= RESERVE + more:
         return True
     try:
         descriptor = _opened(path, mode & 0o666)
-    except OSError:
-        return False
+    except OSError as exc:
+        return False if exc.errno in (errno.ENOSPC, errno.EDQUOT) else None
     try:
         return _grow(descriptor, path, RESERVE + more, AHEAD if more else 0)
     finally:
         os.close(descriptor)
+
+
+def _size(path: str) -> int | None:
+    """Return how long the reserve is; None if what is in its place cannot be removed.
+
+    A link there would have a file of somebody else made longer, and cut.
+    """
+    try:
+        found = os.lstat(path)
+        if _is_own(found):
+            return found.st_size
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return None
+    return 0
+
+
+def _is_own(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def _grow(descriptor: int, path: str, wanted: int, ahead: int) -> bool | None:
@@ -89,7 +112,7 @@ def _grow(descriptor: int, path: str, wanted: int, ahead: int) -> bool | None:
         if size >= RESERVE:
             if os.fstat(descriptor).st_size > size:
                 os.ftruncate(descriptor, size)
-        elif os.path.samestat(os.fstat(descriptor), os.stat(path)):
+        elif os.path.samestat(os.fstat(descriptor), os.lstat(path)):
             os.unlink(path)
     return False
 
@@ -104,8 +127,14 @@ def shrink(directory: str) -> None:
     """Give back what the reserve has beyond what it always has."""
     path = os.path.join(directory, NAME)
     with suppress(OSError):
-        if os.stat(path).st_size > RESERVE:
-            os.truncate(path, RESERVE)
+        if os.lstat(path).st_size <= RESERVE:
+            return
+        descriptor = host.open_file(path, os.O_WRONLY)
+        try:
+            if _is_own(os.fstat(descriptor)):
+                os.ftruncate(descriptor, RESERVE)
+        finally:
+            os.close(descriptor)
 
 
 def spend(directory: str) -> bool:

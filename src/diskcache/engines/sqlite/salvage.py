@@ -25,8 +25,8 @@ import apsw
 from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.errors import DAMAGE
-from diskcache.engines.sqlite.hardening import connect, connect_file, persist_log, verify
-from diskcache.engines.sqlite.opening import SMALLEST, refuse_short
+from diskcache.engines.sqlite.hardening import connect_file, connect_to_judge, persist_log, verify
+from diskcache.engines.sqlite.opening import SMALLEST, connect_without_log, refuse_short
 from diskcache.engines.sqlite.site import DATABASE
 from diskcache.errors import DiskCacheError
 from diskcache.files import is_safe
@@ -81,12 +81,15 @@ def source_of(directory: str, fresh: str, copy: str) -> apsw.Connection | None:
         lambda: _whole(directory),
         lambda: _mended(directory, os.path.join(directory, DATABASE), copy),
         lambda: _mended(directory, fresh, copy),
+        # Its log may be that of another database.
+        lambda: connect_without_log(directory),
     )
     for open_it in ways:
         connection = None
         try:
             connection = open_it()
-            persist_log(connection, True)
+            if not connection.readonly("main"):
+                persist_log(connection, True)
             connection.execute("PRAGMA cell_size_check = 1").fetchall()
             verify(connection, directory)
         except (*UNREADABLE, DiskCacheError):
@@ -99,7 +102,7 @@ def source_of(directory: str, fresh: str, copy: str) -> apsw.Connection | None:
 
 def _whole(directory: str) -> apsw.Connection:
     """Open a database that has all its pages: those that are missing would be read as zeros."""
-    connection = connect(directory)
+    connection = connect_to_judge(directory)
     try:
         refuse_short(connection, directory)
     except BaseException:

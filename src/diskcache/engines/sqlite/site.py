@@ -48,6 +48,9 @@ USERS: Final = "users.lock"
 LONGEST_CLOSING: Final = 60.0
 """Seconds to wait for the last process that had the directory open to close it."""
 
+CLOSERS: Final = 20
+"""Looks, a millisecond apart, whether others who are about to close have come to their end."""
+
 _sites: dict[str, Site] = {}
 """The current site of each directory."""
 _open: set[Site] = set()
@@ -292,7 +295,8 @@ class Site:
     def _is_alone_now(self) -> bool:
         with registry.lock:
             is_alone = not self.links and host.lock(self._users)
-            host.lock(self._users, shared=True, block=True)
+            # A lock that could not be made exclusive is lost, and somebody else may have it now.
+            self._join()
             return is_alone
 
     def note_closed(self) -> None:
@@ -305,7 +309,7 @@ class Site:
         with registry.lock:
             if self._is_alone:
                 self._is_alone = False
-                host.lock(self._users, shared=True, block=True)
+                self._join()
                 if self.guard is not None:
                     self.guard.resume()
 
@@ -315,11 +319,26 @@ class Site:
         In one step: of two threads that close at once, the second finds that it is the last.
         """
         with registry.lock:
-            if not self._is_alone and self.is_current() and self.is_deserted(link):
+            if self._is_alone:
+                self._remove_left_log(remove_log)
+            elif self.is_current() and self.is_deserted(link):
                 with suppress(apsw.Error):
                     remove_log(self.directory)
                     self.note_closed()
             self.remove(link)
+
+    def _remove_left_log(self, remove_log: Callable[[str], None]) -> None:
+        """Remove a log that is there although the last connection was closed.
+
+        One that closed at the same moment had it open a little longer, and cannot see that it was
+        the last one, as long as this one keeps others out.
+        """
+        for _ in range(CLOSERS):
+            if not os.path.exists(self.database_path + "-wal") or not self.is_current():
+                return
+            with suppress(apsw.Error):
+                remove_log(self.directory)
+            time.sleep(0.001)
 
     def remove(self, link: Link) -> None:
         """Take note of a closed connection; the last one of this process closes the site."""

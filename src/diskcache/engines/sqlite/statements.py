@@ -127,7 +127,8 @@ REPLACE: Final = (
 # One in grace goes, too: what was deleted is not served.
 DELETE: Final = (
     f"DELETE FROM Cache WHERE key = ? AND raw = ? AND ({LIVE} OR mode >= 128)"
-    f" RETURNING CAST(file AS BLOB), size, expire_time, rowid, rank, {COST}"
+    " RETURNING CAST(file AS BLOB), size,"
+    f" CASE typeof(expire_time) WHEN 'real' THEN expire_time END, rowid, rank, {COST}"
 )
 DELETE_STALE: Final = (
     "DELETE FROM Cache WHERE key = ? AND raw = ? AND mode >= 128"

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final, NamedTuple, Protocol
@@ -40,7 +41,7 @@ from diskcache.engines.sqlite import schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.errors import directory_error, translate
 from diskcache.engines.sqlite.hardening import connect, harden, verify
-from diskcache.engines.sqlite.opening import connect_to_look
+from diskcache.engines.sqlite.opening import connect_to_look, refuse_odd_files
 from diskcache.engines.sqlite.site import DATABASE
 from diskcache.entry import DbValue
 from diskcache.errors import LockedError, OlderFormatError
@@ -49,6 +50,8 @@ from diskcache.files import KEPT, ValueFiles, is_safe
 PATIENCE: Final = 2.0
 """Seconds in which a process of version 5 may still close its connections."""
 NAP: Final = 0.02
+LONGEST_UPGRADE: Final = 600.0
+"""Seconds for which another process may be upgrading a directory, or have it locked itself."""
 
 BATCH_ROWS: Final = 1000
 BATCH_BYTES: Final = 2**24
@@ -175,6 +178,7 @@ def survey(directory: str, visit: Visit) -> int | None:
     Raises:
         DiskCacheError: It is no cache, or somebody is just writing to it.
     """
+    refuse_odd_files(directory)
     with _translated(directory):
         connection = connect_to_look(directory)
         try:
@@ -192,17 +196,35 @@ def survey(directory: str, visit: Visit) -> int | None:
 
 @contextmanager
 def alone(directory: str) -> Iterator[None]:
-    """Return a context in which no other process of this version upgrades the directory."""
+    """Return a context in which no other process of this version upgrades the directory.
+
+    Raises:
+        LockedError: Another one has it locked, and does not come to an end.
+    """
     descriptor = -1
-    with suppress(OSError):
-        # Where a directory cannot be opened or locked, SQLite's locks alone must do.
-        descriptor = os.open(directory, host.OPEN_DIRECTORY)
-        host.lock(descriptor, block=True)
     try:
+        # Where a directory cannot be opened or locked, SQLite's locks alone must do.
+        with suppress(OSError):
+            descriptor = os.open(directory, host.OPEN_DIRECTORY)
+        if descriptor >= 0:
+            _lock(descriptor, directory)
         yield
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: str) -> None:
+    deadline = time.monotonic() + LONGEST_UPGRADE
+    with suppress(OSError):
+        while not host.lock(descriptor):
+            if time.monotonic() > deadline:
+                raise LockedError(
+                    f"cache directory {directory!r} has been locked by another process for"
+                    f" {LONGEST_UPGRADE:g} s: wait for the one that upgrades it from version 5, or"
+                    " stop the program that has locked the directory itself"
+                )
+            time.sleep(NAP)
 
 
 @contextmanager
@@ -246,6 +268,7 @@ def _take(directory: str, deadline: float, clock: Clock) -> apsw.Connection | No
 
 def _may_be_old(directory: str) -> bool:
     """Look without asking for the database alone: other processes may have a new one open."""
+    refuse_odd_files(directory)
     with suppress(apsw.Error):
         connection = connect_to_look(directory)
         try:

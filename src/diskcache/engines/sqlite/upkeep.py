@@ -186,7 +186,7 @@ class Upkeep(Session):
             found = checking.damage(self._link())
             if found and fix:
                 return [*found, *self._rebuild()]
-            return found or checking.check(self._link(), self._write, fix, wait)
+            return found or checking.check(self._link(), self._remove, fix, wait)
         except apsw.Error as exc:
             raise translate(exc, self.directory) from exc
 
