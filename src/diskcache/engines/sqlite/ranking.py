@@ -438,13 +438,17 @@ class Ranking:
         if self.by is None:
             self._start(link, policy)
         if self._done < self._goal:
-            rows = link.execute(sql.RANK_BATCH, (self._done, self._goal, RANK_BATCH)).fetchall()
-            last = rows[-1][0] if len(rows) == RANK_BATCH else self._goal
-            self._rank_batch(link, self._done, last)
-            self._done = last
-            if link.queues is not None:
-                link.queues.done = last
-            self._remember(link, rank_done=last)
+            self._rank_next(link)
+
+    def _rank_next(self, link: Link) -> None:
+        """Rank the next batch of older rows."""
+        rows = link.execute(sql.RANK_BATCH, (self._done, self._goal, RANK_BATCH)).fetchall()
+        last = rows[-1][0] if len(rows) == RANK_BATCH else self._goal
+        self._rank_batch(link, self._done, last)
+        self._done = last
+        if link.queues is not None:
+            link.queues.done = last
+        self._remember(link, rank_done=last)
 
     def _rank_batch(self, link: Link, after: int, last: int) -> None:
         by = self.by or self.policy
@@ -468,6 +472,9 @@ class Ranking:
             policy = find_policy(name)
             if policy.rank in _RANKED:
                 self._start(link, policy)
+                if policy.rank is Rank.QUEUES:
+                    # An entry that is stored next comes after those that are there.
+                    self._rank_next(link)
 
     def _start(self, link: Link, policy: Policy) -> None:
         goal = link.execute(sql.LAST_ROWID).get or 0

@@ -223,7 +223,7 @@ RANK_STORED: Final = (
     "UPDATE Cache SET rank = store_time WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0"
 )
 RANK_USED: Final = (
-    "UPDATE Cache SET rank = coalesce(access_time, store_time)"
+    "UPDATE Cache SET rank = max(store_time, coalesce(access_time, store_time))"
     " WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0"
 )
 RANK_ROWS: Final = (
