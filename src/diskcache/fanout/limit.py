@@ -9,7 +9,8 @@ as of a 64th of its share ago, at most. So many writes of a shard need no look a
 A shard that is asked to store something while the sum is over the limit removes its own victims,
 which are as old as those of the others as long as keys spread evenly. Where they do not, shards
 would starve beside one that holds much and is seldom written: a shard that holds less than half of
-its share therefore removes nothing, and the largest one is culled in its place, after the write.
+its share therefore removes nothing, and the largest ones are culled in its place, after the write;
+so they are for one that has removed all it could, and is large because of what was just written.
 
 Entries are counted exactly, at every write once half of the limit is reached. Another process that
 has stored less than half of it by then may not know yet, and pass the limit until its next look. In
@@ -74,15 +75,12 @@ class SharedLimit:
         self._is_near = is_near
 
     def make_room(self) -> None:
-        """Cull a batch in the largest shard, unless somebody is writing there."""
+        """Cull a batch in the largest shards, unless somebody is writing there."""
         self.is_asked = False
-        first, slack = self._shards[0], self._slack()
         with suppress(DiskCacheError):
-            if first.count_limit:
+            if self._shards[0].count_limit:
                 self._make_room_for_entries()
-            volumes = {shard: shard.rough_volume(slack) for shard in self._shards}
-            if sum(volumes.values()) >= first.size_limit:
-                max(volumes, key=volumes.__getitem__).make_room()
+            self._make_room_for_bytes()
 
     def settle(self, last: Shard | None = None) -> None:
         """Make room, if that was asked for, or if several shards have stored much together.
@@ -97,6 +95,20 @@ class SharedLimit:
             first.count_limit and first.culls and self.count_beside(None) > first.count_limit
         ):
             self.make_room()
+
+    def _make_room_for_bytes(self) -> None:
+        """Cull a batch in each shard that has more than its share, until all have few enough.
+
+        Not in the shard that asked: it has removed what it could, and keeps what was just written.
+        """
+        limit, slack = float(self._shards[0].size_limit), self._slack()
+        volumes = {shard: shard.rough_volume(slack) for shard in self._shards}
+        others = [shard for shard in self._shards if shard is not self.asker]
+        for shard in sorted(others, key=volumes.__getitem__, reverse=True):
+            if sum(volumes.values()) < limit or volumes[shard] <= limit / len(volumes):
+                return
+            if shard.make_room():
+                volumes[shard] = shard.rough_volume(0)
 
     def _make_room_for_entries(self) -> None:
         """Cull where there are most entries, until all together are within the limit.
