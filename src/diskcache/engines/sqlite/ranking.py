@@ -472,7 +472,7 @@ class Ranking:
             policy = find_policy(name)
             if policy.rank in _RANKED:
                 self._start(link, policy)
-                if policy.rank is Rank.QUEUES:
+                if policy.rank is not Rank.OWN:
                     # An entry that is stored next comes after those that are there.
                     self._rank_next(link)
 
