@@ -72,8 +72,8 @@ def _cull(link: Link, culler: Culler, cause: RemovalCause, now: float, limit: in
     floors = culler.share, culler.share_of_entries
     young: list[float] | None = [] if cause is RemovalCause.CROWDED else None
     removed = culler.remove_victims(link, now, limit, -1, floors=floors, young=young)
-    if young:
-        link.note_gone(0, young=len(young))
+    if removed and young is not None:
+        link.note_gone(0, removed, len(young))
     return Batch(removed, True if removed else None)
 
 
@@ -82,7 +82,10 @@ def remove_frugally(
 ) -> Batch:
     """Remove one small batch, or everything at once, which needs less room than any batch."""
     if cause in CULLS:
-        return _cull_frugally(link, culler)
+        batch = _cull_frugally(link, culler)
+        if batch.removed and cause is RemovalCause.CROWDED:
+            link.note_gone(0, batch.removed)
+        return batch
     if cause is not RemovalCause.CLEARED:
         return remove(link, culler, cause, cursor, now, tag, FRUGAL)
     files = reading.fetch(link.execute, "SELECT file FROM Cache WHERE file IS NOT NULL")
