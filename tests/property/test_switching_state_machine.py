@@ -133,3 +133,23 @@ def test_least_recently_used_knows_what_was_stored_under_another_policy(make_cac
     cache["c"] = 0
 
     assert list(cache) == ["a", "c"]
+
+
+@pytest.mark.parametrize("new", ["s3-fifo", "least-recently-stored", "least-recently-used"])
+@pytest.mark.parametrize("old", ["s3-fifo", "least-recently-used", "least-frequently-used"])
+def test_reads_of_an_object_that_knows_of_no_switch_leave_the_order_right(
+    make_cache, clock, old, new
+):
+    unaware = make_cache(eviction_policy=old, count_limit=4)
+    for key in "abcd":
+        clock.advance(1)
+        unaware[key] = 0
+    cache = make_cache()
+    cache.reset("eviction_policy", new)
+    clock.advance(1)
+    assert unaware.get("b") == 0
+    unaware.close()
+    assert cache.check() == []
+    cache["e"] = 0
+
+    assert list(cache) == ["b", "c", "d", "e"]
