@@ -364,8 +364,8 @@ class Engine(Protocol):
 
         *cause* selects them: `EXPIRED` those whose expire_time is earlier than *now*; `EVICTED`
         those whose tag equals *tag* (None: those without a tag); `CULLED` victims in policy order
-        while the volume is over the limit, and `CROWDED` the same for a write to another shard, so
-        that young ones are counted; `CLEARED` all.
+        while the volume is over the limit; `CROWDED` the same for a write to another shard: young
+        ones are counted, *cursor* is the key of an entry that stays; `CLEARED` all.
         """
         ...
 

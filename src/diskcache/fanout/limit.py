@@ -22,9 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from diskcache.errors import DiskCacheError
 from diskcache.fanout.shard import Shard
+from diskcache.sentinels import ENOVAL
 
 MEASURES = 64
 """How often a shard is measured while as much as its share is written to it."""
@@ -38,8 +40,8 @@ class SharedLimit:
         self.is_asked = False
         """Whether a shard needs room that another one has to make."""
         self._is_near = False
-        self.asker: Shard | None = None
-        """The shard that needs it."""
+        self.latest: tuple[Shard, Any] | None = None
+        """Shard and key of what was written last: it stays, in a transaction of many shards too."""
         for shard in shards:
             shard.join(Beside(self, shard))
 
@@ -74,53 +76,56 @@ class SharedLimit:
                     other.look_always()
         self._is_near = is_near
 
-    def make_room(self) -> None:
-        """Cull a batch in the largest shards, unless somebody is writing there."""
+    def wrote(self, shard: Shard, key: Any) -> None:
+        """Make room after a write, if that was asked for."""
+        self.latest = shard, key
+        if self.is_asked:
+            self.make_room(shard, key)
+
+    def make_room(self, shard: Shard, key: Any) -> None:
+        """Cull a batch in the largest shards, unless somebody is writing there.
+
+        Args:
+            shard: Where an entry was just written.
+            key: Its key: it stays.
+        """
         self.is_asked = False
         with suppress(DiskCacheError):
             if self._shards[0].count_limit:
-                self._make_room_for_entries()
-            self._make_room_for_bytes()
+                self._make_room_for_entries(shard, key)
+            self._make_room_for_bytes(shard)
 
-    def settle(self, last: Shard | None = None) -> None:
-        """Make room, if that was asked for, or if several shards have stored much together.
-
-        Args:
-            last: The shard of what was stored last, if that is known.
-        """
-        if last is not None:
-            self.asker = last
+    def settle(self) -> None:
+        """Make room, if that was asked for, or if several shards have stored much together."""
         first = self._shards[0]
         if self.is_asked or (
             first.count_limit and first.culls and self.count_beside(None) > first.count_limit
         ):
-            self.make_room()
+            self.make_room(*(self.latest or (first, ENOVAL)))
 
-    def _make_room_for_bytes(self) -> None:
+    def _make_room_for_bytes(self, last: Shard) -> None:
         """Cull a batch in each shard that has more than its share, until all have few enough.
 
-        Not in the shard that asked: it has removed what it could, and keeps what was just written.
+        Not in the one that was written last: it has removed what it could.
         """
         limit, slack = float(self._shards[0].size_limit), self._slack()
         volumes = {shard: shard.rough_volume(slack) for shard in self._shards}
-        others = [shard for shard in self._shards if shard is not self.asker]
+        others = [shard for shard in self._shards if shard is not last]
         for shard in sorted(others, key=volumes.__getitem__, reverse=True):
             if sum(volumes.values()) < limit or volumes[shard] <= limit / len(volumes):
                 return
             if shard.make_room():
                 volumes[shard] = shard.rough_volume(0)
 
-    def _make_room_for_entries(self) -> None:
+    def _make_room_for_entries(self, last: Shard, key: Any) -> None:
         """Cull where there are most entries, until all together are within the limit.
 
         Not in the shard that was written last, as long as another one has as many.
         """
         limit = self._shards[0].count_limit
         while self.count_beside(None) > limit:
-            largest = max(
-                self._shards, key=lambda shard: (shard.rough_count(), shard is not self.asker)
-            )
-            if not largest.make_room():
+            largest = max(self._shards, key=lambda shard: (shard.rough_count(), shard is not last))
+            if not (largest.make_room(key) if largest is last else largest.make_room()):
                 return
 
 
@@ -146,5 +151,4 @@ class Beside:
 
     def ask_for_room(self) -> None:
         """Have room made by the largest shard after the write that is going on."""
-        self._limit.asker = self._shard
         self._limit.is_asked = True
