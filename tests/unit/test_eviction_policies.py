@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 
 import pytest
 
@@ -720,3 +721,21 @@ def test_limit_that_was_lowered_for_a_cull_without_victims_is_not_believed_later
 
     # With one queue, as in a cache of three, it would not matter that it is remembered.
     assert rows(cache, f"key = {gone} AND rank >= 0") == 1
+
+
+# -- Reads of an object that is closed ----------------------------------------------------------
+
+
+def test_reads_of_a_thread_are_written_down_though_another_one_closes(make_cache, clock):
+    cache = make_cache(eviction_policy="least-recently-used", count_limit=3)
+    for key in "abc":
+        cache[key] = 0
+        clock.advance(1)
+    assert cache.get("a") == 0
+    thread = threading.Thread(target=cache.close)
+    thread.start()
+    thread.join(60)
+
+    assert not cache._engine._culler.reads
+    cache["d"] = 0
+    assert list(cache) == ["a", "c", "d"]

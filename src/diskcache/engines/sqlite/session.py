@@ -224,8 +224,13 @@ class Session(Mending):
     def close(self, *, everywhere: bool = True) -> None:
         """Close this thread's connection, and with *everywhere* those of idle threads."""
         link = self._local.link
+        if link is None and self._culler.reads and not self.is_readonly:
+            # They were answered from memory, or noted by other threads.
+            with suppress(DiskCacheError):
+                link = self._connect()
         if link is not None and not link.depth and not self.is_readonly:
             self._flush(CLOSING_WAIT)
+            link = self._local.link
         if link is not None and link.depth:
             # What follows in the block would be no part of a transaction, and stored.
             self._local.is_lost = True
