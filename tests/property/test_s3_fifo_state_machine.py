@@ -50,20 +50,22 @@ often = st.sampled_from([1, 1, 2, 6])
 """How often entries are read: from the fifth time on nothing is noted any more."""
 puts = st.tuples(keys, sizes, expiries)
 numbers = st.sampled_from(["n1", "n2"])
-some_sizes = st.dictionaries(keys, sizes, max_size=6)
+some_sizes = st.dictionaries(keys, sizes, min_size=1, max_size=6)
 single = st.one_of(
-    st.tuples(st.sampled_from(["set", "add"]), keys, sizes, expiries),
+    st.tuples(st.just("set"), keys, sizes, expiries),
+    st.tuples(st.just("set"), keys, st.just(0), st.none()),
+    st.tuples(st.just("add"), keys, sizes, expiries),
     st.tuples(st.just("set_many"), some_sizes, expiries),
     st.tuples(st.sampled_from(["get", "delete", "pop", "touch"]), keys),
     st.tuples(st.just("incr"), numbers),
     st.tuples(st.just("push"), sizes),
     st.tuples(st.sampled_from(["look", "flush", "wait"])),
 )
-steps = st.recursive(
-    single,
-    lambda inner: st.tuples(st.just("nest"), st.lists(inner, max_size=4), st.booleans()),
-    max_leaves=6,
+inner = st.tuples(st.just("nest"), st.lists(single, min_size=1, max_size=4), st.booleans())
+outer = st.tuples(
+    st.just("nest"), st.lists(st.one_of(single, inner), min_size=1, max_size=3), st.booleans()
 )
+steps = st.one_of(single, single, inner, outer)
 
 
 class Put(NamedTuple):
@@ -192,6 +194,10 @@ class S3FifoMachine(RuleBasedStateMachine):
             for key in self.seen:
                 if key in self.model.items:
                     self.model.read(key)
+
+    @rule(some=st.lists(st.one_of(inner, outer), min_size=1, max_size=4), is_undone=st.booleans())
+    def transact_in_blocks(self, some, is_undone):
+        self.transact(some, is_undone)
 
     def store_aside(self) -> None:
         """Have the model store what a transaction has put aside: anything else comes after it."""
