@@ -18,7 +18,7 @@ SLACK = 256
 """Fraction of the limit that is freed beyond what is needed, where it is an entry or more."""
 MOST_VICTIMS = 10
 """Entries that one write removes."""
-STEP = 1e-12
+STEP = 2.0**-40
 """What makes ranks differ that would be equal, in the order in which they are given."""
 
 

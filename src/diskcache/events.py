@@ -34,6 +34,8 @@ class Event:
         tag: Of `'set'`, the tag of the entry; of `'evict'`, the tag that was evicted.
         count: How many entries.
         error: Of `'error'`, the exception.
+        young: Of `'cull'`, how many of them had been stored less than ten seconds before: the limit
+            is too small for what is stored.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Event:
     tag: Tag = None
     count: int = 1
     error: BaseException | None = None
+    young: int = 0
 
 
 Listener: TypeAlias = Callable[[Event], object]

@@ -1,10 +1,12 @@
 """s3-fifo removes exactly the entries that a model in plain Python removes, in its order.
 
-Property: whatever is stored, read, counted, deleted or expired, by one of two objects, with values
-in rows or in files, alone or in transactions, whole or undone, each write removes the victims of
-the model and no others; what is left, the hits, the queues and what is remembered are those of the
-model; and `check` finds that totals, rows and memory agree. What was read in a transaction that is
-undone was read all the same. Writing reads down, closing and opening change nothing.
+Property: whatever is stored, one by one or many at once, read, counted, deleted or expired, by one
+of two objects, with values in rows or in files, alone or in transactions, nested or not, whole or
+undone, each write removes the victims of the model and no others; what is left, the hits, the
+queues and what is remembered are those of the model; and `check` finds that totals, rows and memory
+agree. A block inside another one that an error leaves keeps what it has done if the outer one goes
+on. What was read in a transaction that is undone was read all the same. Writing reads down, closing
+and opening change nothing.
 
 With `DISKCACHE_TEST_EXAMPLES` set, `--hypothesis-seed` chooses the stories; else they are the same
 at each run.
@@ -12,7 +14,9 @@ at each run.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 import os
 import random
 import shutil
@@ -31,7 +35,7 @@ from diskcache.engines.sqlite.culling import Culler
 from tests.support.clock import ManualClock
 from tests.support.leaks import assert_tidy
 from tests.support.machines import run_with
-from tests.support.s3_fifo import Model
+from tests.support.s3_fifo import UNIT, Model
 
 EXAMPLES = int(os.environ.get("DISKCACHE_TEST_EXAMPLES", "10"))
 IS_FIXED = "DISKCACHE_TEST_EXAMPLES" not in os.environ
@@ -46,13 +50,22 @@ often = st.sampled_from([1, 1, 2, 6])
 """How often entries are read: from the fifth time on nothing is noted any more."""
 puts = st.tuples(keys, sizes, expiries)
 numbers = st.sampled_from(["n1", "n2"])
-steps = st.one_of(
+some_sizes = st.dictionaries(keys, sizes, min_size=1, max_size=6)
+single = st.one_of(
     st.tuples(st.just("set"), keys, sizes, expiries),
+    st.tuples(st.just("set"), keys, st.just(0), st.none()),
+    st.tuples(st.just("add"), keys, sizes, expiries),
+    st.tuples(st.just("set_many"), some_sizes, expiries),
     st.tuples(st.sampled_from(["get", "delete", "pop", "touch"]), keys),
     st.tuples(st.just("incr"), numbers),
     st.tuples(st.just("push"), sizes),
     st.tuples(st.sampled_from(["look", "flush", "wait"])),
 )
+inner = st.tuples(st.just("nest"), st.lists(single, min_size=1, max_size=4), st.booleans())
+outer = st.tuples(
+    st.just("nest"), st.lists(st.one_of(single, inner), min_size=1, max_size=3), st.booleans()
+)
+steps = st.one_of(single, single, inner, outer)
 
 
 class Put(NamedTuple):
@@ -71,6 +84,7 @@ class UndoneError(Exception):
 class S3FifoMachine(RuleBasedStateMachine):
     """Two objects on one directory, beside the model."""
 
+    policy = "s3-fifo"
     count_limit = 12
     floor = 32
     cull_limit = 10
@@ -88,14 +102,14 @@ class S3FifoMachine(RuleBasedStateMachine):
         self.seen: list[Any] = []
         """What it has read."""
 
-    def modelled(self) -> Model:
+    def modelled(self) -> Any:
         return Model(self.count_limit, floor=self.floor, by_count=self.by_count)
 
     def opened(self) -> Cache:
         return Cache(
             self.directory,
             clock=self.clock,
-            eviction_policy="s3-fifo",
+            eviction_policy=self.policy,
             count_limit=self.count_limit,
             cull_limit=self.cull_limit,
             disk_min_file_size=FILE,
@@ -112,16 +126,12 @@ class S3FifoMachine(RuleBasedStateMachine):
                 budget -= 1
         if not budget:
             return
-        self.arrange()
+        self.model.arrange()
         gone = self.model.victims(
             lambda gone: gone < budget and len(self.model.items) > self.count_limit, written
         )
         for key in gone:
             self.expiries.pop(key, None)
-
-    def arrange(self) -> None:
-        """Have the model put entries in order, if that is due."""
-        self.model.arrange()
 
     def forget(self, key: Any) -> None:
         self.model.remove(key)
@@ -133,8 +143,8 @@ class S3FifoMachine(RuleBasedStateMachine):
 
     def note(self, *puts: Put) -> None:
         """Have the model store entries together, and settle once."""
-        for key, size, expire_time, _ in puts:
-            self.model.store(key, s3fifo.cost(key, None if size >= FILE else b"", size))
+        for key, size, expire_time, now in puts:
+            self.model.store(key, s3fifo.cost(key, None if size >= FILE else b"", size), now)
             self.expiries.pop(key, None)
             if expire_time is not None:
                 self.expiries[key] = expire_time
@@ -154,6 +164,18 @@ class S3FifoMachine(RuleBasedStateMachine):
             assert self.caches[which].set(key, b"v" * size, expire=expire)
             self.note(self.put(key, size, expire))
 
+    @rule(which=st.integers(0, 1), some=some_sizes, expire=expiries)
+    def store_many(self, which, some, expire):
+        self.share_reads(which)
+        self.clock.advance(1)
+        self.do_set_many(some, expire, self.caches[which])
+
+    @rule(key=keys, size=sizes, expire=expiries)
+    def add(self, key, size, expire):
+        self.share_reads(0)
+        self.clock.advance(1)
+        self.do_add(key, size, expire)
+
     @rule(some=st.lists(steps, min_size=1, max_size=8), is_undone=st.booleans())
     def transact(self, some, is_undone):
         """Does several things together, or none of them; what was read was read all the same."""
@@ -163,8 +185,7 @@ class S3FifoMachine(RuleBasedStateMachine):
         self.aside, self.seen = [], []
         try:
             with self.caches[0].transact():
-                for what, *arguments in some:
-                    getattr(self, f"do_{what}")(*arguments)
+                self.do_all(some)
                 self.store_aside()
                 if is_undone:
                     raise UndoneError
@@ -173,6 +194,10 @@ class S3FifoMachine(RuleBasedStateMachine):
             for key in self.seen:
                 if key in self.model.items:
                     self.model.read(key)
+
+    @rule(some=st.lists(st.one_of(inner, outer), min_size=1, max_size=4), is_undone=st.booleans())
+    def transact_in_blocks(self, some, is_undone):
+        self.transact(some, is_undone)
 
     def store_aside(self) -> None:
         """Have the model store what a transaction has put aside: anything else comes after it."""
@@ -186,6 +211,34 @@ class S3FifoMachine(RuleBasedStateMachine):
             return
         self.store_aside()
         self.note(self.put(key, size, expire))
+
+    def do_all(self, some):
+        for what, *arguments in some:
+            getattr(self, f"do_{what}")(*arguments)
+
+    def do_nest(self, some, is_failed):
+        """Does things in a block inside; what it has done stays, however it ends."""
+        with contextlib.suppress(UndoneError), self.caches[0].transact():
+            self.do_all(some)
+            if is_failed:
+                raise UndoneError
+
+    def do_add(self, key, size, expire):
+        self.store_aside()
+        is_new = not self.is_live(key)
+        assert self.caches[0].add(key, b"a" * size, expire=expire) is is_new
+        if is_new:
+            self.note(self.put(key, size, expire))
+
+    def do_set_many(self, some, expire, cache=None):
+        """Stores rows together; what is in files is stored by itself, in its turn."""
+        self.store_aside()
+        values = {key: b"m" * size for key, size in some.items()}
+        assert (cache or self.caches[0]).set_many(values, expire=expire) == len(some)
+        for is_file, group in itertools.groupby(some.items(), lambda item: item[1] >= FILE):
+            puts = [self.put(key, size, expire) for key, size in group]
+            for each in [[put] for put in puts] if is_file else [puts]:
+                self.note(*each)
 
     def do_get(self, key):
         self.store_aside()
@@ -243,7 +296,7 @@ class S3FifoMachine(RuleBasedStateMachine):
     def count(self, key: str) -> None:
         self.caches[0].incr(key)
         if key in self.model.items:
-            self.model.count(key)
+            self.model.count(key, self.clock.time())
         else:
             self.note(self.put(key, 8))
 
@@ -387,6 +440,8 @@ class S3FifoMachine(RuleBasedStateMachine):
             if condition == "rank < 0":
                 order = queue
             assert rows == [(item.key, item.hits) for item in order]
+        ranks = execute("SELECT rank FROM Cache WHERE rank >= 0 ORDER BY rank").fetchall()
+        assert [rank * UNIT for (rank,) in ranks] == sorted(item.rank for item in self.model.main)
         ghosts = [n for (n,) in execute("SELECT h FROM Ghost ORDER BY n").fetchall()]
         assert ghosts == [s3fifo.ghost_of((key, 1)) for key in self.model.ghosts]
 
@@ -432,7 +487,7 @@ def test_long_skewed_load_leaves_what_the_model_leaves(monkeypatch, make_cache, 
             continue
         size = dice.randrange(300)
         cache[key] = b"x" * size
-        model.store(key, s3fifo.cost(key, b"", size))
+        model.store(key, s3fifo.cost(key, b"", size), 0)
         model.arrange()
         model.victims(lambda gone: gone < 10 and len(model.items) > limit, key)
         assert list(cache) == model.keys
@@ -482,3 +537,25 @@ def test_overwriting_takes_no_place_whoever_writes_next(monkeypatch, make_cache,
         ranks.append(queue_main(caches[0]))
 
     assert ranks[0] == ranks[1]
+
+
+def test_small_that_has_exactly_its_share_of_bytes_is_not_full():
+    queues = s3fifo.Queues()
+    queues.capacity = 350.0
+    queues.small, queues.small_bytes = 31, 3008
+    queues.main, queues.main_bytes = 284, 24064
+    assert (31 + 284) * 3008 == 35 * (3008 + 24064)
+    assert not queues._is_small_full()
+    queues.main_bytes -= 1
+    assert queues._is_small_full()
+
+
+@pytest.mark.parametrize("size", [65, 66, 71, 264, 5064])
+def test_ranks_are_whole_numbers_of_the_smallest_step(size):
+    queues = s3fifo.Queues(1000)
+    queues.main, queues.main_bytes = 7, 1300
+    for place in range(1000, 1100):
+        before = int(queues.level * UNIT)
+        queues.level = queues._behind(size)
+        weight = (1300 / 7 / size) ** 0.5
+        assert queues.level * UNIT == before + place + round(weight * 2**20) * 2**20

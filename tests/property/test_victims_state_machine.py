@@ -10,17 +10,23 @@ from typing import Any
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from diskcache import Cache
 from diskcache.engines.sqlite import s3fifo
 from tests.property.test_s3_fifo_state_machine import (
     EXAMPLES,
-    FILE,
     IS_FIXED,
     S3FifoMachine,
     UndoneError,
 )
 from tests.support.machines import run_with
 from tests.support.rank_model import Model
+
+BY = {
+    "none": "none",
+    "least-recently-stored": "stored",
+    "least-recently-used": "used",
+    "least-frequently-used": "count",
+}
+"""What the model orders entries by, for each policy with one order."""
 
 
 class RankMachine(S3FifoMachine):
@@ -29,31 +35,16 @@ class RankMachine(S3FifoMachine):
     policy = "least-recently-stored"
 
     def modelled(self) -> Any:
-        by = {
-            "least-recently-stored": "stored",
-            "least-recently-used": "used",
-            "least-frequently-used": "count",
-        }
-        return Model(by[self.policy], self.clock.time)
-
-    def opened(self) -> Cache:
-        return Cache(
-            self.directory,
-            clock=self.clock,
-            eviction_policy=self.policy,
-            count_limit=self.count_limit,
-            cull_limit=self.cull_limit,
-            disk_min_file_size=FILE,
-        )
-
-    def arrange(self):
-        """Has no order that begins at a moment."""
+        model = Model(BY[self.policy], self.clock.time)
+        model.capacity = self.count_limit
+        return model
 
     def compare_queues(self):
         for cache in self.caches:
             cache.close()
         execute = self.caches[0]._engine._link().execute
         if execute("SELECT 1 FROM Settings WHERE key = 'rank_policy'").get is None:
+            assert not self.model.is_ordered
             return
         rows = execute("SELECT key, access_count FROM Cache ORDER BY rank, rowid").fetchall()
         assert [key for key, _ in rows] == self.model.order

@@ -1,18 +1,23 @@
 """The policy s3-fifo as a few lists: what the product must do, written for reading.
 
-Nothing here looks at the product: sizes, limits and times come from the test.
+Nothing here looks at the product: sizes, limits and times come from the test. Ranks are whole
+numbers of 2 ** -40, so that none is rounded.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 HITS = 3
 KEPT = 64
-STEP = 1e-12
-"""What makes equal weights follow one another in the order in which they come to main."""
+UNIT = 2**40
+"""A weight of 1. Each place adds one more, which makes equal weights follow one another in the
+order in which they come to main."""
+GRAINS = 2**20
+"""Steps of a weight of 1."""
 
 
 @dataclasses.dataclass
@@ -24,7 +29,10 @@ class Item:
     number: int
     """Order in which entries were first stored."""
     hits: int = 0
-    rank: float = 0.0
+    rank: int = 0
+    stored: float = 0
+    accessed: float | None = None
+    """When it was last stored or read under a policy that asks for it."""
 
 
 class Model:
@@ -41,9 +49,8 @@ class Model:
         self.small: list[Item] = []
         self.main: list[Item] = []
         self.ghosts: list[Any] = []
-        self.level = 0.0
+        self.level = 0
         self.filled = False
-        self.numbers = 0
         self.placed = 0
         """Places that were given so far."""
 
@@ -58,6 +65,11 @@ class Model:
         """Keys in the order of insertion."""
         return [item.key for item in sorted(self.items.values(), key=lambda item: item.number)]
 
+    @property
+    def last(self) -> int:
+        """The largest number of an entry: the next one gets the number after it."""
+        return max((item.number for item in self.items.values()), default=0)
+
     def mean(self) -> float:
         sizes = [item.size for item in self.items.values()]
         return sum(sizes) / len(sizes) if sizes else 0.0
@@ -67,17 +79,19 @@ class Model:
         return self.capacity <= self.floor
 
     def is_small_full(self) -> bool:
-        share = max(self.capacity / 10, self.floor)
+        share = max(Fraction(self.capacity) / 10, self.floor)
         if self.by_count:
             return len(self.small) > share
-        return sum(item.size for item in self.small) > share * self.mean()
+        total = sum(item.size for item in self.items.values())
+        return sum(item.size for item in self.small) * len(self.items) > share * total
 
-    def behind(self, size: int) -> float:
-        level = self.level + self.placed * STEP
+    def behind(self, size: int) -> int:
+        level = self.level + self.placed
         self.placed += 1
         if self.by_count or not self.weight:
-            return level + 1
-        return level + ((self.mean() or size) / size) ** self.weight
+            return level + UNIT
+        weight = ((self.mean() or size) / size) ** self.weight
+        return level + round(weight * GRAINS) * (UNIT // GRAINS)
 
     def to_small(self, item: Item) -> None:
         self.small.append(item)
@@ -85,16 +99,15 @@ class Model:
 
     # -- What happens --
 
-    def store(self, key: Any, size: int) -> None:
+    def store(self, key: Any, size: int, now: float) -> None:
         item = self.items.get(key)
         if item is not None:
-            item.size = size
+            item.size, item.stored, item.accessed = size, now, None
             return
         is_back = key in self.ghosts
         if is_back:
             self.ghosts.remove(key)
-        self.numbers += 1
-        item = Item(key, size, self.numbers)
+        item = Item(key, size, self.last + 1, stored=now)
         if self.is_ordered:
             self._place(item, is_back=is_back)
             return
@@ -108,8 +121,10 @@ class Model:
     def order(self) -> None:
         """Give every entry its place."""
         self.is_ordered = True
+        self.placed = self.last
         waiting, self.new = self.new, []
         for item in waiting:
+            item.hits = min(item.hits, HITS)
             self._place(item, is_back=False)
 
     def _place(self, item: Item, *, is_back: bool) -> None:
@@ -122,11 +137,13 @@ class Model:
 
     def read(self, key: Any) -> None:
         item = self.items[key]
-        item.hits = min(item.hits + 1, HITS)
+        if item.hits < HITS:
+            item.hits += 1
 
-    def count(self, key: Any) -> None:
-        """Add to a number that is there."""
+    def count(self, key: Any, now: float) -> None:
+        """Add to a number that is there: that is storing, and a read."""
         self.read(key)
+        self.items[key].stored = now
 
     def remove(self, key: Any) -> None:
         self.new = [item for item in self.new if item.key != key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 
 import pytest
 
@@ -650,6 +651,38 @@ def test_last_of_many_that_are_stored_at_once_stays(tmp_path, clock, shards, lim
             assert len(cache) <= limit
 
 
+@pytest.mark.parametrize("way", ["set", "item", "add", "incr", "update", "many", "transact"])
+@pytest.mark.parametrize("policy", ["least-frequently-used", "s3-fifo"])
+def test_entry_stored_again_stays_though_all_shards_hold_too_much(tmp_path, clock, policy, way):
+    with FanoutCache(
+        tmp_path / "fanout", 3, eviction_policy=policy, cull_limit=1, clock=clock
+    ) as cache:
+        keys = [f"k{number}" for number in range(200)]
+        here = [key for key in keys if cache._shard_of(key) is cache._shard_of("k0")]
+        cache.set_many(dict.fromkeys(here, 0))
+        for key in here[1:]:
+            cache.get(key)
+        cache.reset("count_limit", 6)
+        if way == "set":
+            cache.set("k0", 1)
+        elif way == "item":
+            cache["k0"] = 1
+        elif way == "add":
+            cache.delete("k0")
+            cache.add("k0", 1)
+        elif way == "incr":
+            cache.incr("k0")
+        elif way == "update":
+            cache.update("k0", lambda value: value + 1)
+        elif way == "many":
+            cache.set_many({"k0": 1})
+        else:
+            with cache.transact():
+                cache["k0"] = 1
+
+        assert cache.get("k0") == 1
+
+
 @pytest.mark.parametrize("shards", [1, 3, 8])
 def test_early_victims_of_every_shard_are_counted(tmp_path, clock, shards):
     with FanoutCache(tmp_path / "fanout", shards, count_limit=3, clock=clock) as cache:
@@ -688,3 +721,21 @@ def test_limit_that_was_lowered_for_a_cull_without_victims_is_not_believed_later
 
     # With one queue, as in a cache of three, it would not matter that it is remembered.
     assert rows(cache, f"key = {gone} AND rank >= 0") == 1
+
+
+# -- Reads of an object that is closed ----------------------------------------------------------
+
+
+def test_reads_of_a_thread_are_written_down_though_another_one_closes(make_cache, clock):
+    cache = make_cache(eviction_policy="least-recently-used", count_limit=3)
+    for key in "abc":
+        cache[key] = 0
+        clock.advance(1)
+    assert cache.get("a") == 0
+    thread = threading.Thread(target=cache.close)
+    thread.start()
+    thread.join(60)
+
+    assert not cache._engine._culler.reads
+    cache["d"] = 0
+    assert list(cache) == ["a", "c", "d"]

@@ -321,6 +321,18 @@ def test_large_value_among_small_ones_goes_when_its_turn_comes(make_fanout, cloc
     assert cache.volume() < 1_100_000
 
 
+@pytest.mark.parametrize("cull_limit", [1, 10])
+def test_values_larger_than_a_share_stay_within_the_limit_together(make_fanout, clock, cull_limit):
+    cache = make_fanout(size_limit=2_000_000, cull_limit=cull_limit)
+    for number in range(40):
+        key = f"key {number}"
+        cache[key] = b"x" * 700_000
+        clock.advance(1)
+
+        assert cache.volume() < 2_300_000
+        assert key in cache
+
+
 def test_shards_do_not_starve_beside_one_that_is_full(make_fanout, clock):
     cache = make_fanout(size_limit=1_000_000)
     for _ in range(100):

@@ -100,7 +100,7 @@ class Story:
 
     def set(self, key: str, value: bytes = b"") -> None:
         self.cache[key] = value
-        self.model.store(key, s3fifo.cost(key, value, 0))
+        self.model.store(key, s3fifo.cost(key, value, 0), 0)
         self.model.arrange()
         self.model.victims(lambda gone: gone < 10 and len(self.model.items) > LIMIT, key)
 

@@ -52,6 +52,17 @@ def test_paths_are_those_of_a_cache_that_nobody_ever_listened_to(tmp_path, kind)
         assert part._shown is part._switch is None
 
 
+def test_victims_in_other_shards_are_told_as_those_of_the_write(tmp_path):
+    with FanoutCache(tmp_path / "a", shards=4, count_limit=3) as cache:
+        told = []
+        cache.on("cull", told.append)
+        for number in range(40):
+            cache[number] = 0
+
+        assert sum(event.count for event in told) == 37
+        assert sum(event.young for event in told) == cache.info().culled_young == 37
+
+
 def test_fanout_transaction_tells_when_all_shards_are_free(tmp_path):
     told = []
     with FanoutCache(tmp_path / "a", shards=4) as cache:

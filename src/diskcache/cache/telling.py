@@ -32,7 +32,6 @@ _REMOVALS: Final = {
     RemovalCause.EXPIRED: "expire",
     RemovalCause.EVICTED: "evict",
     RemovalCause.CULLED: "cull",
-    RemovalCause.CROWDED: "cull",
     RemovalCause.CLEARED: "delete",
 }
 
@@ -128,9 +127,12 @@ class TellingEngine:
             listeners.leave()
         return result
 
-    def _tell(self, name: str, key: EncodedKey | None, tag: Tag, count: int) -> None:
+    def _tell(
+        self, name: str, key: EncodedKey | None, tag: Tag, count: int, young: int = 0
+    ) -> None:
         if self._listeners.wants(name):
-            event = Event(name, UNKNOWN if key is None else self._decoded(key), tag, count)
+            known = UNKNOWN if key is None else self._decoded(key)
+            event = Event(name, known, tag, count, young=young)
             self._listeners.happened(event, self.bare)
 
     def _decoded(self, key: EncodedKey) -> Any:
@@ -140,11 +142,12 @@ class TellingEngine:
             return UNKNOWN
         return UNKNOWN if found is ENOVAL else found
 
-    def tell_removed(self, expired: int, culled: int) -> None:
+    def tell_removed(self, expired: int, culled: int, young: int) -> None:
         """Tell what a write removed to make room, after its commit."""
-        for name, count in (("expire", expired), ("cull", culled)):
-            if count:
-                self._tell(name, None, None, count)
+        if expired:
+            self._tell("expire", None, None, expired)
+        if culled:
+            self._tell("cull", None, None, culled, young)
 
 
 class _Block(ContextDecorator, AbstractContextManager[None]):
@@ -226,7 +229,8 @@ def _of_pull(found: Any, *_: Any, remove: bool) -> Iterator[Told]:
 
 
 def _of_removal(batch: Batch, cause: RemovalCause, *_: Any, tag: Tag = None) -> Iterator[Told]:
-    if batch.removed:
+    # What made room for another shard is told by `tell_removed`, as after a write.
+    if batch.removed and cause in _REMOVALS:
         yield _REMOVALS[cause], None, tag, batch.removed
 
 

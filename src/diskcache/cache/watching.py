@@ -200,7 +200,7 @@ def _wire(cache: Any) -> None:
     bare = bare_engine(cache)
     engine: Any = bare
     listeners: Listeners | None = cache._listeners
-    told: Callable[[int, int], None] | None = None
+    told: Callable[[int, int, int], None] | None = None
     if listeners:
         engine = TellingEngine(bare, cache, listeners)
         told = engine.tell_removed

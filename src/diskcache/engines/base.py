@@ -364,8 +364,8 @@ class Engine(Protocol):
 
         *cause* selects them: `EXPIRED` those whose expire_time is earlier than *now*; `EVICTED`
         those whose tag equals *tag* (None: those without a tag); `CULLED` victims in policy order
-        while the volume is over the limit, and `CROWDED` the same for a write to another shard, so
-        that young ones are counted; `CLEARED` all.
+        while the volume is over the limit; `CROWDED` the same for a write to another shard: young
+        ones are counted, *cursor* is the key of an entry that stays; `CLEARED` all.
         """
         ...
 
@@ -518,11 +518,11 @@ class Engine(Protocol):
         """How many entries writes of this object culled less than 10 s after they were stored."""
         ...
 
-    def watch(self, told: Callable[[int, int], None] | None) -> None:
+    def watch(self, told: Callable[[int, int, int], None] | None) -> None:
         """Have a function told how many expired entries, and how many victims, a write removed.
 
-        Only writes of this object count. It is called after the commit, without a lock, where
-        either is not 0.
+        And how many of the victims had been stored just before. Only writes of this object count,
+        and what they had removed from another shard. It is called after the commit, without a lock.
         """
         ...
 

@@ -66,25 +66,29 @@ class FanoutBulk(FanoutEntries):
         """
         pairs = list(mapping.items() if isinstance(mapping, Mapping) else mapping)
         groups = self._grouped(pairs)
-        last = self._shards[self._index(pairs[-1][0])] if pairs else None
         try:
             with ExitStack() as stack:
                 self._begin(stack, [shard for shard, _ in groups], retry)
                 stored = sum(shard.set_many(some, expire, tag, retry) for shard, some in groups)
         except Timeout as exc:
             return self._refuse(exc, 0)
-        self._limit.settle(last)
+        if pairs:
+            self._limit.latest = self._shards[self._index(pairs[-1][0])], pairs[-1][0]
+        self._limit.settle()
         return stored
 
     def _save_many(
         self, entries: Iterable[tuple[Any, Any, float | None]], tag: Tag, only: Only
     ) -> int:
         """Store values as `Cache` does, those of one shard together."""
-        groups = self._grouped((entry[0], entry) for entry in entries)
+        kept = list(entries)
+        groups = self._grouped((entry[0], entry) for entry in kept)
         stored = 0
         for shard, some in groups:
             stored += shard.save_many((entry for _, entry in some), tag, only)
-        self._limit.settle(groups[-1][0] if groups else None)
+        if kept:
+            self._limit.latest = self._shards[self._index(kept[-1][0])], kept[-1][0]
+        self._limit.settle()
         return stored
 
     def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:

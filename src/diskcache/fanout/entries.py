@@ -53,8 +53,7 @@ class FanoutEntries(Front, FanoutFoundation):
                 stored = shard.set(key, value, expire, read, tag, retry)
         except Timeout as exc:
             return self._refuse(exc, False)
-        if self._limit.is_asked:
-            self._limit.make_room()
+        self._limit.wrote(shard, key)
         return stored
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -63,9 +62,9 @@ class FanoutEntries(Front, FanoutFoundation):
         Raises:
             TooLargeError: The value alone is larger than the size limit.
         """
-        self._shards[self._index(key)][key] = value
-        if self._limit.is_asked:
-            self._limit.make_room()
+        shard = self._shards[self._index(key)]
+        shard[key] = value
+        self._limit.wrote(shard, key)
 
     def add(
         self,
@@ -85,12 +84,12 @@ class FanoutEntries(Front, FanoutFoundation):
             >>> cache.add('once', 1), cache.add('once', 2), cache['once']
             (True, False, 1)
         """
+        shard = self._shards[self._index(key)]
         try:
-            stored = self._shards[self._index(key)].add(key, value, expire, read, tag, retry)
+            stored = shard.add(key, value, expire, read, tag, retry)
         except Timeout as exc:
             return self._refuse(exc, False)
-        if self._limit.is_asked:
-            self._limit.make_room()
+        self._limit.wrote(shard, key)
         return stored
 
     def touch(self, key: Any, expire: float | None = None, retry: bool = False) -> bool:
@@ -174,8 +173,7 @@ class FanoutEntries(Front, FanoutFoundation):
         """
         shard = self._shards[self._index(key)]
         value = shard.update(key, func, default, expire=expire, tag=tag)
-        if self._limit.is_asked:
-            self._limit.make_room()
+        self._limit.wrote(shard, key)
         return value
 
     # -- Counting --
@@ -207,8 +205,7 @@ class FanoutEntries(Front, FanoutFoundation):
             total = shard.incr(key, delta, default, retry, expire=expire, tag=tag)
         except Timeout as exc:
             return self._refuse(exc, None)
-        if self._limit.is_asked:
-            self._limit.make_room()
+        self._limit.wrote(shard, key)
         return total
 
     def decr(
@@ -311,8 +308,7 @@ class FanoutEntries(Front, FanoutFoundation):
             key = shard.push(value, prefix, side, expire, read, tag, retry)
         except Timeout as exc:
             return self._refuse(exc, None)
-        if self._limit.is_asked:
-            self._limit.make_room()
+        self._limit.wrote(shard, key)
         return key
 
     @shaped_as(Shapes.pull)

@@ -9,7 +9,8 @@ as of a 64th of its share ago, at most. So many writes of a shard need no look a
 A shard that is asked to store something while the sum is over the limit removes its own victims,
 which are as old as those of the others as long as keys spread evenly. Where they do not, shards
 would starve beside one that holds much and is seldom written: a shard that holds less than half of
-its share therefore removes nothing, and the largest one is culled in its place, after the write.
+its share therefore removes nothing, and the largest ones are culled in its place, after the write;
+so they are for one that has removed all it could, and is large because of what was just written.
 
 Entries are counted exactly, at every write once half of the limit is reached. Another process that
 has stored less than half of it by then may not know yet, and pass the limit until its next look. In
@@ -21,9 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from diskcache.errors import DiskCacheError
 from diskcache.fanout.shard import Shard
+from diskcache.sentinels import ENOVAL
 
 MEASURES = 64
 """How often a shard is measured while as much as its share is written to it."""
@@ -37,8 +40,8 @@ class SharedLimit:
         self.is_asked = False
         """Whether a shard needs room that another one has to make."""
         self._is_near = False
-        self.asker: Shard | None = None
-        """The shard that needs it."""
+        self.latest: tuple[Shard, Any] | None = None
+        """Shard and key of what was written last: it stays, in a transaction of many shards too."""
         for shard in shards:
             shard.join(Beside(self, shard))
 
@@ -73,42 +76,56 @@ class SharedLimit:
                     other.look_always()
         self._is_near = is_near
 
-    def make_room(self) -> None:
-        """Cull a batch in the largest shard, unless somebody is writing there."""
-        self.is_asked = False
-        first, slack = self._shards[0], self._slack()
-        with suppress(DiskCacheError):
-            if first.count_limit:
-                self._make_room_for_entries()
-            volumes = {shard: shard.rough_volume(slack) for shard in self._shards}
-            if sum(volumes.values()) >= first.size_limit:
-                max(volumes, key=volumes.__getitem__).make_room()
+    def wrote(self, shard: Shard, key: Any) -> None:
+        """Make room after a write, if that was asked for."""
+        self.latest = shard, key
+        if self.is_asked:
+            self.make_room(shard, key)
 
-    def settle(self, last: Shard | None = None) -> None:
-        """Make room, if that was asked for, or if several shards have stored much together.
+    def make_room(self, shard: Shard, key: Any) -> None:
+        """Cull a batch in the largest shards, unless somebody is writing there.
 
         Args:
-            last: The shard of what was stored last, if that is known.
+            shard: Where an entry was just written.
+            key: Its key: it stays.
         """
-        if last is not None:
-            self.asker = last
+        self.is_asked = False
+        with suppress(DiskCacheError):
+            if self._shards[0].count_limit:
+                self._make_room_for_entries(shard, key)
+            self._make_room_for_bytes(shard)
+
+    def settle(self) -> None:
+        """Make room, if that was asked for, or if several shards have stored much together."""
         first = self._shards[0]
         if self.is_asked or (
             first.count_limit and first.culls and self.count_beside(None) > first.count_limit
         ):
-            self.make_room()
+            self.make_room(*(self.latest or (first, ENOVAL)))
 
-    def _make_room_for_entries(self) -> None:
+    def _make_room_for_bytes(self, last: Shard) -> None:
+        """Cull a batch in each shard that has more than its share, until all have few enough.
+
+        Not in the one that was written last: it has removed what it could.
+        """
+        limit, slack = float(self._shards[0].size_limit), self._slack()
+        volumes = {shard: shard.rough_volume(slack) for shard in self._shards}
+        others = [shard for shard in self._shards if shard is not last]
+        for shard in sorted(others, key=volumes.__getitem__, reverse=True):
+            if sum(volumes.values()) < limit or volumes[shard] <= limit / len(volumes):
+                return
+            if shard.make_room():
+                volumes[shard] = shard.rough_volume(0)
+
+    def _make_room_for_entries(self, last: Shard, key: Any) -> None:
         """Cull where there are most entries, until all together are within the limit.
 
         Not in the shard that was written last, as long as another one has as many.
         """
         limit = self._shards[0].count_limit
         while self.count_beside(None) > limit:
-            largest = max(
-                self._shards, key=lambda shard: (shard.rough_count(), shard is not self.asker)
-            )
-            if not largest.make_room():
+            largest = max(self._shards, key=lambda shard: (shard.rough_count(), shard is not last))
+            if not (largest.make_room(key) if largest is last else largest.make_room()):
                 return
 
 
@@ -134,5 +151,4 @@ class Beside:
 
     def ask_for_room(self) -> None:
         """Have room made by the largest shard after the write that is going on."""
-        self._limit.asker = self._shard
         self._limit.is_asked = True

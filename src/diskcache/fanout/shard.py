@@ -127,9 +127,14 @@ class Shard(Cache):
         """Whether writes remove victims."""
         return bool(self._settings["cull_limit"]) and self._settings["eviction_policy"] != "none"
 
-    def make_room(self) -> int:
-        """Cull one batch, without waiting for the write lock; return how many went."""
-        return self._engine.remove(RemovalCause.CROWDED, None, self._now(), 0).removed
+    def make_room(self, spared: Any = ENOVAL) -> int:
+        """Cull one batch, without waiting for the write lock; return how many went.
+
+        Args:
+            spared: Key of an entry that stays, if there is one.
+        """
+        key = None if spared is ENOVAL else self._encode_key(spared)
+        return self._engine.remove(RemovalCause.CROWDED, key, self._now(), 0).removed
 
     def rough_count(self) -> int:
         """Return how many entries were stored when the directory was last looked at."""

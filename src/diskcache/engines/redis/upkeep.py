@@ -235,7 +235,7 @@ class Upkeep(Queues):
         """Do nothing: there is no SQLite here."""
         del name, value
 
-    def watch(self, told: Callable[[int, int], None] | None) -> None:
+    def watch(self, told: Callable[[int, int, int], None] | None) -> None:
         """Do nothing: what the server removes by itself, it does not tell."""
         del told
 

@@ -256,7 +256,8 @@ class Culler(Ranking):
             link.note_gone(0, culled, len(young))
         if self.neighbours is not None and self.neighbours.shards > 1:
             entries = self._settings["count_limit"]
-            if entries and count(link) + self.neighbours.count() > entries:
+            is_over = self._excess > 0 and culled < budget
+            if is_over or (entries and count(link) + self.neighbours.count() > entries):
                 self.neighbours.ask_for_room()
 
     def _remove_expired(self, link: Link, now: float, limit: int) -> int:
@@ -407,6 +408,7 @@ class Culler(Ranking):
         room.lower(*self._slack(link, room.volume, *most))
         removed = self._remove(link, now, limit, spared, room.is_enough, young)
         room.is_enough()
+        self._excess = room.volume + beside - size_limit
         self._mark(link, room.volume + beside, count(link) + others)
         return removed
 

@@ -211,6 +211,18 @@ class Ranking:
     def _write_hits(self, link: Link, reads: list[tuple[EncodedKey, float]]) -> None:
         link.con.executemany(sql.READ_HITS, [(count, *key) for key, count in reads])
 
+    def _write_counts(self, link: Link, reads: list[tuple[EncodedKey, float]]) -> None:
+        """Write down how often entries were read, as the order asks for it."""
+        rank = self.policy.rank if self.by is None else self.by.rank
+        if rank is Rank.QUEUES:
+            self._write_hits(link, reads)
+        elif rank is Rank.COUNT:
+            floor = self._floor
+            rows = [(count, *key, floor) for key, count in reads]
+            link.con.executemany(sql.READ_COUNT, rows)
+        else:
+            link.con.executemany(sql.READ_NUMBER, [(count, *key) for key, count in reads])
+
     def flush_reads(self, link: Link) -> None:
         """Write the remembered reads down."""
         self.settle(link)
@@ -224,14 +236,12 @@ class Ranking:
         policy = self.policy
         link.noted.append((policy.name, reads, times))
         link.has_changes = True
-        if policy.rank is Rank.QUEUES:
-            self._write_hits(link, reads)
-        elif policy.rank is Rank.USED:
-            link.con.executemany(sql.READ_USED, [(now, *key) for key, now in reads])
-        elif policy.rank is Rank.COUNT:
-            floor = self._floor
-            rows = [(count, *key, floor) for key, count in reads]
-            link.con.executemany(sql.READ_COUNT, rows)
+        if policy.rank is Rank.USED:
+            is_order = self.by is None or self.by.rank is Rank.USED
+            statement = sql.READ_USED if is_order else sql.READ_TIME
+            link.con.executemany(statement, [(now, *key) for key, now in reads])
+        elif policy.rank in (Rank.COUNT, Rank.QUEUES):
+            self._write_counts(link, reads)
         elif policy.rank is Rank.OWN:
             self._flush_own(link, reads, times)
         else:
@@ -438,13 +448,17 @@ class Ranking:
         if self.by is None:
             self._start(link, policy)
         if self._done < self._goal:
-            rows = link.execute(sql.RANK_BATCH, (self._done, self._goal, RANK_BATCH)).fetchall()
-            last = rows[-1][0] if len(rows) == RANK_BATCH else self._goal
-            self._rank_batch(link, self._done, last)
-            self._done = last
-            if link.queues is not None:
-                link.queues.done = last
-            self._remember(link, rank_done=last)
+            self._rank_next(link)
+
+    def _rank_next(self, link: Link) -> None:
+        """Rank the next batch of older rows."""
+        rows = link.execute(sql.RANK_BATCH, (self._done, self._goal, RANK_BATCH)).fetchall()
+        last = rows[-1][0] if len(rows) == RANK_BATCH else self._goal
+        self._rank_batch(link, self._done, last)
+        self._done = last
+        if link.queues is not None:
+            link.queues.done = last
+        self._remember(link, rank_done=last)
 
     def _rank_batch(self, link: Link, after: int, last: int) -> None:
         by = self.by or self.policy
@@ -468,6 +482,9 @@ class Ranking:
             policy = find_policy(name)
             if policy.rank in _RANKED:
                 self._start(link, policy)
+                if policy.rank is not Rank.OWN:
+                    # An entry that is stored next comes after those that are there.
+                    self._rank_next(link)
 
     def _start(self, link: Link, policy: Policy) -> None:
         goal = link.execute(sql.LAST_ROWID).get or 0

@@ -48,7 +48,8 @@ def remove(
     if cause is RemovalCause.EXPIRED:
         return _expire(link, now, limit)
     if cause in CULLS:
-        return _cull(link, culler, cause, now, min(limit, CULL_BATCH))
+        spared = -1 if cursor is None or cause is RemovalCause.CULLED else _rowid(link, cursor)
+        return _cull(link, culler, cause, spared, now, min(limit, CULL_BATCH))
     after = -(2**63) if cursor is None else cursor
     if cause is RemovalCause.CLEARED:
         rows = reading.fetch(link.execute, sql.ALL, (after, limit))
@@ -65,15 +66,17 @@ def remove(
     return Batch(len(rows), None)
 
 
-def _cull(link: Link, culler: Culler, cause: RemovalCause, now: float, limit: int) -> Batch:
+def _cull(
+    link: Link, culler: Culler, cause: RemovalCause, spared: int, now: float, limit: int
+) -> Batch:
     """Remove victims while the cache is over its limits."""
     # What it believes may be of a transaction that was rolled back.
     culler.load(link)
     floors = culler.share, culler.share_of_entries
     young: list[float] | None = [] if cause is RemovalCause.CROWDED else None
-    removed = culler.remove_victims(link, now, limit, -1, floors=floors, young=young)
-    if young:
-        link.note_gone(0, young=len(young))
+    removed = culler.remove_victims(link, now, limit, spared, floors=floors, young=young)
+    if removed and young is not None:
+        link.note_gone(0, removed, len(young))
     return Batch(removed, True if removed else None)
 
 
@@ -82,7 +85,10 @@ def remove_frugally(
 ) -> Batch:
     """Remove one small batch, or everything at once, which needs less room than any batch."""
     if cause in CULLS:
-        return _cull_frugally(link, culler)
+        batch = _cull_frugally(link, culler)
+        if batch.removed and cause is RemovalCause.CROWDED:
+            link.note_gone(0, batch.removed)
+        return batch
     if cause is not RemovalCause.CLEARED:
         return remove(link, culler, cause, cursor, now, tag, FRUGAL)
     files = reading.fetch(link.execute, "SELECT file FROM Cache WHERE file IS NOT NULL")

@@ -38,9 +38,12 @@ is too much:
   has one hit less. So the victim is the entry that was stored longest ago and not read since it
   was stored or last spared.
 
-The weight is (mean bytes / bytes) ** `size_weight`; *sequence* / 10 ** 12 is added to it, and each
-place in either queue adds one to *sequence*, so that equal weights stay in main in the order in
-which they came there. Nine ghosts are kept for ten entries.
+The weight is (mean bytes / bytes) ** `size_weight`, rounded to a multiple of 2 ** -20;
+*sequence* / 2 ** 40 is added to it, and each place in either queue adds one to *sequence*, so that
+equal weights stay in main in the order in which they came there. All of these are sums of powers of
+two, so no rank is rounded until *level* is 2 ** 13, which takes as many rounds of main. From then
+on entries that came there soon after one another may have equal ranks, and are in the order of
+their row numbers. Nine ghosts are kept for ten entries.
 """
 
 from __future__ import annotations
@@ -68,7 +71,9 @@ START: Final = -4e15
 """Rank of the first entry in small; all whole numbers up to 0 can be told apart."""
 HITS: Final = 3
 KEPT: Final = 64
-STEP: Final = 1e-12
+STEP: Final = 2.0**-40
+GRAINS: Final = 2.0**20
+"""Steps of a weight of 1."""
 FLOOR: Final = 32
 PART: Final = 10
 GHOSTS: Final = 0.9
@@ -276,7 +281,11 @@ class Queues:
 
     def _is_small_full(self) -> bool:
         share = max(self.capacity / PART, FLOOR)
-        return self.small > share if self.by_count else self.small_bytes > share * self.mean
+        if self.by_count:
+            return self.small > share
+        # No mean is made of them: a quotient is rounded, and what is equal would be more or less.
+        total, entries = self.small_bytes + self.main_bytes, self.small + self.main
+        return self.small_bytes * entries > share * total
 
     def _behind(self, size: int) -> float:
         """Return the rank behind *level* of an entry of this size."""
@@ -286,7 +295,7 @@ class Queues:
         if self.by_count or not self.weight or size <= 0:
             return level + 1.0
         weight: float = ((self.mean or size) / size) ** self.weight
-        return level + weight
+        return level + round(weight * GRAINS) / GRAINS
 
     # -- Places of entries that are stored --
 

@@ -97,7 +97,7 @@ class Session(Mending):
         self._short: float = 0
         """Length up to which a value may be put aside in a transaction without another look."""
         self.culled_young = 0
-        self._told: Callable[[int, int], None] | None = None
+        self._told: Callable[[int, int, int], None] | None = None
         """How many entries writes of this object culled soon after they were stored."""
         self._report_at = float("-inf")
         self._puts = 1
@@ -224,8 +224,13 @@ class Session(Mending):
     def close(self, *, everywhere: bool = True) -> None:
         """Close this thread's connection, and with *everywhere* those of idle threads."""
         link = self._local.link
+        if link is None and self._culler.reads and not self.is_readonly:
+            # They were answered from memory, or noted by other threads.
+            with suppress(DiskCacheError):
+                link = self._connect()
         if link is not None and not link.depth and not self.is_readonly:
             self._flush(CLOSING_WAIT)
+            link = self._local.link
         if link is not None and link.depth:
             # What follows in the block would be no part of a transaction, and stored.
             self._local.is_lost = True
@@ -456,7 +461,7 @@ class Session(Mending):
         if link.log_pages > link.log_mark:
             self._tend_log(link)
 
-    def watch(self, told: Callable[[int, int], None] | None) -> None:
+    def watch(self, told: Callable[[int, int, int], None] | None) -> None:
         """Have a function told what writes of this object remove to make room."""
         self._told = told
 
@@ -468,7 +473,7 @@ class Session(Mending):
         if gone.young:
             self._tell_young(link, gone.young)
         if self._told is not None:
-            self._told(gone.expired, gone.culled)
+            self._told(gone.expired, gone.culled, gone.young)
 
     def _tell_young(self, link: Link, culled: int) -> None:
         """Count entries that were culled soon after they were stored, and say so once a minute."""

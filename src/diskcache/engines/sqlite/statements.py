@@ -223,7 +223,7 @@ RANK_STORED: Final = (
     "UPDATE Cache SET rank = store_time WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0"
 )
 RANK_USED: Final = (
-    "UPDATE Cache SET rank = coalesce(access_time, store_time)"
+    "UPDATE Cache SET rank = max(store_time, coalesce(access_time, store_time))"
     " WHERE rowid > ? AND rowid <= ? AND (mode & 64) = 0"
 )
 RANK_ROWS: Final = (
@@ -243,6 +243,12 @@ READ_COUNT: Final = (
     " rank = CASE WHEN rank IS NULL THEN NULL ELSE ?4 + access_count + ?1 END"
     " WHERE key = ?2 AND raw = ?3"
 )
+# Where the order is that of another policy, its ranks are not for us to give.
+READ_TIME: Final = (
+    "UPDATE Cache SET access_time = ?1"
+    " WHERE key = ?2 AND raw = ?3 AND coalesce(access_time, 0) <= ?1"
+)
+READ_NUMBER: Final = "UPDATE Cache SET access_count = access_count + ?1 WHERE key = ?2 AND raw = ?3"
 READ_OWN: Final = (
     "UPDATE Cache SET access_count = access_count + ?1, access_time = ?2"
     " WHERE key = ?3 AND raw = ?4"

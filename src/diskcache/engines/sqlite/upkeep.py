@@ -125,6 +125,9 @@ class Upkeep(Session):
         self._write(wait, self._store_all, settings)
 
     def _store_all(self, link: Link, settings: Mapping[str, Any]) -> None:
+        if "eviction_policy" in settings:
+            # What was read under the policy until now counts under the next one.
+            self._culler.flush_reads(link)
         for name, value in settings.items():
             link.execute(sql.STORE, (name, value, "setting"))
         link.has_changes = True

@@ -155,6 +155,20 @@ class EventsContract(Contract):
 
         assert sum(event.count for event in told) == 100 - len(cache) > 0
 
+    @asks_for("culling")
+    def test_write_tells_of_victims_that_were_stored_just_before(self, make_cache, clock):
+        cache = make_cache(count_limit=3)
+        for number in range(3):
+            cache[number] = 0
+        clock.advance(11)
+        told = []
+        off = cache.on("cull", told.append)
+        for number in range(3, 8):
+            cache[number] = 0
+        off()
+
+        assert [(event.count, event.young) for event in told] == [(1, 0)] * 3 + [(1, 1)] * 2
+
     def test_cull_tells_how_many(self, make_cache):
         cache = make_cache(cull_limit=0)
         for number in range(100):
