@@ -168,7 +168,8 @@ def test_evict_reaches_only_entries_with_the_tag(server, opened):
         other.evict("t")
         eventually(lambda: cache.get("a") is None)
 
-        assert in_memory(cache, "b")
+        # Nobody reads it, so what is gone stays so; a thread that is held up answers nothing.
+        eventually(lambda: in_memory(cache, "b"))
 
 
 def evict_without_sweeping(server, cache):
@@ -232,7 +233,7 @@ def test_mutable_values_are_copies(server, opened):
     kept(cache, "a")
     cache["a"]["n"].append(2)
 
-    assert in_memory(cache, "a")
+    eventually(lambda: in_memory(cache, "a"))
     assert cache["a"] == {"n": [1]}
     assert cache["a"] is not cache["a"]
 
