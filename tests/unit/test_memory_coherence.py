@@ -64,6 +64,33 @@ class TestReadersBesideWriters:
 
         assert found["a"] == bytes([found["b"]]) * LARGE
 
+    @pytest.mark.parametrize("limit", [0, 1_000_000])
+    @pytest.mark.parametrize("how", [{}, {"version": True}, {"stale": True}, {"read": True}])
+    def test_get_tells_of_the_value_that_it_returns_though_the_file_is_replaced(
+        self, make_cache, monkeypatch, limit, how
+    ):
+        cache, other, moments = make_cache(memory_limit=limit), make_cache(), [1]
+        cache.set("k", b"old" * LARGE, expire=100, tag="old")
+        name = "open" if "read" in how else "read"
+        real = getattr(ValueFiles, name)
+
+        def replace_first(files, *args):
+            if moments:
+                moments.pop()
+                other.set("k", b"new" * LARGE, expire=200, tag="new")
+            return real(files, *args)
+
+        monkeypatch.setattr(ValueFiles, name, replace_first)
+        value, expires, tag, *version = cache.get("k", expire_time=True, tag=True, **how)
+        if "read" in how:
+            with value as file:
+                value = file.read()
+
+        assert (value, expires, tag) == cache.get("k", expire_time=True, tag=True)
+        assert (value, tag) == (b"new" * LARGE, "new")
+        assert not version or cache.set("k", "newer", if_version=version[0])
+        assert moments == []
+
     def test_touch_that_waited_does_not_revive_what_has_expired(self, cache, clock, monkeypatch):
         cache.set("k", 1, expire=10)
         acquire = Gate.acquire
