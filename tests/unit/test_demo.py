@@ -100,7 +100,7 @@ def test_demo_runs_as_a_program_under_each_start_method(directory, tree, tmp_pat
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
 
@@ -306,7 +306,17 @@ def started(directory, tmp_path):
     # A shell has what it starts in the background ignore Ctrl-C, and children inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
-        [sys.executable, "-m", "diskcache", "demo", str(directory), "--root", str(large)],
+        [
+            sys.executable,
+            "-m",
+            "diskcache",
+            "demo",
+            str(directory),
+            "--root",
+            str(large),
+            "--processes",
+            "2",
+        ],
         env={
             **os.environ,
             "PYTHONPATH": str(Path(diskcache.__file__).parents[1]),
@@ -326,7 +336,7 @@ def started(directory, tmp_path):
 def test_interrupted_demo_ends_with_one_line(started, directory):
     os.killpg(started.pid, signal.SIGINT)
     # The pipes end when the last process that holds them does, the workers included.
-    out, err = started.communicate(timeout=30)
+    out, err = started.communicate(timeout=60)
 
     assert (started.returncode, err) == (ExitCode.INTERRUPTED, "diskcache: interrupted\n")
     assert "Look inside" not in out
@@ -337,7 +347,7 @@ def test_interrupted_demo_ends_with_one_line(started, directory):
 
 def test_workers_end_when_their_parent_is_killed(started, directory):
     started.kill()
-    out, _ = started.communicate(timeout=30)
+    out, _ = started.communicate(timeout=60)
 
     assert started.returncode == -signal.SIGKILL
     assert "Look inside" not in out
