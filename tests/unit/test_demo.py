@@ -279,6 +279,24 @@ def test_dead_worker_is_an_error(directory, tree):
     assert multiprocessing.active_children() == []
 
 
+def test_worker_that_died_after_an_answer_is_an_error(directory, tree):
+    with Cache(directory):
+        pass
+    paths = sorted(FILES)
+    work = crew.analyse_files(str(directory), str(tree), paths, processes=1, method="spawn")
+    next(work)
+    (worker,) = multiprocessing.active_children()
+    (pipe,) = work.gi_frame.f_locals["workers"]
+    # The answer to what it was asked next lies in the pipe when it dies.
+    assert pipe.poll(60)
+    worker.kill()
+    worker.join()
+    with pytest.raises(CommandError, match="worker process died with exit code -9"):
+        list(work)
+
+    assert multiprocessing.active_children() == []
+
+
 def test_key_is_made_of_path_and_content_alone(cache):
     analysis, computed = crew.memoized(cache)
     digest = crew.digest_of(b"import a\n")
