@@ -50,7 +50,7 @@ HOT = 50
 """A hit in memory is at least as many times faster than a read from the server."""
 UP_TO = ("40 B", "4 kB")
 """Sizes at which servers are to be slower."""
-WAIT = 10
+WAIT = 60
 """Seconds that a server may take to listen."""
 NOT_HERE, NO_SUCH = "not here", "-"
 FAILED = 1

@@ -125,7 +125,8 @@ def write_on(directory: str, stop: Any, ready: Any, results: Any) -> None:
         number = 0
         cache.set("mine-0", 0)
         ready.set()
-        while not stop.is_set():
+        # Once at least, also if it was held up meanwhile.
+        while not (seconds and stop.is_set()):
             start = time.perf_counter()
             cache.set(f"mine-{number % HOT}", number)
             seconds.append(time.perf_counter() - start)

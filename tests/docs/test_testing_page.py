@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from diskcache.testing import plugin
 from diskcache.testing.faults import GROUPS
 from diskcache.testing.variants import CAPABILITIES
@@ -19,10 +21,11 @@ def run(where, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error",
          "--strict-markers", *arguments],
-        cwd=where, capture_output=True, text=True, timeout=100, check=False,
+        cwd=where, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
 
 
+@pytest.mark.timeout(500)
 def test_files_of_the_page_pass(tmp_path):
     for name, text in FILE.findall(PAGE.read_text(encoding="utf-8")):
         (tmp_path / name).parent.mkdir(exist_ok=True)

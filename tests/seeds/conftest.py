@@ -62,12 +62,12 @@ class Stage:
 
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Let `time.sleep` return at once, with `time.time` that much later."""
-    passed, real = [0.0], time.time
-    monkeypatch.setattr(time, "time", lambda: real() + passed[0])
+    """Let `time.sleep` return at once, with `time.time` that much later; no other time passes."""
+    now = [time.time()]
+    monkeypatch.setattr(time, "time", lambda: now[0])
 
     def sleep(seconds: float) -> None:
-        passed[0] += seconds
+        now[0] += seconds
 
     monkeypatch.setattr(time, "sleep", sleep)
     return sleep

@@ -27,10 +27,17 @@ from diskcache import (
     SettingError,
 )
 from diskcache.aio import pool as pools
-from tests.support.leaks import open_below
+from diskcache.engines.sqlite import session
+from tests.support.leaks import left_open, open_below
 from tests.support.loops import LOOPS, new_loop, runner_of
 
 LARGE = b"x" * 100_000
+
+
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch):
+    """What is in memory is believed, however long a test is held up."""
+    monkeypatch.setattr(session, "LOOK_EVERY", 1e6)
 
 
 @pytest.fixture(params=LOOPS)
@@ -69,17 +76,15 @@ class Slow:
 
     def __reduce__(self):
         self.begun.set()
-        self.go_on.wait(20)
+        self.go_on.wait(60)
         return str, ("slow",)
 
 
 async def until(condition):
     """Wait for a condition that threads bring about."""
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came")
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
 
 
 # -- Hops --
@@ -417,10 +422,10 @@ def test_threads_end_when_the_cache_is_gone(directory):
     use()
     gc.collect()
     for thread in threads_of("write"):
-        thread.join(10)
+        thread.join(60)
 
     assert threads_of("write") == []
-    assert open_below(directory) == []
+    assert left_open(directory) == []
 
 
 def test_pickled_it_is_another_object_on_the_directory(cache, ordinary):
@@ -596,10 +601,7 @@ def test_task_that_is_never_finished_holds_nothing(cache, ordinary):
 
     task = loop.create_task(use())
     task._log_destroy_pending = False
-    for _ in range(200):
-        loop.run_until_complete(asyncio.sleep(0.001))
-        if pools.pool_of(ordinary).held is not None:
-            break
+    loop.run_until_complete(until(lambda: pools.pool_of(ordinary).held is not None))
     loop.run_until_complete(asyncio.sleep(0.02))
     loop.close()
     del task
@@ -636,7 +638,7 @@ def test_lock_that_comes_when_its_loop_is_closed_is_given_back(cache, ordinary, 
         del task
         gc.collect()
 
-    assert asyncio.run(lock.acquire(timeout=10)) > 0
+    assert asyncio.run(lock.acquire(timeout=60)) > 0
     asyncio.run(lock.release())
     # The task, the loop and the lock refer to each other.
     del lock, loop

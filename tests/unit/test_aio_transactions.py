@@ -101,7 +101,7 @@ def test_task_that_was_started_in_the_block_is_in_it(go, cache, ordinary):
         with pytest.raises(ZeroDivisionError):
             async with cache.transact():
                 await asyncio.gather(*[cache.incr("n") for _ in range(10)])
-                await asyncio.wait_for(cache.set("w", 1), 10)
+                await asyncio.wait_for(cache.set("w", 1), 60)
                 seen = await cache.get_many(["n", "w"])
                 raise ZeroDivisionError
         return seen
@@ -615,7 +615,7 @@ def test_barrier_in_a_block_that_is_cancelled_while_it_is_taken_is_given_back(go
         def acquire(self, blocking=True, timeout=-1):
             fence = super().acquire(blocking, timeout)
             took.set()
-            go_on.wait(30)
+            go_on.wait(60)
             return fence
 
     @barrier(ordinary, Slow, name="barrier")
@@ -625,7 +625,7 @@ def test_barrier_in_a_block_that_is_cancelled_while_it_is_taken_is_given_back(go
     async def use():
         async with cache.transact():
             task = asyncio.create_task(guarded())
-            await asyncio.to_thread(took.wait, 30)
+            await asyncio.to_thread(took.wait, 60)
             task.cancel()
             await asyncio.wait([task])
             go_on.set()

@@ -26,7 +26,7 @@ class Chain:
         """Start work of so many pieces, and wait for the last one."""
         self.length = length
         self.go_on(length, None)
-        assert self.is_done.wait(20)
+        assert self.is_done.wait(60)
 
     def go_on(self, left, before):
         """Be a piece, or the caller of the first."""
@@ -49,7 +49,7 @@ class Chain:
         if not is_started:
             self.is_done.set()
         elif self.wait != 0:
-            assert work.wait(20)
+            assert work.wait(60)
 
 
 @pytest.mark.parametrize("wait", [None, 3600])
@@ -76,9 +76,9 @@ def test_room_that_others_take_is_waited_for():
     assert not background.is_spent
     threading.Timer(0.01, go_on.set).start()
     done = threading.Event()
-    assert background.start(done.set, always, "work", 20)
+    assert background.start(done.set, always, "work", 60)
 
-    assert done.wait(20)
+    assert done.wait(60)
     assert found == []
 
 
@@ -95,5 +95,5 @@ def test_forked_child_does_not_wait_for_work_of_its_parent():
         done.set()
 
     assert background.start(work, always, "work", None)
-    assert done.wait(20)
+    assert done.wait(60)
     assert found == [0, True]

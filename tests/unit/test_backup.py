@@ -147,12 +147,12 @@ def test_backup_behind_a_writer_that_does_not_end_is_a_timeout(filled, make_cach
     def hold():
         with filled.transact():
             begun.set()
-            done.wait(30)
+            done.wait(60)
         filled.close()
 
     thread = threading.Thread(target=hold)
     thread.start()
-    begun.wait(30)
+    begun.wait(60)
     try:
         with pytest.raises(Timeout):
             make_cache(tmp_path / "source", timeout=0.01).backup(tmp_path / "copy")

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from tests.support.benchmarks import MACHINE, modules, script
+from tests.support.benchmarks import LIMIT, MACHINE, modules, script
+
+pytestmark = pytest.mark.timeout(LIMIT + 100)
 
 
 @pytest.fixture

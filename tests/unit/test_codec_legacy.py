@@ -9,12 +9,17 @@ import pickletools
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diskcache import CodecError
 from diskcache.codecs import legacy
 from diskcache.codecs.names import TypeName
+
+fixed = settings(
+    deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+"""The same examples in each run, however long they take."""
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
@@ -24,7 +29,7 @@ PLAIN = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(fixed, max_examples=80)
 @given(PLAIN, st.integers(3, 5), st.booleans())
 def test_plain_data_of_any_protocol_comes_back(value, protocol, is_optimized):
     data = pickle.dumps(value, protocol)
@@ -160,7 +165,7 @@ def test_small_pickle_takes_little_memory(data):
     assert peak < 64 * len(data) + 2**17
 
 
-@settings(max_examples=150, deadline=None)
+@settings(fixed, max_examples=150)
 @given(st.binary(max_size=60).map(lambda data: b"\x80\x04" + data + b"."))
 def test_arbitrary_bytes_do_no_harm(data):
     with contextlib.suppress(CodecError):

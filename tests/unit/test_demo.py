@@ -100,7 +100,7 @@ def test_demo_runs_as_a_program_under_each_start_method(directory, tree, tmp_pat
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
 
@@ -279,6 +279,24 @@ def test_dead_worker_is_an_error(directory, tree):
     assert multiprocessing.active_children() == []
 
 
+def test_worker_that_died_after_an_answer_is_an_error(directory, tree):
+    with Cache(directory):
+        pass
+    paths = sorted(FILES)
+    work = crew.analyse_files(str(directory), str(tree), paths, processes=1, method="spawn")
+    next(work)
+    (worker,) = multiprocessing.active_children()
+    (pipe,) = work.gi_frame.f_locals["workers"]
+    # The answer to what it was asked next lies in the pipe when it dies.
+    assert pipe.poll(60)
+    worker.kill()
+    worker.join()
+    with pytest.raises(CommandError, match="worker process died with exit code -9"):
+        list(work)
+
+    assert multiprocessing.active_children() == []
+
+
 def test_key_is_made_of_path_and_content_alone(cache):
     analysis, computed = crew.memoized(cache)
     digest = crew.digest_of(b"import a\n")
@@ -306,7 +324,17 @@ def started(directory, tmp_path):
     # A shell has what it starts in the background ignore Ctrl-C, and children inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
-        [sys.executable, "-m", "diskcache", "demo", str(directory), "--root", str(large)],
+        [
+            sys.executable,
+            "-m",
+            "diskcache",
+            "demo",
+            str(directory),
+            "--root",
+            str(large),
+            "--processes",
+            "2",
+        ],
         env={
             **os.environ,
             "PYTHONPATH": str(Path(diskcache.__file__).parents[1]),
@@ -326,7 +354,7 @@ def started(directory, tmp_path):
 def test_interrupted_demo_ends_with_one_line(started, directory):
     os.killpg(started.pid, signal.SIGINT)
     # The pipes end when the last process that holds them does, the workers included.
-    out, err = started.communicate(timeout=30)
+    out, err = started.communicate(timeout=60)
 
     assert (started.returncode, err) == (ExitCode.INTERRUPTED, "diskcache: interrupted\n")
     assert "Look inside" not in out
@@ -337,7 +365,7 @@ def test_interrupted_demo_ends_with_one_line(started, directory):
 
 def test_workers_end_when_their_parent_is_killed(started, directory):
     started.kill()
-    out, _ = started.communicate(timeout=30)
+    out, _ = started.communicate(timeout=60)
 
     assert started.returncode == -signal.SIGKILL
     assert "Look inside" not in out

@@ -111,7 +111,8 @@ class Copied(Log):
         return self.log_pages, self.log_pages
 
 
-def test_another_process_that_copies_is_waited_for(clock):
+def test_another_process_that_copies_is_waited_for(clock, monkeypatch):
+    monkeypatch.setattr(checkpoints, "READERS_WAIT", 60_000)
     log = Copied(clock, 4)
     Checkpointer().after_commit(log, 2**30)
 

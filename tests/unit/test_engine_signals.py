@@ -161,7 +161,7 @@ def set_from_another_thread(cache):
         target=lambda: (results.append(cache.set("other", 1)), cache.delete("other"), cache.close())
     )
     thread.start()
-    thread.join(20)
+    thread.join(60)
     return results
 
 

@@ -8,8 +8,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.support.benchmarks import BENCHMARKS, MACHINE, modules, script
+from tests.support.benchmarks import BENCHMARKS, LIMIT, MACHINE, modules, script
 from tests.support.legacy import old_python
+
+pytestmark = pytest.mark.timeout(LIMIT + 100)
 
 FIFO, LRU, LFU, S3 = POLICIES = (
     "least-recently-stored",

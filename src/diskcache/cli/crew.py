@@ -153,8 +153,8 @@ def analyse_files(
             process.start()
             theirs.close()
             workers[ours] = process
-        for pipe in workers:
-            pipe.send(chunks.pop())
+        for pipe, worker in workers.items():
+            _ask(pipe, worker, chunks.pop())
         yield from _exchange(workers, chunks)
     finally:
         _dismiss(workers)
@@ -168,10 +168,27 @@ def _exchange(workers: dict[Connection, BaseProcess], chunks: list[list[str]]) -
             pipe = cast("Connection", ready)
             answer = _answer(pipe, workers[pipe])
             if chunks:
-                pipe.send(chunks.pop())
+                _ask(pipe, workers[pipe], chunks.pop())
             else:
                 busy.discard(pipe)
             yield from answer
+
+
+def _ask(pipe: Connection, worker: BaseProcess, paths: list[str]) -> None:
+    """Have a worker analyse files.
+
+    Raises:
+        CommandError: It died, perhaps after an answer.
+    """
+    try:
+        pipe.send(paths)
+    except OSError as exc:
+        raise _died(worker) from exc
+
+
+def _died(worker: BaseProcess) -> CommandError:
+    worker.join(GRACE)
+    return CommandError(f"a worker process died with exit code {worker.exitcode}", ExitCode.FAILED)
 
 
 def _answer(pipe: Connection, worker: BaseProcess) -> list[Done]:
@@ -183,10 +200,7 @@ def _answer(pipe: Connection, worker: BaseProcess) -> list[Done]:
     try:
         answer = pipe.recv()
     except (EOFError, OSError) as exc:
-        worker.join(GRACE)
-        raise CommandError(
-            f"a worker process died with exit code {worker.exitcode}", ExitCode.FAILED
-        ) from exc
+        raise _died(worker) from exc
     if isinstance(answer, str):
         raise CommandError(f"a worker process gave up: {answer}", ExitCode.FAILED)
     return cast("list[Done]", answer)
