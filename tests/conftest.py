@@ -107,6 +107,18 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, state_directory: Path) -> N
     monkeypatch.setenv("XDG_STATE_HOME", str(state_directory))
 
 
+@pytest.fixture
+def no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No read and no write looks at the path again because it took too long to come to it.
+
+    For tests of what is done where nobody has to look: a machine may be held up for longer.
+    """
+    from diskcache.engines.sqlite import control, session
+
+    monkeypatch.setattr(session, "LOOK_EVERY", 1e6)
+    monkeypatch.setattr(control, "LEASE", 1e6)
+
+
 @pytest.fixture(autouse=True)
 def no_extra_threads() -> Iterator[None]:
     """Fail a test that leaves threads running."""

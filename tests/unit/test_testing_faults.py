@@ -73,6 +73,7 @@ def test_every_read_reaches_the_engine(cache):
     assert [cache["a"] for _ in range(3)] == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("no_looks")
 def test_with_memory_reads_are_answered_from_it(cache):
     cache["a"] = 1
     assert [cache["a"] for _ in range(3)] == [1, 1, 1]
