@@ -52,7 +52,7 @@ def in_thread(function, *args):
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     return result[0]
 
 
@@ -575,17 +575,17 @@ def test_acquire_returns_false_when_the_cache_is_not_writable_in_time(cache, mak
     def write():
         with cache.transact():
             entered.set()
-            leave.wait(20)
+            leave.wait(60)
         cache.close()
 
     thread = threading.Thread(target=write)
     thread.start()
-    entered.wait(20)
+    entered.wait(60)
 
     assert Lock(make_cache(), "k").acquire(timeout=0.01) is False
 
     leave.set()
-    thread.join(20)
+    thread.join(60)
 
 
 @pytest.mark.usefixtures("no_looks")

@@ -235,7 +235,7 @@ def test_threads_share_the_count(cache):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
 
     assert len(failed) == 30
     assert len(cache) == 170

@@ -46,7 +46,7 @@ def test_paths_are_those_of_a_cache_that_nobody_ever_listened_to(tmp_path, kind)
         other.clear()
         cache.clear()
 
-        # The first use of a shard also looks at its directory, and its second one of a key at memory.
+        # The first use of a shard looks at its directory too, the second one of a key at memory.
         assert any(paths(other, new) == paths(cache, new) for new in "abcdefgh")
         part = getattr(other, "_shards", [other])[0]
         assert type(part._engine) is SqliteEngine
