@@ -331,6 +331,7 @@ class TestEveryCallersOwn:
     @settings(
         max_examples=60,
         deadline=None,
+        derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     def test_plain_value_is_every_callers_own(self, cache, value):

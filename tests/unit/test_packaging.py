@@ -172,7 +172,9 @@ def test_import_is_quick_and_brings_nothing_heavy(installed, tmp_path):
     best, modules = float("inf"), set()
     import time
 
-    for _ in range(15):
+    deadline = time.monotonic() + 60
+    # The quickest of many: a busy machine makes any of them slow, and none quick.
+    while best >= IMPORT_LIMIT and time.monotonic() < deadline:
         start = time.perf_counter_ns()
         end, *names = run(installed, "-c", program, cwd=tmp_path).split()
         best = min(best, (int(end) - start) / 1e9)
