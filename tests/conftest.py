@@ -23,6 +23,7 @@ REMOVAL: Final = pytest.StashKey[Finalize]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let everything that this run makes lie in one folder, and remove that at the end."""
+    fix_examples()
     if hasattr(config, "workerinput"):
         return
     place = tempfile.mkdtemp(prefix="diskcache-tests-")
@@ -33,6 +34,22 @@ def pytest_configure(config: pytest.Config) -> None:
     # After the folders of multiprocessing, and of pytest itself; not in a child that is forked.
     remove = Finalize(None, shutil.rmtree, (place, True), exitpriority=-200)
     config.stash[REMOVAL] = remove
+
+
+def fix_examples() -> None:
+    """Have Hypothesis try the same examples at each run, where it is told to.
+
+    It also tries constants of the modules of a project, as far as they are imported by then: which
+    those are depends on the tests that a process has run before.
+    """
+    try:
+        from hypothesis.internal.conjecture import providers
+    except ImportError:
+        return
+    if hasattr(providers, "_get_local_constants"):
+        # There is no setting for it.
+        none = providers._local_constants
+        vars(providers)["_get_local_constants"] = lambda: none
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
