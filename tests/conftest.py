@@ -23,6 +23,7 @@ REMOVAL: Final = pytest.StashKey[Finalize]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let everything that this run makes lie in one folder, and remove that at the end."""
+    fix_examples()
     if hasattr(config, "workerinput"):
         return
     place = tempfile.mkdtemp(prefix="diskcache-tests-")
@@ -33,6 +34,22 @@ def pytest_configure(config: pytest.Config) -> None:
     # After the folders of multiprocessing, and of pytest itself; not in a child that is forked.
     remove = Finalize(None, shutil.rmtree, (place, True), exitpriority=-200)
     config.stash[REMOVAL] = remove
+
+
+def fix_examples() -> None:
+    """Have Hypothesis try the same examples at each run, where it is told to.
+
+    It also tries constants of the modules of a project, as far as they are imported by then: which
+    those are depends on the tests that a process has run before.
+    """
+    try:
+        from hypothesis.internal.conjecture import providers
+    except ImportError:
+        return
+    if hasattr(providers, "_get_local_constants"):
+        # There is no setting for it.
+        none = providers._local_constants
+        vars(providers)["_get_local_constants"] = lambda: none
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -105,6 +122,18 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, state_directory: Path) -> N
         if name != "DISKCACHE_CI":
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(state_directory))
+
+
+@pytest.fixture
+def no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No read and no write looks at the path again because it took too long to come to it.
+
+    For tests of what is done where nobody has to look: a machine may be held up for longer.
+    """
+    from diskcache.engines.sqlite import control, session
+
+    monkeypatch.setattr(session, "LOOK_EVERY", 1e6)
+    monkeypatch.setattr(control, "LEASE", 1e6)
 
 
 @pytest.fixture(autouse=True)

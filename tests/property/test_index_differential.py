@@ -70,8 +70,9 @@ def outcome(action: Any, target: Any, key: Any = None) -> Any:
     try:
         result = action(target)
     except (KeyError, ValueError, TypeError) as error:
-        # An OrderedDict unpacks a tuple that it does not find.
-        return type(error), type(error) is KeyError and error.args in ((key,), key)
+        # An OrderedDict unpacks a tuple that it does not find, and takes None for no argument.
+        wanted = ((key,), key) if key is not None else ((None,), ())
+        return type(error), type(error) is KeyError and error.args in wanted
     return type(result), result
 
 

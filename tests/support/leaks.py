@@ -22,7 +22,7 @@ __all__ = [
     "value_files",
 ]
 
-ENDING = 2.0
+ENDING = 60.0
 """Seconds that threads have to come to their end."""
 
 KNOWN = {"cache.db", "cache.db.5", "control", "gate.lock", "users.lock", "reserve", "locks/fence"}

@@ -21,7 +21,7 @@ from diskcache.cache.watching import bare_engine
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
 MEMORY = "90mb"
-DEADLINE = 20
+DEADLINE = 60
 """Seconds for a server to start."""
 
 

@@ -6,9 +6,12 @@ import hashlib
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from diskcache.testing.variants import CAPABILITIES, Variant
+
+LIMIT: Final = 60
+"""Seconds that a server has to answer: the machine may be busy with something else."""
 
 
 def make_sqlite(directory: Any, **keywords: Any) -> Any:
@@ -78,6 +81,7 @@ def _connected(url: Callable[[str], str], directory: Any, **keywords: Any) -> An
 
     namespace = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
     keywords.setdefault("pickle", "signed")
+    keywords.setdefault("timeout", LIMIT)
     return connect(url(namespace), **keywords)
 
 
@@ -114,6 +118,7 @@ def make_awaited_remote(directory: Any, **keywords: Any) -> Any:
     from tests.support.awaited import Awaited
 
     keywords.setdefault("pickle", "signed")
+    keywords.setdefault("timeout", LIMIT)
     return Awaited(aio.connect(url_of(directory), **keywords))
 
 

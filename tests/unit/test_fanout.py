@@ -64,16 +64,16 @@ def held(directory):
     def hold():
         with FanoutCache(directory) as cache, cache.transact():
             is_held.set()
-            may_end.wait(20)
+            may_end.wait(60)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert is_held.wait(20)
+    assert is_held.wait(60)
     try:
         yield
     finally:
         may_end.set()
-        thread.join(20)
+        thread.join(60)
 
 
 class LengthDisk(Disk):

@@ -192,7 +192,7 @@ def test_close_by_another_thread_disturbs_nobody(cache):
             at_work.set()
 
     def close():
-        at_work.wait(20)
+        at_work.wait(60)
         for _ in range(40):
             cache.close()
 

@@ -172,7 +172,7 @@ def test_flight_that_is_given_up_is_taken_over(place, waiting):
     first = run(flight.take_off_at_once(place, waiting, shared=LockFile))
     assert run(flight.take_off_at_once(place, waiting, shared=LockFile)) is None
     threading.Timer(0, first.land, [None]).start()
-    second = run(flight.take_off(place, waiting, 20, shared=LockFile))
+    second = run(flight.take_off(place, waiting, 60, shared=LockFile))
 
     assert isinstance(second, Flight)
     assert second is not first
@@ -208,7 +208,7 @@ def test_ring_over_two_caches_comes_to_an_end(make_cache, tmp_path):
 
     def ask(mine, other):
         def func():
-            both.wait(20)
+            both.wait(60)
             return other.get_or_set("k", lambda: "ring")
 
         found.append(mine.get_or_set("k", func))
@@ -217,7 +217,7 @@ def test_ring_over_two_caches_comes_to_an_end(make_cache, tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
     assert found == ["ring", "ring"]
 
@@ -484,7 +484,7 @@ def test_values_of_many_keys_that_another_one_computes_are_waited_for_once(cache
         return {key: -key for key in wanted}
 
     def ask():
-        begun.wait(20)
+        begun.wait(60)
         return cache.get_or_set_many(keys, lambda _: {})
 
     first, second = in_threads(lambda: cache.get_or_set_many(keys, func), ask)
@@ -510,7 +510,7 @@ def test_many_keys_whose_computation_is_interrupted_are_computed_by_two_calls(ca
             cache.get_or_set_many(keys, interrupted)
 
     def ask():
-        begun.wait(20)
+        begun.wait(60)
         return cache.get_or_set_many(keys, func)
 
     assert in_threads(lead, ask) == [None, {key: -key for key in keys}]
@@ -523,7 +523,7 @@ def test_many_keys_are_waited_for_no_longer_than_one(directory):
 
     def slow(wanted):
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return dict.fromkeys(wanted, "slow")
 
     def func(wanted):
@@ -533,7 +533,7 @@ def test_many_keys_are_waited_for_no_longer_than_one(directory):
     with Cache(directory) as cache:
 
         def ask():
-            begun.wait(20)
+            begun.wait(60)
             try:
                 return cache.get_or_set_many("abcd", func, lock_timeout=0.01)
             finally:

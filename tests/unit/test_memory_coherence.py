@@ -192,7 +192,7 @@ class TestTransactions:
                     cache["a"], cache["b"], cache["missing"] = 10, 20, 40
                     assert answers(cache, "a", "b", "missing") == [10, 20, 40]
                     is_written.set()
-                    assert is_seen.wait(20)
+                    assert is_seen.wait(60)
                     is_seen.clear()
                     assert answers(cache, "a", "b", "missing") == [10, 20, 40]
                     if not is_committed:
@@ -202,7 +202,7 @@ class TestTransactions:
 
         def read():
             for _ in range(2):
-                assert is_written.wait(20)
+                assert is_written.wait(60)
                 is_written.clear()
                 for _ in range(3):
                     assert answers(cache, "a", "b", "missing") == [1, 2, None]
@@ -331,6 +331,7 @@ class TestEveryCallersOwn:
     @settings(
         max_examples=60,
         deadline=None,
+        derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     def test_plain_value_is_every_callers_own(self, cache, value):

@@ -136,6 +136,7 @@ def test_clock_that_is_set_leaves_what_was_read_before_where_it_was(tmp_path, mo
         assert set(cache) == {"b", "c", "d", "e", "f"}
 
 
+@pytest.mark.usefixtures("no_looks")
 def test_policy_that_changes_lets_go_of_what_was_noted(tmp_path):
     with opened(tmp_path, FREQUENTLY) as cache:
         cache["k"] = 1

@@ -108,11 +108,11 @@ def test_buffer_is_bounded_while_the_gate_is_not_free(make_cache, monkeypatch):
     def hold():
         with other.transact():
             is_held.set()
-            assert is_over.wait(20)
+            assert is_over.wait(60)
         other.close()
 
     def read():
-        assert is_held.wait(20)
+        assert is_held.wait(60)
         for number in range(3 * FULL):
             cache.get(number)
             assert len(cache._engine._culler.reads) <= 2 * FULL
@@ -129,11 +129,11 @@ def test_reader_seldom_asks_for_a_gate_that_is_not_free(make_cache):
     def hold():
         with other.transact():
             is_held.set()
-            assert is_over.wait(20)
+            assert is_over.wait(60)
         other.close()
 
     def read():
-        assert is_held.wait(20)
+        assert is_held.wait(60)
         tries, flush = [], cache._engine._flush
         cache._engine._flush = lambda *args: (tries.append(1), flush(*args))
         began = time.monotonic()

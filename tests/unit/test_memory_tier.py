@@ -29,6 +29,9 @@ from diskcache.memory.tier import (
     shared_cost,
 )
 
+# Time alone would have a read go to the database.
+pytestmark = pytest.mark.usefixtures("no_looks")
+
 
 def held(cost, name="value"):
     return (None, 0, 0, None, name, None, None, cost, None)
@@ -454,7 +457,7 @@ def frames_of(call):
 
     gc.collect()
     gc.disable()
-    # Collecting may take longer than the mapping is believed without another look.
+    # Once as it is later on: what runs for the first time may do more.
     call()
     sys.setprofile(note)
     try:

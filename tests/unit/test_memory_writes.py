@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import pytest
 
 from diskcache import FanoutCache
-from diskcache.engines.sqlite import session
 from diskcache.memory.tier import DECODE, GENERATION, SLOT, SOURCE
 from tests.support.crew import run_script
 
@@ -28,10 +27,8 @@ KEPT = [
 NOT_KEPT = [0.5, -0.0, b"x" * LARGE]
 
 
-@pytest.fixture(autouse=True)
-def no_look(monkeypatch):
-    """No read looks at the path because half a second is over."""
-    monkeypatch.setattr(session, "LOOK_EVERY", 1e6)
+# Time alone would have a read go to the database, and a write take the long way.
+pytestmark = pytest.mark.usefixtures("no_looks")
 
 
 def reads_of(cache):

@@ -76,6 +76,6 @@ def test_nothing_that_threads_add_is_lost(cache):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
 
     assert cache["k"] == (400.0, 200)

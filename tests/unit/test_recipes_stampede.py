@@ -51,7 +51,7 @@ def renewing():
     def wait():
         for thread in threading.enumerate():
             if thread.name.startswith("renewing"):
-                thread.join(20)
+                thread.join(60)
 
     yield wait
     wait()
@@ -212,9 +212,9 @@ def test_renewals_of_a_process_are_bounded(cache, clock, work, draw, monkeypatch
     function(2)
     clock.advance(900)
     draw(EARLY)
-    monkeypatch.setattr(clock, "advance", lambda _: (entered.set(), release.wait(20)))
+    monkeypatch.setattr(clock, "advance", lambda _: (entered.set(), release.wait(60)))
     function(1)
-    entered.wait(20)
+    entered.wait(60)
     function(2)
 
     assert len([t for t in threading.enumerate() if t.name.startswith("renewing")]) == 1
@@ -279,19 +279,19 @@ def test_hit_does_not_wait_for_the_write_lock(cache, clock, work, draw, make_cac
     def write():
         with other.transact():
             entered.set()
-            leave.wait(20)
+            leave.wait(60)
         other.close()
 
     thread = threading.Thread(target=write)
     thread.start()
-    entered.wait(20)
+    entered.wait(60)
     before = clock.monotonic()
 
     assert function() == 1
     assert clock.monotonic() == before
 
     leave.set()
-    thread.join(20)
+    thread.join(60)
 
     assert len(work.calls) == 1
 

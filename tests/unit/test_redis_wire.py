@@ -155,7 +155,7 @@ def test_turns_and_what_is_at_hand_are_as_many_as_connections(most, turns):
 
 def waiting(turns, number):
     """Wait until so many threads wait for their turn."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(turns._waiting) < number:
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -165,7 +165,7 @@ def test_threads_come_in_their_order_and_nobody_overtakes_them():
     turns, order = Turns(2), []
 
     def work(name):
-        turns.take(20)
+        turns.take(60)
         order.append(name)
         turns.give_back()
 
@@ -176,7 +176,7 @@ def test_threads_come_in_their_order_and_nobody_overtakes_them():
         thread.start()
         waiting(turns, number)
     turns.give_back()
-    turns.take(20)
+    turns.take(60)
     order.append("last")
     turns.give_back()
     for thread in threads:
@@ -204,7 +204,7 @@ def test_many_threads_lose_no_turn():
 
     def work():
         for _ in range(300):
-            turns.take(20)
+            turns.take(60)
             inside.append(1)
             most.append(len(inside))
             inside.pop()

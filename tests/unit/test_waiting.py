@@ -19,6 +19,9 @@ from tests.support.s3_fifo import Model
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 LIMIT = 12
 
+# Time alone would have a write take the long way.
+pytestmark = pytest.mark.usefixtures("no_looks")
+
 
 def statements_of(cache: Cache, sets: int) -> Counter[str]:
     """Return the statements of some sets into a cache that is full, with reads in between."""

@@ -495,9 +495,10 @@ def test_many_rows_are_visited_in_batches_and_soon_done(old, opened, directory):
         "cache.close()",
         directory=str(directory),
     )
-    began = time.perf_counter()
+    # What this process does: a machine may be busy with something else.
+    began = time.process_time()
     cache = opened()
-    took = time.perf_counter() - began
+    took = time.process_time() - began
 
     expected = {n if n % 4 else (n, "k"): n if n % 3 else [n] for n in range(20_000)}
     assert list(cache) == list(expected)

@@ -34,6 +34,12 @@ def little_patience(monkeypatch):
     monkeypatch.setattr(upgrade, "PATIENCE", 0.1)
 
 
+@pytest.fixture
+def much_patience(little_patience, monkeypatch):
+    """For openings at once: those who only look have the database open for a moment, too."""
+    monkeypatch.setattr(upgrade, "PATIENCE", 60)
+
+
 def contents(directory):
     """Return every file that is not the log, and what is in it."""
     return {
@@ -63,13 +69,13 @@ def test_upgrade_refuses_while_version_5_has_the_directory_open(start_old, direc
 
 
 def test_upgrade_waits_for_version_5_to_end(start_old, directory, monkeypatch):
-    monkeypatch.setattr(upgrade, "PATIENCE", 30)
+    monkeypatch.setattr(upgrade, "PATIENCE", 60)
     process = start_old()
     process.run(LIVE["a cache just opened"], directory=str(directory))
     timer = threading.Timer(0.3, process.stop)
     timer.start()
 
-    with Cache(directory, timeout=30) as cache:
+    with Cache(directory, timeout=60) as cache:
         assert len(cache) == 0
     timer.join()
 
@@ -157,6 +163,7 @@ def test_readonly_says_what_to_do(fill, directory):
     assert contents(directory) == before
 
 
+@pytest.mark.usefixtures("much_patience")
 def test_many_processes_that_open_at_once_upgrade_once(fill, directory):
     fill({(number, "k"): [number] for number in range(500)})
     children = []
@@ -177,6 +184,7 @@ def test_many_processes_that_open_at_once_upgrade_once(fill, directory):
         assert cache.check() == []
 
 
+@pytest.mark.usefixtures("much_patience")
 def test_many_threads_that_open_at_once_upgrade_once(fill, directory):
     fill({number: [number] for number in range(500)})
     ids = []

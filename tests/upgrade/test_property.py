@@ -41,7 +41,12 @@ def shape(value):
     return type(value), repr(value)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(
     entries=st.lists(st.tuples(KEYS, VALUES), max_size=12),
     smallest=st.sampled_from([0, 30, 2**15]),

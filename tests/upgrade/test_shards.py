@@ -155,7 +155,9 @@ def test_kill_between_two_shards_while_trusting_is_taken_up(fill_shards, directo
         assert cache.check() == []
 
 
-def test_many_processes_that_open_at_once_move_each_entry_once(fill_shards, directory):
+def test_many_processes_that_open_at_once_move_each_entry_once(fill_shards, directory, monkeypatch):
+    # Those who only look have a database open for a moment, too.
+    monkeypatch.setattr(upgrade, "PATIENCE", 60)
     fill_shards(shards=4)
     children = []
     for number in range(5):

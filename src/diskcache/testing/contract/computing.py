@@ -38,7 +38,7 @@ def assert_raised_as_it_is(cache, error):
     def func(*_):
         raise error
 
-    for options in ({}, {"lock": False}, {"hard_timeout": 20}):
+    for options in ({}, {"lock": False}, {"hard_timeout": 60}):
         for ask in (
             lambda: cache.get_or_set("k", func, **options),  # noqa: B023 - asked at once
             lambda: cache.get_or_set("k", lambda: 1, when=func, **options),  # noqa: B023
@@ -175,7 +175,7 @@ class ComputingContract(Contract):
     def test_recursion_with_a_hard_timeout_deeper_than_there_are_threads_raises(self, cache):
         """It would wait for threads of its own callers: it does not, however long it may."""
 
-        @cache.memoize("f", hard_timeout=20)
+        @cache.memoize("f", hard_timeout=60)
         def depth(number):
             return number and depth(number - 1) + 1
 
@@ -235,7 +235,7 @@ class ComputingContract(Contract):
             return [counted(), threading.get_ident()]
 
         def ask(_):
-            started.wait(20)
+            started.wait(60)
             return cache.get_or_set("k", func)
 
         results = in_each(ask, range(4))
@@ -302,7 +302,7 @@ class ComputingContract(Contract):
 
         def ask(number):
             if number:
-                entered.wait(20)
+                entered.wait(60)
                 return cache.get_or_set("k", lambda: "second")
             with pytest.raises(SystemExit):
                 cache.get_or_set("k", interrupted)
@@ -317,7 +317,7 @@ class ComputingContract(Contract):
             mine, other = pair
 
             def func():
-                both.wait(20)
+                both.wait(60)
                 return cache.get_or_set(other, lambda: "ring")
 
             return cache.get_or_set(mine, func)
@@ -329,13 +329,13 @@ class ComputingContract(Contract):
 
         def slow():
             entered.set()
-            go_on.wait(20)
+            go_on.wait(60)
             return "slow"
 
         def ask(number):
             if not number:
                 return cache.get_or_set("k", slow)
-            entered.wait(20)
+            entered.wait(60)
             try:
                 return cache.get_or_set("k", lambda: "own", lock_timeout=0)
             finally:
@@ -350,7 +350,7 @@ class ComputingContract(Contract):
         both = threading.Barrier(3)
 
         def ask(_):
-            both.wait(20)
+            both.wait(60)
             return function(1)
 
         assert in_each(ask, range(3)) == [1, 1, 1]
@@ -552,7 +552,7 @@ class ComputingContract(Contract):
             begun.set()
             if first == "the loop waits":
                 until_expected()
-            return cache.memoize("task", lock=True, hard_timeout=20)(lambda: "own")()
+            return cache.memoize("task", lock=True, hard_timeout=60)(lambda: "own")()
 
         async def ask():
             entered, go_on = asyncio.Event(), asyncio.Event()
@@ -570,7 +570,7 @@ class ComputingContract(Contract):
             await until_true(begun.is_set)
             if first == "the thread waits":
                 until_expected()
-            found = cache.memoize("thread", lock=True, hard_timeout=20)(lambda: "own")()
+            found = cache.memoize("thread", lock=True, hard_timeout=60)(lambda: "own")()
             go_on.set()
             return found, await running, await computing
 

@@ -89,7 +89,7 @@ class ComputingManyContract(Contract):
                 cache.get_or_set_many("ab", func, when=judge)
 
         def ask(key):
-            begun.wait(20)
+            begun.wait(60)
             return cache.get_or_set(key, lambda: "own", share_errors=False)
 
         asks = [functools.partial(ask, key) for key in "ab"]
@@ -103,7 +103,7 @@ class ComputingManyContract(Contract):
             return {key: key for key in keys}
 
         def ask(keys):
-            both.wait(20)
+            both.wait(60)
             return list(cache.get_or_set_many(keys, func))
 
         assert in_each(ask, ["abc", "cba"]) == [["a", "b", "c"], ["c", "b", "a"]]

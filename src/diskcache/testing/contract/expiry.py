@@ -47,7 +47,7 @@ class ExpiryContract(Contract):
         assert expire_time == clock.time() + expire
 
     @pytest.mark.since6("version 5 has no such methods")
-    @pytest.mark.parametrize("options", [{}, {"lock": False}, {"hard_timeout": 20}])
+    @pytest.mark.parametrize("options", [{}, {"lock": False}, {"hard_timeout": 60}])
     @pytest.mark.parametrize("expire", [math.nan, lambda _: math.nan], ids=["number", "function"])
     def test_value_computed_with_a_time_that_never_comes_never_expires(
         self, cache, clock, options, expire

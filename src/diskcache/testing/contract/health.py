@@ -13,7 +13,17 @@ from diskcache import EmptyDirWarning, UnknownFileWarning
 from diskcache.testing.contract import Contract
 from diskcache.testing.directories import value_files
 
-STRAY = "ab/cd/00112233445566778899aabbccdd.val"
+STRAY = "00112233445566778899aabbccdd.val"
+"""Name of a value file, in whatever folder."""
+
+
+def vacant(directory):
+    """Return a path for a folder of value files where there is none, nor one above it.
+
+    Value files lie in folders with random names.
+    """
+    names = map("{:02x}".format, range(256))
+    return next(path for path in map(directory.joinpath, names) if not path.exists()) / "cd"
 
 
 class VolumeContract(Contract):
@@ -78,7 +88,7 @@ class CheckContract(Contract):
         assert check(cache) == []
 
     def test_check_finds_and_mends_a_file_that_belongs_to_no_entry(self, cache, directory):
-        stray = directory / STRAY
+        stray = vacant(directory) / STRAY
         stray.parent.mkdir(parents=True)
         stray.write_bytes(b"stray")
 
@@ -95,7 +105,8 @@ class CheckContract(Contract):
         assert cache["large"] == b"x" * 100_000
 
     def test_check_finds_and_mends_empty_folders(self, cache, directory):
-        (directory / "ab" / "cd").mkdir(parents=True)
+        folder = vacant(directory)
+        folder.mkdir(parents=True)
 
         found = check(cache)
 
@@ -105,24 +116,26 @@ class CheckContract(Contract):
         check(cache, fix=True)
 
         assert check(cache) == []
-        assert not (directory / "ab").exists()
+        assert not folder.parent.exists()
 
     def test_check_returns_warning_messages(self, cache, directory):
-        (directory / "ab" / "cd").mkdir(parents=True)
+        folder = vacant(directory)
+        folder.mkdir(parents=True)
 
         found = check(cache)
 
         assert all(isinstance(finding, warnings.WarningMessage) for finding in found)
         assert all(isinstance(finding.message, Warning) for finding in found)
 
-        (directory / "ab" / "cd").rmdir()
-        (directory / "ab").rmdir()
+        folder.rmdir()
+        folder.parent.rmdir()
 
     @pytest.mark.since6("version 5 finds nothing then")
     @pytest.mark.parametrize("action", ["ignore", "error"])
     def test_check_does_not_depend_on_the_filters_of_the_caller(self, cache, directory, action):
-        (directory / STRAY).parent.mkdir(parents=True)
-        (directory / STRAY).write_bytes(b"stray")
+        stray = vacant(directory) / STRAY
+        stray.parent.mkdir(parents=True)
+        stray.write_bytes(b"stray")
         with warnings.catch_warnings():
             warnings.simplefilter(action)
 
@@ -144,9 +157,10 @@ class CheckContract(Contract):
 
     @pytest.mark.since6("version 5 needs several rounds")
     def test_check_mends_everything_in_one_round(self, cache, directory):
-        (directory / STRAY).parent.mkdir(parents=True)
-        (directory / STRAY).write_bytes(b"stray")
-        (directory / "ef" / "01").mkdir(parents=True)
+        stray = vacant(directory) / STRAY
+        stray.parent.mkdir(parents=True)
+        stray.write_bytes(b"stray")
+        vacant(directory).mkdir(parents=True)
         cache.check(fix=True)
 
         assert cache.check() == []

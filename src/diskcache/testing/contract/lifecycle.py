@@ -125,7 +125,7 @@ class LifecycleContract(Contract):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
 
         assert len(cache) == 80
         assert set(cache) == {(number, step) for number in range(4) for step in range(20)}
@@ -165,7 +165,7 @@ class LifecycleContract(Contract):
         for _ in range(2):
             thread = threading.Thread(target=use_and_close)
             thread.start()
-            thread.join(20)
+            thread.join(60)
 
         assert operation(cache) == expected
 
@@ -176,7 +176,7 @@ class LifecycleContract(Contract):
 
         thread = threading.Thread(target=work)
         thread.start()
-        thread.join(20)
+        thread.join(60)
         cache.close()
 
         assert open_below(directory) == []

@@ -203,11 +203,11 @@ class StalenessContract(Contract):
             value = next(values)
             if value == "new":
                 entered.set()
-                go_on.wait(20)
+                go_on.wait(60)
             return value
 
         def others():
-            entered.wait(20)
+            entered.wait(60)
             try:
                 return [function(), function()]
             finally:
@@ -264,7 +264,7 @@ class StalenessContract(Contract):
         def function():
             value = next(values)
             if value == "new":
-                go_on.wait(20)
+                go_on.wait(60)
             return value
 
         function()
@@ -279,7 +279,7 @@ class StalenessContract(Contract):
         go_on = threading.Event()
 
         def slow():
-            go_on.wait(20)
+            go_on.wait(60)
             return "late"
 
         with pytest.raises(LoaderTimeoutError, match=r"'k' was not computed within 0\.01 s"):
@@ -291,10 +291,10 @@ class StalenessContract(Contract):
 
     @pytest.mark.parametrize("lock", [True, False])
     def test_hard_timeout_that_is_kept_changes_nothing(self, cache, source, lock):
-        assert cache.get_or_set("k", source, hard_timeout=20, lock=lock) == 1
+        assert cache.get_or_set("k", source, hard_timeout=60, lock=lock) == 1
         source.error = ZeroDivisionError()
         with pytest.raises(ZeroDivisionError):
-            cache.get_or_set("other", source, hard_timeout=20, lock=lock)
+            cache.get_or_set("other", source, hard_timeout=60, lock=lock)
         until_landed()
 
     @asks_for("transactions")
@@ -309,11 +309,11 @@ class StalenessContract(Contract):
 
         def slow():
             entered.set()
-            go_on.wait(20)
+            go_on.wait(60)
             return "slow"
 
         def other():
-            entered.wait(20)
+            entered.wait(60)
             try:
                 with pytest.raises(LoaderTimeoutError):
                     cache.get_or_set("k", slow, hard_timeout=0.01)
@@ -350,7 +350,7 @@ class StalenessContract(Contract):
         go_on = threading.Event()
 
         def slow():
-            go_on.wait(20)
+            go_on.wait(60)
             raise ZeroDivisionError
 
         with pytest.raises(LoaderTimeoutError):
@@ -418,18 +418,21 @@ class StalenessContract(Contract):
         assert asyncio.run(ask()) == (1, 2)
 
     def test_soft_timeout_of_a_coroutine_function(self, cache, clock):
+        go_on = asyncio.Event()
         values = iter(["old", "new"])
 
-        @cache.memoize("f", expire=10, grace=60, soft_timeout=0, hard_timeout=20)
+        @cache.memoize("f", expire=10, grace=60, soft_timeout=0, hard_timeout=60)
         async def function():
             value = next(values)
-            await asyncio.sleep(0.01)
+            if value == "new":
+                await go_on.wait()
             return value
 
         async def ask():
             await function()
             clock.advance(11)
             first = await function()
+            go_on.set()
             await until_alone()
             return first, await function()
 

@@ -13,7 +13,7 @@ from diskcache import flight
 from diskcache.computing import looping
 
 
-def in_threads(*functions: Callable[[], Any], limit: float = 30) -> list[Any]:
+def in_threads(*functions: Callable[[], Any], limit: float = 60) -> list[Any]:
     """Call functions in threads that start together; return what they returned, in order."""
     start = threading.Barrier(len(functions))
 
@@ -26,10 +26,15 @@ def in_threads(*functions: Callable[[], Any], limit: float = 30) -> list[Any]:
         return [future.result(limit) for future in futures]
 
 
-def until_expected(count: int = 1, limit: float = 20) -> None:
+def expected() -> int:
+    """Return how many wait for what somebody computes."""
+    return sum(len(one._futures) for one in list(flight._flights.values()))
+
+
+def until_expected(count: int = 1, limit: float = 60) -> None:
     """Wait until so many wait for what somebody computes."""
     deadline = time.monotonic() + limit
-    while sum(len(one._futures) for one in list(flight._flights.values())) < count:
+    while expected() < count:
         assert time.monotonic() < deadline, "nobody waits"
         threading.Event().wait(0.001)
 
@@ -52,7 +57,7 @@ def _is_under_way() -> bool:
     return bool(flight._flights) or any(not task.get_loop().is_closed() for task in tasks)
 
 
-def until_landed(limit: float = 20) -> None:
+def until_landed(limit: float = 60) -> None:
     """Wait until nothing is computed any more, and the threads and tasks that did are gone."""
     deadline = time.monotonic() + limit
     while _is_under_way() and time.monotonic() < deadline:

@@ -22,17 +22,17 @@ def locked_by_another_thread(cache):
     def hold():
         with cache.transact():
             held.set()
-            release.wait(20)
+            release.wait(60)
         cache.close()
 
     holder = threading.Thread(target=hold)
     holder.start()
     try:
-        assert held.wait(20)
+        assert held.wait(60)
         yield release
     finally:
         release.set()
-        holder.join(20)
+        holder.join(60)
 
 
 def in_thread(function):
@@ -40,7 +40,7 @@ def in_thread(function):
     results = []
     thread = threading.Thread(target=lambda: results.append(function()))
     thread.start()
-    thread.join(20)
+    thread.join(60)
     return results[0]
 
 
