@@ -67,7 +67,7 @@ def check_and_close(backends: list[DjangoCache]) -> None:
 def end_threads(cache: Any) -> None:
     """End the threads that served event loops, as `aclose` does."""
     for thread in pool_of(cache).close():
-        thread.join(20)
+        thread.join(60)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def make(request, directory, clock, monkeypatch):
     if request.param == "diskcache":
         caches["default"]._cache.close()
         for thread in pool_of(caches["default"]._cache).close():
-            thread.join(20)
+            thread.join(60)
         assert caches["default"]._cache.check() == []
         caches["default"]._cache.close()
     else:

@@ -314,10 +314,10 @@ def test_refused_writes_return_false_and_are_counted(make_backend):
     def hold():
         with backend._cache.transact():
             held.set()
-            done.wait(30)
+            done.wait(60)
 
     def write():
-        held.wait(30)
+        held.wait(60)
         try:
             return [
                 backend.set("k", 1, retry=False),
@@ -566,11 +566,11 @@ def test_close_closes_the_connections_of_this_thread_alone(backend):
     def stay():
         backend.get("k")
         connected.set()
-        left.wait(30)
+        left.wait(60)
         return backend.get("k")
 
     def leave():
-        connected.wait(30)
+        connected.wait(60)
         others = connections(backend)
         backend.get("k")
         mine = connections(backend) - others
@@ -613,11 +613,11 @@ def test_close_without_keep_open_leaves_what_other_threads_have_in_memory(backen
     def stay():
         backend.get("k"), backend.get("k")
         connected.set()
-        left.wait(30)
+        left.wait(60)
         return len(backend._cache._tier)
 
     def leave():
-        connected.wait(30)
+        connected.wait(60)
         backend.get("k")
         backend.close()
         left.set()

@@ -21,6 +21,7 @@ from django.core.wsgi import get_wsgi_application
 
 from tests.support.leaks import value_files
 from tests.support.optional import skip_or_fail
+from tests.support.servers import DEADLINE, free_port
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 CONTENT = b"sent by nginx\n" * 5000
@@ -80,9 +81,7 @@ def in_front(work, site_port, directory):
     """An nginx in front of the site; as root it serves as somebody else, as it does in life."""
     if NGINX is None:
         skip_or_fail("nginx is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     configuration = work / "nginx.conf"
     user = "user nobody nogroup;" if os.geteuid() == 0 else ""
     configuration.write_text(
@@ -97,11 +96,12 @@ def in_front(work, site_port, directory):
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=DEADLINE)
 
 
 def wait_for(port, process):
-    for _ in range(500):
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -112,7 +112,7 @@ def wait_for(port, process):
 
 def fetch(url):
     try:
-        with urllib.request.urlopen(url, timeout=20) as response:
+        with urllib.request.urlopen(url, timeout=DEADLINE) as response:
             return response.status, response.read(), dict(response.headers)
     except urllib.error.HTTPError as error:
         with error:

@@ -24,7 +24,7 @@ def cluster():
 
 @pytest.fixture
 def cache(cluster, request):
-    with connect(cluster.url(f"test-{request.node.name}"), timeout=5) as cache:
+    with connect(cluster.url(f"test-{request.node.name}"), timeout=30) as cache:
         yield cache
         cache.clear()
 
@@ -64,7 +64,9 @@ def test_every_kind_of_operation_is_awaited(cluster, cache, monkeypatch):
         raise AssertionError(f"a thread was started: {self.name}")
 
     async def main():
-        async with aio.connect(cluster.url(cache._namespace), timeout=5, memory_limit=0) as awaited:
+        async with aio.connect(
+            cluster.url(cache._namespace), timeout=30, memory_limit=0
+        ) as awaited:
             await awaited.set_many({number: number for number in range(300)}, tag="even")
             found = await asyncio.gather(*(awaited.get(number) for number in range(300)))
             listed = [key async for key in awaited.keys(tag="even")]
@@ -128,7 +130,7 @@ def test_answers_are_right_while_a_slot_moves(cluster, cache):
     cluster.move(slot, source, (source + 1) % 3, lambda: time.sleep(0.01))
     done.set()
     for thread in counters:
-        thread.join(20)
+        thread.join(60)
 
     assert wrong == []
     assert cluster.run((source + 1) % 3, "CLUSTER", "COUNTKEYSINSLOT", slot) > len(keys)
@@ -137,7 +139,7 @@ def test_answers_are_right_while_a_slot_moves(cluster, cache):
 
 
 def test_replica_takes_the_place_of_a_master_that_is_killed(doomed_cluster):
-    with connect(doomed_cluster.url("test"), timeout=5) as cache:
+    with connect(doomed_cluster.url("test"), timeout=30) as cache:
         kill_and_go_on(doomed_cluster, cache)
 
 
@@ -147,8 +149,8 @@ def kill_and_go_on(cluster, cache):
     cluster.await_replica()
     wrong, after = [], []
 
-    cluster.nodes[0].stop()
-    deadline = time.monotonic() + 15
+    cluster.kill_first()
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and len(after) < 200:
         try:
             after = [cache[number] for number in range(200)]
@@ -167,7 +169,7 @@ def kill_and_go_on(cluster, cache):
 
 def test_replica_takes_the_place_of_a_master_also_in_an_event_loop(doomed_cluster):
     async def main():
-        async with aio.connect(doomed_cluster.url("test"), timeout=5) as cache:
+        async with aio.connect(doomed_cluster.url("test"), timeout=30) as cache:
             return await kill_and_await(doomed_cluster, cache)
 
     after, later = asyncio.run(main())
@@ -179,7 +181,7 @@ def test_replica_takes_the_place_of_a_master_also_in_an_event_loop(doomed_cluste
 async def kill_and_await(cluster, cache):
     await cache.set_many({number: number for number in range(200)})
     cluster.await_replica()
-    cluster.nodes[0].stop()
+    cluster.kill_first()
     async with asyncio.timeout(60):
         while True:
             try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import threading
 
 import pytest
 
 from diskcache import ServerKeyError
 from diskcache.engines.redis import commands
-from tests.support.servers import shared_server
+from tests.support.servers import DEADLINE, shared_server
 
 BEFORE = {
     "nothing": lambda _: None,
@@ -165,7 +166,10 @@ def test_connections_that_the_server_dropped_meanwhile_are_made_anew(make_cache)
     """A delete is sent once only: it must not meet a connection that is gone."""
     cache = make_cache(clock=None)
     cache["k"] = 1
+    idle = [connection._sock for connection in cache._engine.driver._held.send.__self__._idle]
     shared_server().client().client_kill_filter(_type="normal", skipme=True)
+    for each in idle:
+        assert select.select([each], [], [], DEADLINE)[0]
 
     assert cache.delete("k")
 

@@ -23,6 +23,7 @@ from diskcache import (
     throttle,
 )
 from diskcache.errors import ServerError, Timeout, TransactionError
+from tests.support.servers import DEADLINE
 
 DEQUE_STEPS = [
     lambda d: d.append("x"),
@@ -145,7 +146,7 @@ def run_all(work, count):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(DEADLINE)
         assert not thread.is_alive()
 
 

@@ -87,7 +87,7 @@ def test_client_with_a_certificate_is_let_in_where_one_is_asked_for(authority):
 
 def refused(address):
     with pytest.raises(ServerUnavailableError) as caught:
-        connect(address, timeout=5)
+        connect(address, timeout=30)
     return str(caught.value)
 
 
@@ -145,7 +145,7 @@ def awaited(address):
     """Use a cache in an event loop, by one task and by many."""
 
     async def main():
-        async with aio.connect(address, timeout=5) as cache:
+        async with aio.connect(address, timeout=30) as cache:
             await cache.set("k", b"x" * 100_000, tag="t", expire=60)
             found = await asyncio.gather(*[cache.get("k", tag=True) for _ in range(10)])
             assert await cache.get_or_set("computed", lambda: 5) == 5

@@ -51,10 +51,10 @@ SPECIAL: dict[str, tuple[type[Exception], ...]] = {
 # -- The watched process -----------------------------------------------------------------------
 
 
-def problems_of(cases: dict[str, paths.Case], thing: Any) -> Iterator[str]:
+def problems_of(cases: dict[str, paths.Case], thing: Any, dice: random.Random) -> Iterator[str]:
     """Run all cases on one object, in any order; yield what no contract allows."""
     names = list(cases)
-    random.shuffle(names)
+    dice.shuffle(names)
     for name in names:
         found = hostile.attempt(lambda name=name: cases[name](thing))
         if not isinstance(found, Exception) or isinstance(found, (DiskCacheError, *MISSING)):
@@ -65,7 +65,7 @@ def problems_of(cases: dict[str, paths.Case], thing: Any) -> Iterator[str]:
         yield f"{type(thing).__name__}.{name}: " + "".join(traceback.format_exception(found)[-4:])
 
 
-def exercised(directory: str) -> list[str]:
+def exercised(directory: str, dice: random.Random) -> list[str]:
     """Use a directory in every way; return what no contract allows."""
     found: list[str] = []
 
@@ -74,14 +74,14 @@ def exercised(directory: str) -> list[str]:
             with Cache(directory, secret=hostile.SECRET, timeout=5) as cache:
                 thing = kind(cache)
                 for table in tables:
-                    found.extend(problems_of(table, thing))
+                    found.extend(problems_of(table, thing, dice))
         except DiskCacheError:
             pass
         except Exception:  # noqa: BLE001 - it is reported
             found.append(traceback.format_exc(limit=-4))
 
     within(lambda cache: cache, paths.READING)
-    structure = random.choice([(Index, paths.INDEX), (Deque, paths.DEQUE)])
+    structure = dice.choice([(Index, paths.INDEX), (Deque, paths.DEQUE)])
     within(structure[0].fromcache, structure[1])
     within(lambda cache: cache, paths.RECIPES, paths.CHANGING, paths.READING)
     return found
@@ -123,13 +123,12 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         request = json.loads(line)
-        random.seed(request["seed"])
         faulthandler.dump_traceback_later(PATIENCE * 0.8)
         gc.collect()
         before = memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         if request["directory"] is not None:
-            found = exercised(request["directory"])
+            found = exercised(request["directory"], random.Random(request["seed"]))
         else:
             found = decoded(bytes.fromhex(request["data"]))
         used = memory("VmHWM") - before

@@ -176,7 +176,7 @@ def node(path):
 KINDS = [pipe, device, folder, folder_with_a_file, listener, node]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(90)
 @pytest.mark.parametrize("make", KINDS)
 def test_what_is_no_file_is_a_miss_and_never_hangs(directory, make):
     name = "ab/cd/" + "0" * 28 + ".val"
@@ -191,7 +191,7 @@ def test_what_is_no_file_is_a_miss_and_never_hangs(directory, make):
     use_in_every_way(directory, lambda: hostile.insert(directory, **row))
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(90)
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize(
     "name",

@@ -89,7 +89,7 @@ def statements(monkeypatch):
     return seen
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(90)
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("options", [{"strict": True}, {"readonly": True}], ids=["write", "read"])
 def test_strange_schema_is_refused_and_nothing_of_it_runs(directory, statements, name, options):
@@ -111,7 +111,7 @@ def test_strange_schema_is_refused_and_nothing_of_it_runs(directory, statements,
     }
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(90)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_strange_schema_is_refused_or_set_aside_and_nothing_of_it_runs(directory, name):
     """One that SQLite itself cannot read is as good as damaged."""
@@ -132,7 +132,7 @@ def test_strange_schema_is_refused_or_set_aside_and_nothing_of_it_runs(directory
     assert kept.read_bytes() == before
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(90)
 def test_strange_schema_of_a_shard_is_refused(tmp_path):
     FanoutCache(tmp_path / "cache", shards=2).close()
     hostile.execute(tmp_path / "cache" / "001", *ATTACKS["trigger on insert"])
@@ -140,7 +140,7 @@ def test_strange_schema_of_a_shard_is_refused(tmp_path):
         FanoutCache(tmp_path / "cache")
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(90)
 @pytest.mark.parametrize(
     "name", ["trigger on insert", "trigger on delete", "view beside", "generated column"]
 )
@@ -163,7 +163,7 @@ def connect_as_attacker(directory):
     return apsw.Connection(str(directory / "cache.db"))
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(90)
 def test_hardened_connection_runs_no_view_trigger_or_module(directory):
     with closing(connect_as_attacker(directory)) as attacker:
         attacker.execute("CREATE VIEW v AS SELECT 1")

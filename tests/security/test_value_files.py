@@ -41,8 +41,11 @@ def shuffled(data):
     return data[4096:] + data[:4096]
 
 
+dice = random.Random(1)
+
+
 def flipped(data):
-    place = random.randrange(len(data) * 8)
+    place = dice.randrange(len(data) * 8)
     changed = bytearray(data)
     changed[place // 8] ^= 1 << place % 8
     return bytes(changed)

@@ -12,42 +12,27 @@ import redis
 from tests.support.servers import DEADLINE, Server, free_port
 
 SLOTS = 16384
-NODE_TIMEOUT = 800
-"""Milliseconds after which a node counts as dead, where tests have nodes die."""
+PATIENCE = 60_000
+"""Milliseconds after which a node counts as dead: no machine is held up for so long."""
+HASTE = 800
+"""The same where a test kills a node, and while they get to know each other."""
 
 
 class Cluster:
-    """Three masters, and a replica of the first.
+    """Three masters, and a replica of the first."""
 
-    Args:
-        node_timeout: Milliseconds after which a node counts as dead.
-    """
-
-    def __init__(self, node_timeout: int = NODE_TIMEOUT) -> None:
-        self._node_timeout = node_timeout
-        self.buses: list[int] = []
-        self.nodes: list[Server] = []
-        for attempt in range(8):
-            if len(self.nodes) < 4:
-                self._add_node(may_fail=attempt < 4)
-        self._form()
-
-    def _add_node(self, *, may_fail: bool) -> None:
-        bus = free_port()
-        try:
-            node = Server(
-                "--cluster-enabled", "yes", "--cluster-node-timeout", str(self._node_timeout),
+    def __init__(self) -> None:
+        self.buses = [free_port() for _ in range(4)]
+        self.nodes = [
+            Server(
+                "--cluster-enabled", "yes", "--cluster-node-timeout", str(HASTE),
                 "--cluster-port", str(bus), "--repl-diskless-sync-delay", "0",
                 "--maxmemory", "20mb", "--maxmemory-policy", "noeviction",
                 "--cluster-replica-validity-factor", "0",
-            )  # fmt: skip
-        except redis.ConnectionError:
-            # Somebody else took the port of its bus meanwhile.
-            if not may_fail:
-                raise
-        else:
-            self.nodes.append(node)
-            self.buses.append(bus)
+            )
+            for bus in self.buses
+        ]  # fmt: skip
+        self._form()
 
     def _form(self) -> None:
         third = SLOTS // 3 + 1
@@ -57,11 +42,15 @@ class Cluster:
             # Without different epochs two nodes may claim one slot.
             with suppress(redis.ResponseError):
                 self.run(number, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for node, bus in list(zip(self.nodes, self.buses, strict=True))[1:]:
-            self.run(0, "CLUSTER", "MEET", "127.0.0.1", node.port, bus)
-        wait_for(lambda: all(self._knows(number) == 4 for number in range(4)))
+        # They are told of each other, because gossip takes its time.
+        for number in range(3):
+            for node, bus in list(zip(self.nodes, self.buses, strict=True))[number + 1 :]:
+                self.run(number, "CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        names = {self.name(number) for number in range(4)}
+        wait_for(lambda: all(set(self._flags(number)) == names for number in range(4)))
         self.run(3, "CLUSTER", "REPLICATE", self.name(0))
-        wait_for(lambda: all("cluster_state:ok" in self.info(number) for number in range(3)))
+        wait_for(lambda: all(self._sees(number, "slave") for number in range(4)))
+        self._bear(PATIENCE)
         wait_for(lambda: self.nodes[3].client().info("replication")["master_link_status"] == "up")
 
     def run(self, number: int, *words: Any) -> Any:
@@ -77,8 +66,10 @@ class Cluster:
         """Return the name of a node."""
         return bytes(self.run(number, "CLUSTER", "MYID")).decode()
 
-    def _knows(self, number: int) -> int:
-        return int(self.info(number).split("cluster_known_nodes:")[1].split()[0])
+    def _flags(self, number: int) -> dict[str, str]:
+        """Return the flags of all nodes that a node knows, by name."""
+        lines = bytes(self.run(number, "CLUSTER", "NODES")).decode().splitlines()
+        return {line.split()[0]: line.split()[2] for line in lines}
 
     def url(self, namespace: str) -> str:
         """Return the address of a cache on it."""
@@ -99,10 +90,29 @@ class Cluster:
         self.run(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.name(target))
         port = self.nodes[target].port
         while keys := self.run(source, "CLUSTER", "GETKEYSINSLOT", slot, 3):
-            self.run(source, "MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
+            self.run(source, "MIGRATE", "127.0.0.1", port, "", 0, 60_000, "KEYS", *keys)
             pause()
         for number in (target, source, *range(3)):
             self.run(number, "CLUSTER", "SETSLOT", slot, "NODE", self.name(target))
+
+    def kill_first(self) -> None:
+        """Kill the master that has a replica, which takes its place soon."""
+        self._bear(HASTE)
+        self.nodes[0].stop()
+
+    def _bear(self, limit: int) -> None:
+        for number in range(4):
+            self.run(number, "CONFIG", "SET", "cluster-node-timeout", limit)
+
+    def await_successor(self) -> None:
+        """Wait until the others know that the replica is a master, and have all slots again."""
+        for number in (1, 2, 3):
+            wait_for(lambda number=number: self._sees(number, "master"))
+
+    def _sees(self, number: int, kind: str) -> bool:
+        """Tell whether a node knows all slots, and what the last one is."""
+        flags = self._flags(number).get(self.name(3), "")
+        return kind in flags and "cluster_state:ok" in self.info(number)
 
     def remove(self) -> None:
         """Kill all nodes."""
@@ -117,7 +127,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         with suppress(redis.RedisError):
             if condition():
                 return
-        assert time.monotonic() < deadline, "the cluster does not form"
+        assert time.monotonic() < deadline, "what is waited for does not come"
         time.sleep(0.05)
 
 
@@ -136,6 +146,5 @@ _shared: list[Cluster] = []
 def shared_cluster() -> Cluster:
     """Return the cluster that most tests of a process share."""
     if not _shared:
-        # Its nodes stay: none is to be taken for dead because the machine was busy.
-        _shared.append(Cluster(node_timeout=60_000))
+        _shared.append(Cluster())
     return _shared[0]

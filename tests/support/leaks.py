@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 ENDING = 60.0
-"""Seconds that threads have to come to their end."""
+"""Seconds that threads have to come to their end, and files to be closed."""
 
 KNOWN = {"cache.db", "cache.db.5", "control", "gate.lock", "users.lock", "reserve", "locks/fence"}
 

@@ -7,8 +7,11 @@ import redis
 from tests.support.cluster import await_replica, wait_for
 from tests.support.servers import BINARY, Server
 
-DOWN = 500
-"""Milliseconds without an answer after which the master counts as dead."""
+DOWN = 60_000
+"""Milliseconds without an answer after which the master counts as dead: no machine is held up for
+so long."""
+HASTE = 500
+"""The same, where a test kills it."""
 
 
 class Sentinel(Server):
@@ -51,6 +54,12 @@ class Watched:
     def await_replica(self) -> None:
         """Wait until the replica has all that its master was told."""
         await_replica(self.master, self.replica)
+
+    def kill_master(self) -> None:
+        """Kill the master, whose place the replica takes soon."""
+        with redis.Redis("127.0.0.1", self.sentinel.port) as client:
+            client.sentinel_set("watched", "down-after-milliseconds", HASTE)
+        self.master.stop()
 
     def url(self, namespace: str) -> str:
         """Return the address of a cache on the master that the sentinel names."""

@@ -22,7 +22,7 @@ from diskcache.cache.watching import bare_engine
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
 MEMORY = "90mb"
 DEADLINE = 60
-"""Seconds for a server to start."""
+"""Seconds for a server to start, and for what comes of itself."""
 
 
 def need_server() -> None:
@@ -34,12 +34,19 @@ def need_server() -> None:
         pytest.skip(reason)
 
 
+_reserved: list[socket.socket] = []
+"""Sockets that keep ports for this process. They do not listen: who says `SO_REUSEADDR`, as servers
+do, may listen beside them, but no port that is given by chance is one of theirs."""
+
+
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """Return a port of the loopback interface that is nobody's but this process's, to its end."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", 0))
+    _reserved.append(found)
+    port: int = found.getsockname()[1]
+    return port
 
 
 class Server:
@@ -52,27 +59,17 @@ class Server:
 
     def __init__(self, *options: str, port: int | None = None) -> None:
         self.options = options
-        self._may_move = port is None
-        self.port = port or 0
+        self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="diskcache-server-"))
         self.process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it answers; at first at a port that nobody else takes."""
+        """Start it, and wait until it answers."""
         need_server()
-        for is_last in (False,) * 4 + (True,):
-            self.port = self.port or free_port()
-            self.process = subprocess.Popen(self.words(), stdout=subprocess.DEVNULL)
-            try:
-                self.await_answer()
-                break
-            except redis.ConnectionError:
-                if is_last or not self._may_move or self.process.poll() is None:
-                    raise
-                self.port = 0
-        self._may_move = False
+        self.process = subprocess.Popen(self.words(), stdout=subprocess.DEVNULL)
+        self.await_answer()
 
     def words(self) -> list[str]:
         """Return the command line."""

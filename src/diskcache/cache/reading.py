@@ -104,14 +104,13 @@ class ReadingMethods(Front, Foundation):
         """Read an entry with what memory does not hold, or one that may have expired."""
         encoded, now = self._encode_key(key), self._now()
         row = self._engine.get(encoded, now)
-        value = ENOVAL if row is None else self._load(encoded, row, read)
+        value, row = (ENOVAL, row) if row is None else self._load_row(encoded, row, read)
         if self._counts:
             self._count_read(key, value)
         if value is ENOVAL and stale:
             found = self._engine.find_stale(encoded, now)
             if found is not None and found[1] != HOLD_FAILED:
-                row = found[0]
-                value = self._load(encoded, row, read)
+                value, row = self._load_row(encoded, found[0], read)
         if value is ENOVAL or row is None:
             value, row = default, None
         asked = ((expire_time, EXPIRE_TIME), (tag, TAG), (version, VERSION))
@@ -221,8 +220,24 @@ class ReadingMethods(Front, Foundation):
             return _MISSING
         if self._is_raw(row):
             return row[VALUE], row[EXPIRE_TIME], row[TAG]
-        value = self._load(encoded, row, read) if load is None else load(encoded, row)
+        if load is not None:
+            value = load(encoded, row)
+        elif row[FILE] is None:
+            value = self._load(encoded, row)
+        else:
+            value, row = self._load_row(encoded, row, read)
         return value, row[EXPIRE_TIME], row[TAG]
+
+    def _load_row(self, key: EncodedKey, row: Row, read: bool) -> tuple[Any, Row]:
+        """Return the value of a row, `ENOVAL` if it cannot be had, and the row that it is of.
+
+        That is another one, if a writer replaced the entry before its file was opened.
+        """
+        loaded = self._load(key, row, read, self._unpack_beside)
+        return (ENOVAL, row) if loaded is ENOVAL else loaded
+
+    def _unpack_beside(self, row: Row, read: bool, key: EncodedKey) -> tuple[Any, Row]:
+        return self._unpack(row, read, key), row
 
     # -- With memory --
 

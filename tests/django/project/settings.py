@@ -29,7 +29,7 @@ TEMPLATES = [
                     "django.template.loaders.locmem.Loader",
                     {
                         "fragment.html": (
-                            "{% load cache %}{% cache 60 'titles' user %}"
+                            "{% load cache %}{% cache 3600 'titles' user %}"
                             "{% for title in titles %}<b>{{ title }}</b>{% endfor %}{% endcache %}"
                         )
                     },

@@ -7,7 +7,7 @@ from tests.django.project import views
 
 urlpatterns = [
     path("count/", views.count),
-    path("page/", cache_page(60)(views.page)),
+    path("page/", cache_page(3600)(views.page)),
     path("plain/", views.page),
     path("visits/", views.visits),
     path("fragment/<str:user>/", views.fragment),
