@@ -93,7 +93,7 @@ class Server:
     def ask(self, path: str) -> dict[str, object] | None:
         """Return the answer; None if the worker died over the question."""
         try:
-            with urllib.request.urlopen(self.address + path, timeout=20) as answer:
+            with urllib.request.urlopen(self.address + path, timeout=60) as answer:
                 return json.load(answer)
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError):
             return None
@@ -101,7 +101,7 @@ class Server:
     def stop(self) -> int:
         self._process.send_signal(signal.SIGTERM)
         try:
-            return self._process.wait(20)
+            return self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
@@ -122,7 +122,7 @@ def test_every_request_is_counted_by_workers_that_come_and_go(tmp_path):
     server = Server(tmp_path)
     try:
         answers = in_threads(
-            *(lambda name=name: ask_many(server, name, name == 0) for name in range(4)), limit=60
+            *(lambda name=name: ask_many(server, name, name == 0) for name in range(4)), limit=100
         )
     finally:
         status = server.stop()
