@@ -13,6 +13,9 @@ import pytest
 
 from tests.history.run import run
 
+# To check a history takes long where processes were held up in the middle of operations.
+pytestmark = pytest.mark.timeout(600)
+
 OPERATIONS = 100_000
 FAULTS = {
     "no_mark": 25_000,
@@ -38,7 +41,6 @@ def test_history_with_long_moments_between_steps_is_linearizable(tmp_path):
     assert report.is_sound, str(report)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_in_the_order_of_steps_is_noticed(tmp_path, fault):
     """What is only likely is tried again: even one of ten attempts would do."""
