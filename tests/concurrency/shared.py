@@ -42,7 +42,7 @@ owners = [Cache(here / 'a'), FanoutCache(here / 'b', 2), Index(here / 'c')]
 @owners[0].memoize()
 def by_cache(number):
     return noted('cache', number)
-@owners[1].memoize(expire=60)
+@owners[1].memoize(expire=6000)
 def by_fanout(number):
     return noted('fanout', number)
 @owners[2].memoize()
@@ -128,7 +128,7 @@ def _decorated(cache: Any, name: Any, step: int) -> None:
     def ask() -> int:
         return step
 
-    @memoize_stampede(cache, expire=60, name="stampede")
+    @memoize_stampede(cache, expire=6000, name="stampede")
     def once(number: int) -> int:
         return number
 

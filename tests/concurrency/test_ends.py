@@ -274,7 +274,7 @@ def test_short_threads_that_leave_things_half_used_leave_no_descriptor(directory
         for _ in range(200):
             thread = threading.Thread(target=work)
             thread.start()
-            thread.join(20)
+            thread.join(60)
 
         assert len(open_below(directory)) <= before
         assert cache["n"] == 201

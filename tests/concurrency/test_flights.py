@@ -25,16 +25,44 @@ cache = Cache(here / 'cache')
 def note(text):
     with open(here / 'notes', 'a') as file:
         file.write(f'{text}\\n')
+def asking():
+    return (here / 'asks').read_text().split()
 def slow(value='value', seconds=0.1):
     note(os.getpid())
-    while (here / 'asks').stat().st_size < int(sys.argv[2]):
+    while len(asking()) < int(sys.argv[2]):
         time.sleep(0.001)
     time.sleep(seconds)
     return value
+def waits(pid):
+    # Who waits for a flight has its file open.
+    folder = f'/proc/{pid}/fd'
+    for name in os.listdir(folder):
+        try:
+            if '/cache/locks/' in os.readlink(f'{folder}/{name}'):
+                return True
+        except OSError:
+            pass
+    return False
+def until_all_wait():
+    note(os.getpid())
+    deadline = time.monotonic() + 40
+    while not (len(asking()) == int(sys.argv[2]) and all(map(waits, asking()))):
+        assert time.monotonic() < deadline, 'not all wait'
+        time.sleep(0.001)
 print('ready', flush=True)
 sys.stdin.readline()
 with open(here / 'asks', 'a') as file:
-    file.write('x')
+    file.write(f'{os.getpid()}\\n')
+"""
+
+
+WAIT_FOR = """
+def wait_for(word, times=1):
+    deadline = time.monotonic() + 40
+    while (here / 'notes').read_text().split().count(word) < times:
+        assert time.monotonic() < deadline, f'nobody says {word}'
+        time.sleep(0.001)
+    return times
 """
 
 
@@ -113,7 +141,7 @@ def test_threads_tasks_and_processes_compute_once(crew):
 def test_exception_of_a_built_in_class_reaches_other_processes(crew):
     program = """
 def fail():
-    slow()
+    until_all_wait()
     raise ValueError('wrong', 7)
 try:
     cache.get_or_set('k', fail)
@@ -132,7 +160,7 @@ def test_exception_of_another_class_reaches_other_processes_as_loader_error(crew
 class Refused(Exception):
     pass
 def fail():
-    slow()
+    until_all_wait()
     raise Refused('no')
 try:
     cache.get_or_set('k', fail)
@@ -165,13 +193,21 @@ except ValueError as error:
 
 def test_value_that_is_not_stored_is_computed_by_each_process_at_once(crew):
     program = """
-start = time.monotonic()
-print(cache.get_or_set('k', slow, when=lambda _: False))
-note('ended')
+def compute():
+    try:
+        open(here / 'first', 'x').close()
+    except FileExistsError:
+        note('computing')
+        wait_for('computing', 3)
+    else:
+        until_all_wait()
+        note('ended')
+    return 'value'
+print(cache.get_or_set('k', compute, when=lambda _: False))
 """
-    assert crew.run(*[program] * 4) == ["value"] * 4
+    assert crew.run(*[WAIT_FOR + program] * 4) == ["value"] * 4
     # The first one ends, and then the other three together, not one behind the other.
-    assert crew.notes.index("ended") == 1
+    assert crew.notes[1:] == ["ended", "computing", "computing", "computing"]
 
 
 def test_two_keys_in_both_orders_come_to_an_end(crew):
@@ -202,16 +238,6 @@ for thread in threads: thread.join()
     one, two = crew.run(program.format(["ab", "bc"]), program.format(["ca"]))
 
     assert (one, two) == ("ring\nring", "ring")
-
-
-WAIT_FOR = """
-def wait_for(word, times=1):
-    deadline = time.monotonic() + 25
-    while (here / 'notes').read_text().split().count(word) < times:
-        assert time.monotonic() < deadline, f'nobody says {word}'
-        time.sleep(0.001)
-    return times
-"""
 
 
 def test_wait_ends_with_the_lock_timeout(crew):
@@ -273,7 +299,7 @@ def test_fork_while_computing_leaves_the_flight_to_the_parent(tmp_path):
         child = os.fork()
         if child == 0:
             # The child waits for the parent, as any other process.
-            value = cache.get_or_set("k", lambda: "child", lock_timeout=10)
+            value = cache.get_or_set("k", lambda: "child", lock_timeout=60)
             os.write(writer, value.encode())
             os._exit(0)
         time.sleep(0.2)

@@ -154,8 +154,8 @@ def test_numbers_grow_in_the_order_of_holding(processes, cache):
 
 @each_kind
 def test_killed_holder_is_replaced_within_a_second(processes, cache, kind):
-    # On a busy machine the process that waits may not run at once.
-    assert any(seconds_to_replace(processes, cache, kind) < 1 for _ in range(3))
+    # On a busy machine the process that waits may not run at once, but not each time.
+    assert any(seconds_to_replace(processes, cache, kind) < 1 for _ in range(20))
 
 
 def seconds_to_replace(processes, cache, kind):
@@ -204,7 +204,7 @@ def test_processes_of_containers_with_the_same_id_are_told_apart(
     processes, cache, kind, in_container
 ):
     assert any(
-        seconds_to_replace_in_container(processes, cache, kind, in_container) < 1 for _ in range(3)
+        seconds_to_replace_in_container(processes, cache, kind, in_container) < 1 for _ in range(20)
     )
 
 
@@ -253,12 +253,14 @@ def test_stopped_holder_is_not_replaced(processes, cache):
 
 
 def test_holder_that_lives_is_replaced_after_its_own_lease(processes, cache):
-    start = time.monotonic()
-    child, number = processes.hold("Lock", expire=2)
+    child = processes.start("say(time.monotonic());" + HOLD.format(kind="Lock", expire=2))
+    start, number = float(child.stdout.readline()), int(child.stdout.readline())
+    lock = Lock(cache, "k", expire=100)
+    got = lock.acquire(timeout=0.1)
 
-    assert Lock(cache, "k", expire=100).acquire(timeout=0.1) is False
-    assert Lock(cache, "k", expire=100).acquire(timeout=60) > number
-    assert 2 <= time.monotonic() - start < 60
+    # If this process is held up, the lease is over by then.
+    assert (got or lock.acquire(timeout=60)) > number
+    assert time.monotonic() - start >= 1.99
     assert child.poll() is None
 
 
@@ -277,7 +279,11 @@ def test_permits_of_the_dead_are_free_and_those_of_the_living_not(processes, cac
         holder.kill()
         holder.wait()
 
-    assert [bool(semaphore.acquire(timeout=0.2)) for _ in range(3)] == [True, True, False]
+    assert [bool(semaphore.acquire(timeout=limit)) for limit in (60, 60, 0.2)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_permit_that_was_added_and_taken_does_not_come_back(processes, cache):
@@ -325,7 +331,7 @@ lock = {kind}(cache, 'k')
 lock.acquire()
 child = os.fork()
 if child == 0:
-    time.sleep(60)
+    time.sleep(600)
 say(child)
 input()
 """
@@ -340,8 +346,8 @@ def test_killed_holder_is_replaced_although_its_child_lives(processes, cache, ki
         holder.kill()
         holder.wait()
 
-        # The child lives for a minute.
-        assert KINDS[kind](cache, "k").acquire(timeout=20)
+        # The child lives for ten minutes.
+        assert KINDS[kind](cache, "k").acquire(timeout=60)
     finally:
         os.kill(child, signal.SIGKILL)
 
@@ -381,27 +387,29 @@ THROTTLED = """
 def work():
     return time.time()
 for _ in range(10):
-    say(work())
+    say(f'{time.time()} {work()}')
 """
 
 
 def test_processes_share_one_rate(processes):
     outputs = processes.run(THROTTLED, count=3)
-    times = sorted(float(line) for output in outputs for line in output.split())
+    times = [tuple(map(float, line.split())) for out in outputs for line in out.splitlines()]
 
     assert len(times) == 30
-    assert times[-1] - times[0] >= 1.9
+    # From the first call to the last work, wherever a process was held up in between.
+    assert max(at for _, at in times) - min(called for called, _ in times) >= 1.9
 
 
 STAMPEDE = """
 import random
 random.random = lambda: 1 - 1e-12
-@memoize_stampede(cache, expire=10, name='f')
+@memoize_stampede(cache, expire=1000, name='f')
 def work():
     time.sleep(0.6)
     return os.getpid()
 first = work()
-cache.touch(work.__cache_key__(), 5)
+cache.touch(work.__cache_key__(), 15)
+say(cache.get(work.__cache_key__(), expire_time=True)[1])
 say(work() == first)
 """
 
@@ -409,9 +417,10 @@ say(work() == first)
 def test_interpreter_waits_at_its_exit_for_what_is_renewed(processes, cache):
     (output,) = processes.run(STAMPEDE)
     (_, _), expire_time = cache.get(("f", None), expire_time=True)
+    touched, is_same = output.split()
 
-    assert output.strip() == "True"
-    assert expire_time - time.time() > 6
+    assert is_same == "True"
+    assert expire_time - float(touched) > 900
 
 
 BARRIER = """

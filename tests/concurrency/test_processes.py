@@ -113,7 +113,7 @@ def leave_open():
 entered = threading.Event()
 if sys.argv[2] == "thread":
     threading.Thread(target=leave_open, daemon=True).start()
-    entered.wait(20)
+    entered.wait(50)
 else:
     leave_open()
 print("left", flush=True)

@@ -77,7 +77,7 @@ class Peer:
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()
-        return self._process.wait(20)
+        return self._process.wait(60)
 
 
 @contextmanager

@@ -45,8 +45,8 @@ def beside_others(objects, names, method):
     thread = threading.Thread(target=lambda: here.extend(shared.use_in_threads(objects, 9)))
     thread.start()
     jobs = [(objects, number) for number in range(1, PROCESSES + 1)]
-    answers = in_processes(shared.use_given, jobs, method=method)
-    thread.join(60)
+    answers = in_processes(shared.use_given, jobs, method=method, limit=100)
+    thread.join(100)
     returned = [pickle.loads(data) for _, data in answers]
     return names + here + [name for used, _ in answers for name in used], returned
 

@@ -87,7 +87,7 @@ def test_readers_never_miss_a_large_value_that_is_overwritten(cache):
 
     def read():
         seen = 0
-        while not done.is_set():
+        while not (done.is_set() and seen):
             value = cache["k"]
             assert value == value[:1] * len(value)
             with cache.read("k") as file:
@@ -118,7 +118,7 @@ def test_no_writer_fails_under_contention(cache):
     in_threads(*[lambda name=name: write(name) for name in range(THREADS)])
 
     assert len(cache) == THREADS + 1
-    assert max(slowest) < 10
+    assert max(slowest) < 30
 
 
 def test_close_in_one_thread_disturbs_no_other(cache):
@@ -132,7 +132,7 @@ def test_close_in_one_thread_disturbs_no_other(cache):
 
     def work(name):
         rounds = 0
-        while not done.is_set():
+        while not (done.is_set() and rounds):
             cache[name] = rounds
             cache[name, "large"] = b"x" * LARGE
             assert cache[name] == rounds
@@ -166,7 +166,7 @@ def test_short_threads_leave_no_descriptor(cache, directory):
     for _ in range(200):
         thread = threading.Thread(target=work)
         thread.start()
-        thread.join(20)
+        thread.join(60)
 
     assert len(open_below(directory)) <= before
     assert cache["n"] == 201
@@ -227,17 +227,17 @@ def test_caches_may_be_collected_in_any_order(tmp_path, order):
         cache = None
         held.clear()
         used.set()
-        leave.wait(20)
+        leave.wait(60)
 
     thread = threading.Thread(target=use, args=(list(caches),))
     thread.start()
-    assert used.wait(20)
+    assert used.wait(60)
     for number in order:
         caches[number]["last"] = number
         caches[number] = None
         gc.collect()
     leave.set()
-    thread.join(20)
+    thread.join(60)
     gc.collect()
 
     with Cache(tmp_path / "one") as one, Cache(tmp_path / "two") as two:

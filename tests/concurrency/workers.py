@@ -40,11 +40,11 @@ def hand_over(directory: Path, name: int, items: int) -> list[Any]:
 
 
 def overwrite_or_read(directory: Path, is_writer: bool, seconds: float) -> int:
-    """Overwrite a large value, or read it, for a while; return how often."""
+    """Overwrite a large value, or read it, for a while, and some times; return how often."""
     deadline = time.monotonic() + seconds
     rounds = 0
     with Cache(directory) as cache:
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or rounds <= 10:
             rounds += 1
             if is_writer:
                 cache["k"] = bytes([rounds % 256]) * (LARGE + rounds)

@@ -60,7 +60,7 @@ def test_import_goes_on_after_a_kill(archive, directory, share):
     try:
         child.stdin.write(archive[: int(len(archive) * share)])
         child.stdin.flush()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         with Cache(directory) as cache:
             while len(cache) < 2 and time.monotonic() < deadline:
                 time.sleep(0.01)

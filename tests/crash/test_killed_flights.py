@@ -48,8 +48,8 @@ def start(tmp_path):
 
 def test_killed_process_is_replaced_within_a_second(tmp_path, start):
     Cache(tmp_path / "cache").close()
-    # On a busy machine the processes that take over may not run at once.
-    assert any(seconds_to_replace(tmp_path, start) < 1 for _ in range(3))
+    # On a busy machine the processes that take over may not run at once, but not each time.
+    assert any(seconds_to_replace(tmp_path, start) < 1 for _ in range(20))
     assert list(tmp_path.glob("cache/locks/*")) == []
 
 
@@ -57,17 +57,17 @@ def seconds_to_replace(tmp_path, start):
     """Kill a process that computes; return how long those that wait are without a value."""
     with Cache(tmp_path / "cache") as cache:
         cache.clear()
-    first = start(60)
+    first = start(600)
     assert first.stdout.readline() == "computing\n"
     others = [start(0) for _ in range(3)]
     # They have it open when they wait.
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while sum(map(waits, others)) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     killed = time.time()
     os.kill(first.pid, signal.SIGKILL)
-    outputs = [child.communicate(timeout=20)[0].split("\n")[:-1] for child in others]
+    outputs = [child.communicate(timeout=60)[0].split("\n")[:-1] for child in others]
 
     assert sorted(map(len, outputs)) == [1, 1, 2]
     assert len({lines[-1].split()[0] for lines in outputs}) == 1
@@ -94,10 +94,10 @@ cache = Cache(sys.argv[1])
 def func():
     child = os.fork()
     if child == 0:
-        time.sleep(30)
+        time.sleep(600)
         os._exit(0)
     print(child, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 cache.get_or_set('k', func)
 """
 
@@ -115,8 +115,8 @@ def test_child_of_a_killed_process_does_not_go_on_with_its_flight(tmp_path):
         with Cache(tmp_path / "cache") as cache:
             start = time.monotonic()
             assert cache.get_or_set("k", lambda: "taken over") == "taken over"
-            # The child lives for half a minute.
-            assert time.monotonic() - start < 20
+            # The child lives for ten minutes.
+            assert time.monotonic() - start < 60
         assert list(tmp_path.glob("cache/locks/*")) == []
     finally:
         os.kill(child, signal.SIGKILL)

@@ -7,6 +7,7 @@ and time: each turns a call into a request that the explorer answers.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -492,6 +493,10 @@ def set_up(layout: Layout) -> Iterator[None]:
     """Put the fakes in their places."""
     files = _Files()
     with ExitStack() as stack:
+        if gc.isenabled():
+            # What is collected meanwhile is real, and must not meet the fakes.
+            gc.disable()
+            stack.callback(gc.enable)
 
         def put(module: Any, name: str, value: Any) -> None:
             stack.enter_context(mock.patch.object(module, name, value))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import shutil
 import sqlite3
 import threading
@@ -517,7 +518,7 @@ def write_on(directory, name):
 
 def test_live_processes_go_on_in_one_new_database(copy, monkeypatch):
     monkeypatch.undo()
-    late = in_processes(write_on, [(copy, name) for name in "abc"], limit=40)
+    late = in_processes(write_on, [(copy, name) for name in "abc"], limit=100)
     with Cache(copy) as cache:
         missing = [f"{p}{n}" for p in late for n in range(20) if cache.get(f"{p}{n}") != n]
         assert missing == []
@@ -544,7 +545,7 @@ def test_threads_that_meet_the_damage_together_set_it_aside_once(copy):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         cache.close()
 
     assert failed == []
@@ -701,7 +702,7 @@ Cache(sys.argv[1])
 
 
 def test_sqlite_of_others_can_read_what_was_set_aside(copy):
-    damage.overwritten(5 * 2048, os.urandom(2048))(copy)
+    damage.overwritten(5 * 2048, random.Random(5).randbytes(2048))(copy)
     used(copy)
     (folder,) = folders(copy)
     connection = sqlite3.connect(f"file:{folder / 'cache.db'}?mode=ro", uri=True)

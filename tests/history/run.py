@@ -181,9 +181,13 @@ def run(
 
 
 def _watch(crew: Crew, operations: int, deadline: float, kills: int, dice: random.Random) -> None:
-    """Kill a process now and then, until enough is done."""
+    """Kill a process now and then, until enough is done and enough are killed."""
     killed = 0
-    while crew.done < operations and not crew.has_stopped and time.monotonic() < deadline:
+    while (
+        (crew.done < operations or killed < kills)
+        and not crew.has_stopped
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
         if killed < kills and crew.done > operations * (killed + 1) / (kills + 1):
             crew.kill(dice.choice(sorted(crew.alive)))
