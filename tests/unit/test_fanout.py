@@ -577,6 +577,28 @@ def test_set_many_stores_all_or_none(make_fanout):
     assert len(cache) == 0
 
 
+def test_set_many_that_is_refused_inside_a_block_leaves_nothing_of_it(make_fanout):
+    cache = make_fanout()
+    cache.set_many(dict.fromkeys(KEYS, 1))
+    in_the_last_shard = list(cache)[-1]
+    cache.clear()
+    with cache.transact():
+        with pytest.raises((AttributeError, pickle.PicklingError)):
+            cache.set_many({**dict.fromkeys(KEYS, b"x" * 40_000), in_the_last_shard: lambda: None})
+        cache["after"] = 1
+
+    assert list(cache) == ["after"]
+    assert cache.check() == []
+
+
+def test_set_many_without_the_lock_leaves_no_files(directory):
+    with FanoutCache(directory, timeout=0) as cache:
+        with held(directory):
+            assert cache.set_many(dict.fromkeys(KEYS, b"x" * 40_000)) == 0
+
+        assert cache.check() == []
+
+
 def test_counts_of_removals_add_up(make_fanout, clock):
     cache = make_fanout(cull_limit=0)
     for key in KEYS:
