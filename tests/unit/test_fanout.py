@@ -350,6 +350,19 @@ def test_shards_do_not_starve_beside_one_that_is_full(make_fanout, clock):
     assert all(shard.volume() > 50_000 for shard in cache._shards)
 
 
+def test_batches_over_all_shards_keep_the_volume_near_the_limit(make_fanout):
+    limit = 4_000_000
+    cache = make_fanout(shards=8, size_limit=limit, disk_min_file_size=1000)
+    volumes = []
+    for batch in range(24):
+        cache.set_many({(batch, number): b"x" * 25_000 for number in range(16)})
+        volumes.append(cache.volume())
+    full = volumes[10:]
+
+    assert max(full) <= 1.03 * limit
+    assert min(full) >= 0.9 * limit
+
+
 def test_limit_is_judged_by_what_other_objects_write_too(make_fanout, clock):
     first, second = make_fanout(size_limit=1_000_000), make_fanout()
     for number in range(150):

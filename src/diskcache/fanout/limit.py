@@ -5,6 +5,8 @@ Implementation note.
 Every shard stores the limit of the whole and judges it against the sum of its own volume, which it
 knows exactly, and that of the others, which it knows roughly: bytes of value files exactly, pages
 as of a 64th of its share ago, at most. So many writes of a shard need no look at the others.
+In a transaction on several shards that includes what the others have stored and removed in it: else
+each would remove all that is too much.
 
 A shard that is asked to store something while the sum is over the limit removes its own victims,
 which are as old as those of the others as long as keys spread evenly. Where they do not, shards
