@@ -350,6 +350,23 @@ def test_shards_do_not_starve_beside_one_that_is_full(make_fanout, clock):
     assert all(shard.volume() > 50_000 for shard in cache._shards)
 
 
+def test_shard_that_lost_entries_counts_those_of_the_others_again(make_fanout):
+    cache = make_fanout(shards=2, count_limit=20)
+    for key in range(60):
+        cache[key] = key
+    first, second = ([key for key in range(60, 200) if cache._index(key) == n] for n in (0, 1))
+    cache.delete_many(list(cache._shards[0]))
+    for key in second[:30]:
+        cache[key] = key
+    counts = []
+    for key in first[:30]:
+        cache[key] = key
+        counts.append(len(cache))
+
+    assert max(counts) == 20
+    assert first[29] in cache
+
+
 def test_batches_over_all_shards_keep_the_volume_near_the_limit(make_fanout):
     limit = 4_000_000
     cache = make_fanout(shards=8, size_limit=limit, disk_min_file_size=1000)
