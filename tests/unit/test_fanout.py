@@ -367,6 +367,23 @@ def test_shard_that_lost_entries_counts_those_of_the_others_again(make_fanout):
     assert first[29] in cache
 
 
+def test_shards_that_were_full_by_turns_do_not_pass_the_limit_together(make_fanout):
+    cache = make_fanout(shards=4, count_limit=40)
+    keys = [[key for key in range(400) if cache._index(key) == number][:18] for number in range(4)]
+    for some in keys:
+        for key in some:
+            cache[key] = key
+        cache.delete_many(some)
+    counts = []
+    for row in zip(*keys, strict=True):
+        for key in row:
+            cache[key] = key
+            counts.append(len(cache))
+
+    assert max(counts) == 40
+    assert cache.check() == []
+
+
 def test_batches_over_all_shards_keep_the_volume_near_the_limit(make_fanout):
     limit = 4_000_000
     cache = make_fanout(shards=8, size_limit=limit, disk_min_file_size=1000)

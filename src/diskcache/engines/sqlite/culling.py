@@ -334,11 +334,11 @@ class Culler(Ranking):
             step = self.share / SHARE_STEP if room > 0 else 0
             room = max(room / self.neighbours.shards, step)
             is_near = total >= count_limit / 2
-            self.neighbours.approach(is_near=is_near)
             # Nobody knows what they are about to store: near the limit all are counted each time,
             # also where this one has fewer than it had: others may have taken the room.
             # (No `//`: of an infinite number it makes one that nothing is smaller than.)
             bound = ALWAYS if is_near else entries + left / self.neighbours.shards
+            self.neighbours.approach(bound, is_near=is_near)
         self._measure_at = int(control.words[WRITTEN] + link.written + min(room, 2**62))
         self._count_at = bound
         self._measured_for = size_limit, count_limit
