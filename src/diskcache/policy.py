@@ -101,12 +101,15 @@ class Policy(NamedTuple):
                 f"eviction policy {self.name!r} must rank every entry by a finite number: its"
                 f" function raised {exc!r}"
             ) from exc
-        if type(found) not in (int, float, bool) or not math.isfinite(found):
-            raise SettingError(
-                f"eviction policy {self.name!r} must rank every entry by a finite number: got"
-                f" {found!r}"
-            )
-        return float(found)
+        try:
+            if type(found) in (int, float, bool) and math.isfinite(found):
+                return float(found)
+            got = repr(found)
+        except OverflowError:
+            got = "an int that is too large"
+        raise SettingError(
+            f"eviction policy {self.name!r} must rank every entry by a finite number: got {got}"
+        )
 
 
 _ORDER: Final = "SELECT {fields} FROM Cache ORDER BY "

@@ -19,6 +19,7 @@ from diskcache.errors import (
     SettingError,
     UntrustedPickleError,
 )
+from diskcache.sentinels import ENOVAL
 
 KEY = b"sk"
 CACHE_ID = bytes(16)
@@ -324,3 +325,12 @@ def test_unknown_modes_are_refused(monkeypatch):
     monkeypatch.setenv("DISKCACHE_PICKLE", "no")
     with pytest.raises(SettingError, match=r"DISKCACHE_PICKLE must be one of .*: got 'no'"):
         codec()
+
+
+@pytest.mark.parametrize("pickle_mode", ["signed", "never", "unsafe"])
+def test_encode_of_no_value_is_refused_with_what_to_store_instead(pickle_mode):
+    codec = ValueCodec(pickle=pickle_mode)
+
+    with pytest.raises(NotPlainError, match=r"cannot store ENOVAL as a value.*store None"):
+        codec.encode(ENOVAL, KEY)
+    assert codec.decode(*codec.encode((ENOVAL,), KEY), KEY) == (ENOVAL,)

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from diskcache import Cache, CodecError, Deque, Disk, UntrustedPickleError
-from diskcache.errors import QueueFullError, ReadOnlyError, StringIterableWarning
+from diskcache import ENOVAL, Cache, CodecError, Deque, Disk, UntrustedPickleError
+from diskcache.codecs import MODE_DATA, plain
+from diskcache.errors import NotPlainError, QueueFullError, ReadOnlyError, StringIterableWarning
 from tests.support.crew import in_processes, in_threads
 from tests.support.leaks import value_files
 
@@ -594,3 +595,40 @@ def append_limited(directory: Path, number: int) -> int:
             deque.append((number, index))
             longest = max(longest, len(deque))
     return longest
+
+
+def test_no_value_is_refused_and_the_deque_stays(
+    make_cache: Callable[..., Cache],
+) -> None:
+    deque = Deque.fromcache(make_cache(), "ab")
+    with pytest.raises(NotPlainError, match="cannot store ENOVAL"):
+        deque.append(ENOVAL)
+    with pytest.raises(NotPlainError):
+        deque.extend([1, ENOVAL])
+    with pytest.raises(NotPlainError):
+        deque[1] = ENOVAL
+
+    assert list(deque) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda deque: deque[1],
+        lambda deque: deque[-2],
+        lambda deque: list(deque),
+        lambda deque: (deque.popleft(), deque.popleft()),
+    ],
+)
+def test_stored_no_value_raises_and_stays(
+    make_cache: Callable[..., Cache], use: Callable[[Deque], Any]
+) -> None:
+    cache = make_cache()
+    deque = Deque.fromcache(cache, "abc")
+    middle = list(cache)[1]
+    payload = (MODE_DATA, plain.dumps(ENOVAL), None)
+    cache._engine.put((middle, 1), payload, None, None, 0, None)
+
+    with pytest.raises(CodecError, match="its value is ENOVAL"):
+        use(deque)
+    assert middle in cache

@@ -350,6 +350,53 @@ def test_shards_do_not_starve_beside_one_that_is_full(make_fanout, clock):
     assert all(shard.volume() > 50_000 for shard in cache._shards)
 
 
+def test_shard_that_lost_entries_counts_those_of_the_others_again(make_fanout):
+    cache = make_fanout(shards=2, count_limit=20)
+    for key in range(60):
+        cache[key] = key
+    first, second = ([key for key in range(60, 200) if cache._index(key) == n] for n in (0, 1))
+    cache.delete_many(list(cache._shards[0]))
+    for key in second[:30]:
+        cache[key] = key
+    counts = []
+    for key in first[:30]:
+        cache[key] = key
+        counts.append(len(cache))
+
+    assert max(counts) == 20
+    assert first[29] in cache
+
+
+def test_shards_that_were_full_by_turns_do_not_pass_the_limit_together(make_fanout):
+    cache = make_fanout(shards=4, count_limit=40)
+    keys = [[key for key in range(400) if cache._index(key) == number][:18] for number in range(4)]
+    for some in keys:
+        for key in some:
+            cache[key] = key
+        cache.delete_many(some)
+    counts = []
+    for row in zip(*keys, strict=True):
+        for key in row:
+            cache[key] = key
+            counts.append(len(cache))
+
+    assert max(counts) == 40
+    assert cache.check() == []
+
+
+def test_batches_over_all_shards_keep_the_volume_near_the_limit(make_fanout):
+    limit = 4_000_000
+    cache = make_fanout(shards=8, size_limit=limit, disk_min_file_size=1000)
+    volumes = []
+    for batch in range(24):
+        cache.set_many({(batch, number): b"x" * 25_000 for number in range(16)})
+        volumes.append(cache.volume())
+    full = volumes[10:]
+
+    assert max(full) <= 1.03 * limit
+    assert min(full) >= 0.9 * limit
+
+
 def test_limit_is_judged_by_what_other_objects_write_too(make_fanout, clock):
     first, second = make_fanout(size_limit=1_000_000), make_fanout()
     for number in range(150):
@@ -575,6 +622,28 @@ def test_set_many_stores_all_or_none(make_fanout):
     with pytest.raises((AttributeError, pickle.PicklingError)):
         cache.set_many(pairs)
     assert len(cache) == 0
+
+
+def test_set_many_that_is_refused_inside_a_block_leaves_nothing_of_it(make_fanout):
+    cache = make_fanout()
+    cache.set_many(dict.fromkeys(KEYS, 1))
+    in_the_last_shard = list(cache)[-1]
+    cache.clear()
+    with cache.transact():
+        with pytest.raises((AttributeError, pickle.PicklingError)):
+            cache.set_many({**dict.fromkeys(KEYS, b"x" * 40_000), in_the_last_shard: lambda: None})
+        cache["after"] = 1
+
+    assert list(cache) == ["after"]
+    assert cache.check() == []
+
+
+def test_set_many_without_the_lock_leaves_no_files(directory):
+    with FanoutCache(directory, timeout=0) as cache:
+        with held(directory):
+            assert cache.set_many(dict.fromkeys(KEYS, b"x" * 40_000)) == 0
+
+        assert cache.check() == []
 
 
 def test_counts_of_removals_add_up(make_fanout, clock):

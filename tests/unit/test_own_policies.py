@@ -458,6 +458,33 @@ def test_set_is_refused_in_its_own_call_where_the_function_fails(make_cache, ran
     assert len(cache) == 3
 
 
+def test_large_value_that_cannot_be_ranked_leaves_no_file_behind_in_a_block(make_cache, ranked_by):
+    def rank(entry, _):
+        return 1 / (entry.key != "bad")
+
+    ranked_by(rank)
+    cache = make_cache(eviction_policy="own", count_limit=3)
+    cache.set_many(dict.fromkeys("abc", 0))
+    with cache.transact():
+        with pytest.raises(SettingError):
+            cache["bad"] = b"x" * 40_000
+        cache["a"] = 1
+
+    assert cache.check() == []
+    assert cache["a"] == 1
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_rank_that_is_too_large_for_a_float_is_refused(make_cache, ranked_by, digits):
+    ranked_by(lambda *_: 10**digits)
+    cache = make_cache(eviction_policy="own", count_limit=2)
+    cache["a"] = 1  # Nothing is ranked before the cache is half full.
+    with pytest.raises(SettingError, match="got an int that is too large"):
+        cache["b"] = 1
+
+    assert list(cache) == ["a"]
+
+
 def test_interrupt_in_the_function_is_no_failure_of_it(make_cache, ranked_by):
     def rank(*_):
         raise KeyboardInterrupt

@@ -73,7 +73,7 @@ class StrictAccess:
             if seen[MODE] == MODE_RAW and seen[VALUE] is not None and self.cache._is_plain:
                 return seen[VALUE]
             try:
-                return self.cache._unpack(seen, False, key)
+                return self._unpacked(key, seen)
             except (UntrustedPickleError, CodecError) as exc:
                 raise self._kept(key, exc) from exc
             except OSError as exc:
@@ -84,6 +84,13 @@ class StrictAccess:
                     raise self._kept(key, exc) from exc
                 seen = again
         return ENOVAL
+
+    def _unpacked(self, key: EncodedKey, row: Row) -> Any:
+        value = self.cache._unpack(row, False, key)
+        if value is ENOVAL:
+            # Nothing here stores it; whoever asks would take it for no entry.
+            raise CodecError("its value is ENOVAL, which says that there is none")
+        return value
 
     def load_queued(self, key: EncodedKey, row: Row) -> Any:
         """Return the value of a row met by the engine, or tell it to look again."""

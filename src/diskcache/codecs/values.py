@@ -51,6 +51,7 @@ from diskcache.errors import (
     UnavailableError,
     UntrustedPickleError,
 )
+from diskcache.sentinels import ENOVAL
 
 _STRICTEST_LAST: Final[tuple[PickleMode, ...]] = ("unsafe", "signed", "never")
 
@@ -153,7 +154,7 @@ class ValueCodec:
             key: The entry's encoded key, or `keys.key_bytes` of it; signatures are bound to it.
 
         Raises:
-            NotPlainError: The value is not plain and pickling is off.
+            NotPlainError: The value is not plain and pickling is off, or it is `ENOVAL`.
             PickleKeyError: The value must be signed and no key is available.
         """
         kind = type(value)
@@ -164,6 +165,11 @@ class ValueCodec:
             or keys.is_native(value, kind)
         ):
             return MODE_RAW, value
+        if value is ENOVAL:
+            raise NotPlainError(
+                "cannot store ENOVAL as a value: it says that there is none, so reading it would be"
+                " a miss; store None, or a value that holds it, such as (ENOVAL,)"
+            )
         try:
             return MODE_DATA, plain.dumps(value)
         except NotPlainError as exc:

@@ -9,6 +9,7 @@ from diskcache.computing.steps import Computer, Tally
 from diskcache.computing.terms import Terms
 from diskcache.computing.ways import Store
 from diskcache.memotypes import CallInfo
+from diskcache.sentinels import ENOVAL
 
 Key: TypeAlias = tuple[Any, ...]
 MakeKey: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Key]
@@ -41,8 +42,10 @@ class Calls:
         return self.make_key(args, kwargs)
 
     def save(self, key: Key, result: Any) -> None:
-        """Keep a result on plain terms."""
+        """Keep a result on plain terms; `ENOVAL` says that there is nothing to keep."""
         self.tally.misses += 1
+        if result is ENOVAL:
+            return
         expire = self.terms.lifetime(result)
         if expire is None or expire > 0:
             self.store.save(key, result, expire, self.terms.tag, 0)

@@ -111,8 +111,8 @@ class Neighbours(Protocol):
         """Return how many entries the others hold."""
         ...
 
-    def approach(self, *, is_near: bool) -> None:
-        """Have the others look at every write from now on, or not, for the limit on entries."""
+    def approach(self, bound: float, *, is_near: bool) -> None:
+        """Say up to how many entries this one will not look; if they are near, all look always."""
         ...
 
     def ask_for_room(self) -> None:

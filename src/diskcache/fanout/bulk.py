@@ -8,7 +8,8 @@ from heapq import merge
 from operator import itemgetter
 from typing import Any, Final
 
-from diskcache.entry import Only, Tag
+from diskcache.engines.base import Put
+from diskcache.entry import Only, Tag, expiry
 from diskcache.errors import GateError, Timeout
 from diskcache.fanout.entries import FanoutEntries
 from diskcache.fanout.shard import Shard
@@ -65,17 +66,41 @@ class FanoutBulk(FanoutEntries):
             2
         """
         pairs = list(mapping.items() if isinstance(mapping, Mapping) else mapping)
-        groups = self._grouped(pairs)
+        now = self._now()
+        groups = self._packed(self._grouped(pairs), expiry(expire, now), tag)
         try:
             with ExitStack() as stack:
                 self._begin(stack, [shard for shard, _ in groups], retry)
-                stored = sum(shard.set_many(some, expire, tag, retry) for shard, some in groups)
+                stored = 0
+                while groups:
+                    shard, puts = groups.pop(0)
+                    stored += shard.put_packed(puts, now, retry)
         except Timeout as exc:
             return self._refuse(exc, 0)
+        finally:
+            for shard, puts in groups:
+                shard.discard_packed(puts)
         if pairs:
             self._limit.latest = self._shards[self._index(pairs[-1][0])], pairs[-1][0]
         self._limit.settle()
         return stored
+
+    def _packed(
+        self,
+        groups: list[tuple[Shard, list[tuple[Any, Any]]]],
+        expire_time: float | None,
+        tag: Tag,
+    ) -> list[tuple[Shard, list[Put]]]:
+        """Encode the entries of all shards, or of none, before any of them is stored."""
+        packed: list[tuple[Shard, list[Put]]] = []
+        try:
+            for shard, some in groups:
+                packed.append((shard, shard.packed(some, expire_time, tag)))
+        except BaseException:
+            for shard, puts in packed:
+                shard.discard_packed(puts)
+            raise
+        return packed
 
     def _save_many(
         self, entries: Iterable[tuple[Any, Any, float | None]], tag: Tag, only: Only

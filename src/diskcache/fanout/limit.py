@@ -5,6 +5,8 @@ Implementation note.
 Every shard stores the limit of the whole and judges it against the sum of its own volume, which it
 knows exactly, and that of the others, which it knows roughly: bytes of value files exactly, pages
 as of a 64th of its share ago, at most. So many writes of a shard need no look at the others.
+In a transaction on several shards that includes what the others have stored and removed in it: else
+each would remove all that is too much.
 
 A shard that is asked to store something while the sum is over the limit removes its own victims,
 which are as old as those of the others as long as keys spread evenly. Where they do not, shards
@@ -12,7 +14,8 @@ would starve beside one that holds much and is seldom written: a shard that hold
 its share therefore removes nothing, and the largest ones are culled in its place, after the write;
 so they are for one that has removed all it could, and is large because of what was just written.
 
-Entries are counted exactly, at every write once half of the limit is reached. Another process that
+Entries are counted exactly, at every write once half of the limit is reached. Before, a shard looks
+at the others when it has grown by its part of what is left until then. Another process that
 has stored less than half of it by then may not know yet, and pass the limit until its next look. In
 a transaction on several shards none sees what the others have stored, so afterwards all are counted
 once more.
@@ -40,6 +43,8 @@ class SharedLimit:
         self.is_asked = False
         """Whether a shard needs room that another one has to make."""
         self._is_near = False
+        self._bounds: dict[Shard, float] = dict.fromkeys(shards, 0)
+        """Entries up to which a shard does not look at the others."""
         self.latest: tuple[Shard, Any] | None = None
         """Shard and key of what was written last: it stays, in a transaction of many shards too."""
         for shard in shards:
@@ -68,11 +73,19 @@ class SharedLimit:
                     total += other.rough_count()
         return total
 
-    def approach(self, shard: Shard, *, is_near: bool) -> None:
-        """Have the shards other than *shard* count at every write, if the limit has come near."""
-        if is_near and not self._is_near:
+    def approach(self, shard: Shard, bound: float, *, is_near: bool) -> None:
+        """Have the shards other than *shard* count at every write, if the limit has come near.
+
+        Also if they could pass it before one of them looks: up to *bound* entries, of which it may
+        have had more once than it has now, a shard does not.
+        """
+        self._bounds[shard] = max(bound, 0)
+        limit = shard.count_limit
+        is_tight = limit and sum(self._bounds.values()) > limit / 2
+        if is_tight or (is_near and not self._is_near):
             for other in self._shards:
                 if other is not shard:
+                    self._bounds[other] = 0
                     other.look_always()
         self._is_near = is_near
 
@@ -145,9 +158,9 @@ class Beside:
         """Return how many entries the others hold."""
         return self._limit.count_beside(self._shard)
 
-    def approach(self, *, is_near: bool) -> None:
-        """Have the others count at every write, if the limit on entries has come near."""
-        self._limit.approach(self._shard, is_near=is_near)
+    def approach(self, bound: float, *, is_near: bool) -> None:
+        """Have the others count at every write, if the limit on entries may be passed unseen."""
+        self._limit.approach(self._shard, bound, is_near=is_near)
 
     def ask_for_room(self) -> None:
         """Have room made by the largest shard after the write that is going on."""

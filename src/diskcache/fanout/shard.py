@@ -10,7 +10,7 @@ from diskcache.cache.noting import LONG_WAY
 from diskcache.clock import Clock
 from diskcache.coherence import COUNTED
 from diskcache.disk import Disk
-from diskcache.engines.base import Neighbours
+from diskcache.engines.base import Neighbours, Put
 from diskcache.entry import DbValue, EncodedKey, Only, Order, RemovalCause, Tag
 from diskcache.memory.tier import Held, Tier
 from diskcache.sentinels import ENOVAL
@@ -77,6 +77,21 @@ class Shard(Cache):
     ) -> int:
         """Store values that were computed together."""
         return self._save_many(entries, tag, only)
+
+    def packed(
+        self, pairs: Iterable[tuple[Any, Any]], expire_time: float | None, tag: Tag
+    ) -> list[Put]:
+        """Encode entries for `put_packed`."""
+        return self._puts(((key, value, expire_time) for key, value in pairs), tag)
+
+    def put_packed(self, puts: list[Put], now: float, retry: bool) -> int:
+        """Store encoded entries, all of them or none; return how many."""
+        return self._engine.put_many(puts, now, self._wait(retry))
+
+    def discard_packed(self, puts: Iterable[Put]) -> None:
+        """Remove the files of encoded entries that are not stored."""
+        for put in puts:
+            self._discard(put[1])
 
     @property
     def pen(self) -> object | None:

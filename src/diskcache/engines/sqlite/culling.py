@@ -65,6 +65,9 @@ ROW_OVERHEAD: Final = 512
 OVERFLOW: Final = 4096
 """Bytes that a long row may waste in its last pages."""
 
+ALWAYS: Final = -1
+"""Instead of a number of entries: whenever one is new, all are counted."""
+
 SIZED: Final = frozenset({str, bytes})
 """Types of stored values that have a length."""
 _UNLIMITED: Final = float("inf")
@@ -197,7 +200,7 @@ class Culler(Ranking):
 
     def look_always(self) -> None:
         """Count entries at the next write, those of the neighbours too."""
-        self._count_at = -1
+        self._count_at = ALWAYS
         self._note_bounds()
 
     def _limits(self) -> tuple[float, float]:
@@ -230,9 +233,9 @@ class Culler(Ranking):
             words = control.words
             if words[NEXT_EXPIRY] < now * 1e6 or link.expiry_low < now * 1e6:
                 budget -= self._remove_expired(link, now, budget)
-            if (
-                words[WRITTEN] + link.written < self.look_from
-                and words[COUNT] + link.rows <= self.count_from
+            if words[WRITTEN] + link.written < self.look_from and (
+                words[COUNT] + link.rows <= self.count_from
+                or (self.count_from == ALWAYS and link.rows <= 0)
             ):
                 return
         else:
@@ -322,19 +325,22 @@ class Culler(Ranking):
         if control is None:
             return
         room = (size_limit / 2 if volume < size_limit / 2 else size_limit) - volume
+        entries = count(link)
         half = math.ceil(count_limit / 2) - 1 if count_limit < _UNLIMITED else count_limit
         left = (half if total < count_limit / 2 else count_limit) - total
+        bound = entries + left
         if self.neighbours is not None:
             # They write too, and measure for themselves.
             step = self.share / SHARE_STEP if room > 0 else 0
             room = max(room / self.neighbours.shards, step)
             is_near = total >= count_limit / 2
-            self.neighbours.approach(is_near=is_near)
-            # Nobody knows what they are about to store: near the limit all are counted each time.
+            # Nobody knows what they are about to store: near the limit all are counted each time,
+            # also where this one has fewer than it had: others may have taken the room.
             # (No `//`: of an infinite number it makes one that nothing is smaller than.)
-            left = 0 if is_near else left / self.neighbours.shards
+            bound = ALWAYS if is_near else entries + left / self.neighbours.shards
+            self.neighbours.approach(bound, is_near=is_near)
         self._measure_at = int(control.words[WRITTEN] + link.written + min(room, 2**62))
-        self._count_at = count(link) + left
+        self._count_at = bound
         self._measured_for = size_limit, count_limit
         self._note_bounds()
 

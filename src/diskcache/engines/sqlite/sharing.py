@@ -44,15 +44,19 @@ class Gauge:
         """Bytes ever written, entries, and bytes of pages, when pages were last counted."""
 
     def read(self, link: Link, slack: float) -> int:
-        """Return the volume; its pages as of at most *slack* bytes of writing ago."""
+        """Return the volume; its pages as of at most *slack* bytes of writing ago.
+
+        What the transaction of this connection has stored and removed counts: in one of several
+        shards each would else remove what another one has removed already.
+        """
         control = link.site.control
         if control is None:
             return pages_in_use(link) + file_bytes(link)
         words = control.words
-        written, entries = words[WRITTEN], words[COUNT]
+        written, entries = words[WRITTEN] + link.written, words[COUNT] + link.rows
         seen, had, pages = self._seen
         # Where entries are removed nothing is written, but then there are fewer of them.
         if seen < 0 or (written - seen) & MASK > slack or had - entries > had >> 6:
             pages = pages_in_use(link)
             self._seen = written, entries, pages
-        return pages + words[BYTES]
+        return pages + words[BYTES] + link.size

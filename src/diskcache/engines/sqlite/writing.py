@@ -330,10 +330,10 @@ def _store_slowly(
         (None, 0, None) if staged is None else (staged.name, staged.size, staged.checksum)
     )
     found = reading.first(link.execute, sql.FIND_PLACE, key)
-    rank, hits = _placed(link, culler, key, payload, found, expire_time, tag, now)
     times = (now, expire_time, culler.access_time_of_new(now))
-    tail = (rank, file, size, checksum)
     try:
+        rank, hits = _placed(link, culler, key, payload, found, expire_time, tag, now)
+        tail = (rank, file, size, checksum)
         if found is None:
             row = (*key, *times, tag, mode, value, *tail)
             link.execute(sql.INSERT, row)

@@ -90,8 +90,8 @@ class CounterContract(Contract):
 
     @pytest.mark.parametrize(
         "value",
-        [None, True, [1], {"a": 1}, 2**70, "x" * 40_000],
-        ids=["none", "bool", "list", "dict", "big", "file"],
+        [None, True, [1], {"a": 1}, 2**70, "1", b"1", "x" * 40_000],
+        ids=["none", "bool", "list", "dict", "big", "text", "bytes", "file"],
     )
     def test_incr_of_what_is_no_number_raises_type_error_and_keeps_it(self, cache, value):
         cache["a"] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from diskcache.sentinels import ENOVAL
 from diskcache.testing.contract import Contract
 
 
@@ -87,6 +88,14 @@ class MemoizeContract(Contract):
         assert memoized() is None
         assert memoized() is None
         assert len(calls) == 1
+
+    @pytest.mark.parametrize("lock", [False, True])
+    def test_memoize_keeps_nothing_where_the_function_says_that_there_is_none(self, cache, lock):
+        memoized = cache.memoize("f", lock=lock)(lambda: ENOVAL)
+
+        assert memoized() is ENOVAL
+        assert memoized() is ENOVAL
+        assert len(cache) == 0
 
     def test_memoize_does_not_keep_exceptions(self, cache, calls):
         def function():
