@@ -10,7 +10,15 @@ from datetime import timedelta
 
 import pytest
 
-from diskcache import Cache, LoaderError, LoaderTimeoutError, flight, host, signs
+from diskcache import (
+    Cache,
+    LoaderError,
+    LoaderTimeoutError,
+    flight,
+    host,
+    json_serializer,
+    signs,
+)
 from diskcache.background import Background
 from diskcache.codecs import plain
 from diskcache.computing import steps
@@ -553,3 +561,32 @@ def test_values_of_many_keys_are_stored_by_the_set_of_a_subclass(directory):
     with Shouting(directory) as cache:
         assert cache.get_or_set_many("ab", lambda keys: {key: key for key in keys})["a"] == "a"
         assert cache.get_many("ab") == {"a": "A", "b": "B"}
+
+
+@pytest.mark.parametrize("option", ["when", "expire"])
+def test_option_that_asks_for_the_value_being_kept_gets_an_error(cache, option):
+    def judge(value):
+        return cache.get_or_set("k", lambda: value)
+
+    with pytest.raises(RecursiveLoaderError, match="'k' asks for that value itself"):
+        cache.get_or_set("k", lambda: 1, **{option: judge})
+    with pytest.raises(RecursiveLoaderError, match="'k' asks for that value itself"):
+        cache.get_or_set_many(["k"], dict.fromkeys, **{option: judge})
+
+    assert cache.get_or_set("k", lambda: 2) == 2
+
+
+def test_codec_that_asks_for_the_value_being_kept_gets_an_error(make_cache):
+    class Asking:
+        def dumps(self, value):
+            return json_serializer.dumps(cache.get_or_set("k", lambda: value))
+
+        def loads(self, data):
+            return json_serializer.loads(data)
+
+    cache = make_cache(serializer=Asking())
+
+    # It cannot be stored, and is returned all the same.
+    assert cache.get_or_set("k", lambda: 1) == 1
+    assert cache.get_or_set_many(["k"], lambda _: {"k": 2}) == {"k": 2}
+    assert "k" not in cache
