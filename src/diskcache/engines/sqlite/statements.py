@@ -178,8 +178,13 @@ PULL_FIRST: Final = (
     f"SELECT key, raw, {ROW} FROM Cache WHERE ? < key AND key < ? AND raw = 1"
     " ORDER BY key ASC LIMIT 1"
 )
-EDGE_LAST: Final = f"SELECT key, raw, {ROW} FROM Cache ORDER BY rowid DESC LIMIT 1"
-EDGE_FIRST: Final = f"SELECT key, raw, {ROW} FROM Cache ORDER BY rowid ASC LIMIT 1"
+# But for those in grace: they have expired, and are kept.
+_edge: Final = (
+    f"SELECT key, raw, {ROW} FROM Cache"
+    f" WHERE mode < 128 OR expire_time IS NULL OR expire_time >= ?1 OR {END} <= ?1"
+)
+EDGE_LAST: Final = f"{_edge} ORDER BY rowid DESC LIMIT 1"
+EDGE_FIRST: Final = f"{_edge} ORDER BY rowid ASC LIMIT 1"
 
 # -- Removal in batches --
 

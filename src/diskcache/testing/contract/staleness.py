@@ -101,6 +101,7 @@ class StalenessContract(Contract):
         cache["new"] = 1
 
         assert cache.expire() in {0, 1}
+        assert cache.peekitem(last=False)[0] == "new"
         assert cache.get("graced", stale=True) == 1
         assert len(cache) == 2
 
