@@ -29,7 +29,16 @@ from diskcache.disk import Disk
 from diskcache.engines.base import Engine
 from diskcache.engines.redis import open_server, without_password
 from diskcache.engines.redis.tolerant import Tolerant
-from diskcache.entry import EXPIRE_TIME, VERSION, EncodedKey, Only, Payload, Tag, expiry
+from diskcache.entry import (
+    EXPIRE_TIME,
+    VERSION,
+    EncodedKey,
+    Only,
+    Payload,
+    Tag,
+    expiry,
+    in_place_of,
+)
 from diskcache.errors import TooLargeError, UnsupportedError
 from diskcache.files import ValueFiles
 from diskcache.flight import Place, Share, place_of
@@ -273,6 +282,8 @@ class RemoteCache(Cache):
                 if value is not ENOVAL:
                     expires, label = row[EXPIRE_TIME], row[6]
             payload = self._pack(total, False, encoded, key)
+            if row is not None and value is not ENOVAL:
+                payload = in_place_of(row, payload)
             if self._engine.put(encoded, payload, expires, label, now, wait, only):
                 return total
 

@@ -317,9 +317,7 @@ local digits = call('GET', KEYS[7])
 call('DEL', KEYS[7])
 if type(sum) == 'table' then return {string.find(sum.err, 'overflow') and 'over' or 'other'} end
 local data = call('GETRANGE', key, 0, entry.start - 1)
--- A sum is a new value: it has no grace, as a put without one has none.
-local mode = string.rep('\\0', 7) .. '\\1'
-data = string.sub(data, 1, 2) .. mode .. ARGV[base + 3] .. string.sub(data, 19) .. digits
+data = string.sub(data, 1, 10) .. ARGV[base + 3] .. string.sub(data, 19) .. digits
 call('SET', key, data, 'KEEPTTL')
 return {'sum', digits}
 """)
