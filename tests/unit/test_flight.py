@@ -353,6 +353,18 @@ def test_limit_of_time_that_is_no_number_is_refused_at_once(cache, name):
         cache.memoize(grace=1, **{name: timedelta(seconds=1)})
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("grace", "60"), ("backoff", "5"), ("refresh", "0.8"), ("jitter", "0.1"),
+        ("errors", [KeyError]), ("errors", KeyError), ("errors", {KeyError: "5"}),
+    ],
+)  # fmt: skip
+def test_option_of_another_type_is_refused_at_once(cache, option, value):
+    with pytest.raises(TypeError, match=rf"{option}.* must be a .*: got"):
+        cache.memoize(**{"expire": 9, "grace": 1, option: value})
+
+
 @pytest.mark.parametrize("option", ["when", "expire"])
 def test_option_that_nobody_would_await_is_refused_at_once(cache, option):
     async def judge(value):
