@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import CoroutineType
 from typing import Any, Final
 
 from diskcache.cache.reading import ReadingMethods
@@ -253,6 +254,7 @@ class EntryMethods(ReadingMethods):
 
         Raises:
             TooLargeError: The new value alone is larger than the size limit.
+            TypeError: *func* is a coroutine function: nobody would await it.
 
         Example:
             >>> cache.update('names', lambda names: [*names, 'ada'], default=[])
@@ -266,6 +268,9 @@ class EntryMethods(ReadingMethods):
             row = self._engine.get(encoded, now)
             old = ENOVAL if row is None else self._load(encoded, row)
             value = func(default if old is ENOVAL else old)
+            if type(value) is CoroutineType:
+                value.close()
+                raise TypeError(f"func must be called, not awaited: got {func!r}")
             now = self._now()
             expire_time, label = expiry(expire, now), tag
             only: Only | int = Only.ABSENT
