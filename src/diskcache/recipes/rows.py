@@ -7,7 +7,7 @@ the GUARD bit: it expires, is deleted and cleared like any other, but never evic
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -166,6 +166,11 @@ class Cell:
         """Return the value, or `ENOVAL`; it is not counted in the statistics."""
         row = bare_engine(self._cache).get(self._encoded, self._cache._now())
         return ENOVAL if row is None else self._cache._load(self._encoded, row)
+
+    def read_or_raise(self) -> Any:
+        """Do the same, but of a server that is away say so, even where that counts as a miss."""
+        with getattr(self._cache, "_raising", nullcontext)():
+            return self.read()
 
     def change(
         self,
