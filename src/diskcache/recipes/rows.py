@@ -124,10 +124,20 @@ def replace(
 def _engine_of(cache: Cache) -> Engine:
     """Return the engine that tells when it could not do something, whatever the cache makes of it.
 
-    What is done again until it succeeds would go on for ever otherwise.
+    What is done again until it succeeds would go on for ever otherwise. Nor is it bypassed.
     """
-    engine: Engine = getattr(cache._engine, "engine", cache._engine)
+    bare = bare_engine(cache)
+    engine: Engine = getattr(bare, "engine", bare)
     return engine
+
+
+def look(cache: Cache, key: Any) -> Any:
+    """Return the value of an entry as `get` does, also where the cache is bypassed, or `ENOVAL`."""
+    if cache._switch is None:
+        return cache.get(key, ENOVAL)
+    encoded = cache._encode_key(key)
+    row = bare_engine(cache).get(encoded, cache._now())
+    return ENOVAL if row is None else cache._load(encoded, row)
 
 
 class Cell:
