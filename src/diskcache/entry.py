@@ -35,7 +35,8 @@ Such an entry expires, and is removed by name or with all others, but is never e
 GRACE: Final = 128
 """Added to the mode of an entry that is kept for a while after it has expired, to be served stale.
 
-Engines keep how long in the bits above, and hand out rows without them.
+Engines keep how long in the bits above, and hand out rows without them. Without any, in a put on a
+version, it stands for the grace of the entry that is replaced.
 """
 
 GRACE_SHIFT: Final = 8
@@ -78,6 +79,11 @@ def mode_in_grace(mode: int, seconds: float) -> int:
     return mode | GRACE | min(math.ceil(min(seconds, GRACE_MOST)), GRACE_MOST) << GRACE_SHIFT
 
 
+def keeps_grace(mode: int) -> bool:
+    """Tell whether a put is to keep the grace of the entry that it replaces."""
+    return bool(mode & GRACE) and not mode >> GRACE_SHIFT
+
+
 class Staged(NamedTuple):
     """A value file that is written but not yet published under its name."""
 
@@ -96,6 +102,11 @@ Payload: TypeAlias = tuple[int, DbValue, Staged | None]
 
 Like `Row` a tuple and not a class, because one is made for every write.
 """
+
+
+def in_place_of(row: Row, payload: Payload) -> Payload:
+    """Return a payload that is to keep the grace of the entry that it replaces, if that has one."""
+    return payload if row[EXPIRE_TIME] is None else (payload[0] | GRACE, *payload[1:])
 
 
 class Only(enum.Enum):

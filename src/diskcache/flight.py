@@ -201,21 +201,26 @@ class Flight:
         Args:
             alone: Nobody who computes another value waits for this one.
         """
-        token = _under_way.set((self,) if alone else (*_under_way.get(), self))
-        try:
+        with _on_the_way((self,) if alone else (*_under_way.get(), self)):
             yield
-        finally:
-            _under_way.reset(token)
 
 
 @contextmanager
 def computing_together(flights: Iterable[Flight]) -> Iterator[None]:
     """Let what a function asks for know that it is on the way to the values of many flights."""
-    token = _under_way.set((*_under_way.get(), *flights))
+    with _on_the_way((*_under_way.get(), *flights)):
+        yield
+
+
+@contextmanager
+def _on_the_way(flights: tuple[Flight, ...]) -> Iterator[None]:
+    token = _under_way.set(flights)
     try:
         yield
     finally:
-        _under_way.reset(token)
+        # Steps that a closed loop left are thrown away in the context of somebody else.
+        with suppress(ValueError):
+            _under_way.reset(token)
 
 
 _flights: dict[Place, Flight] = {}

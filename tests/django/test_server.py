@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 
 import pytest
@@ -58,6 +59,17 @@ def test_objects_are_signed_by_the_secret_key(cache, location):
     assert other.get("thing") == Thing()
     assert other._cache is cache._cache
     assert pickle.loads(pickle.dumps(cache)).get("thing") == Thing()
+
+
+def test_aclose_ends_connections_and_the_next_use_makes_new_ones(cache):
+    async def use():
+        await cache.aset("a", 1)
+        await cache.aclose()
+        found = await cache.aget("a")
+        await cache.aclose()
+        return found
+
+    assert asyncio.run(use()) == 1
 
 
 def test_parts_are_in_namespaces_of_their_own(cache):

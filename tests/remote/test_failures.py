@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import pickle
 import socket
@@ -14,6 +15,7 @@ from redis import exceptions as theirs
 
 from diskcache import (
     Averager,
+    Cache,
     CacheFormatError,
     CacheFullError,
     Deque,
@@ -104,6 +106,16 @@ WRITES = [
     lambda cache: cache.clear(),
     lambda cache: cache.pull(),
 ]
+
+
+def _archive():
+    with Cache() as cache:
+        cache["a"] = 1
+        stream = io.BytesIO()
+        cache.export(stream)
+        return stream.getvalue()
+
+
 UNANSWERABLE = [
     lambda cache: cache.incr("a"),
     lambda cache: cache.push("a"),
@@ -111,6 +123,10 @@ UNANSWERABLE = [
     lambda cache: Averager(cache, "a").add(1),
     lambda cache: throttle(cache, 1, 1, name="a")(print)(),
     lambda cache: Lock(cache, "a", expire=1).acquire(blocking=False),
+    lambda cache: Lock(cache, "a", expire=1).locked(),
+    lambda cache: cache.check(),
+    lambda cache: cache.export(io.BytesIO()),
+    lambda cache: cache.import_from(io.BytesIO(_archive())),
 ]
 
 
@@ -138,6 +154,14 @@ def test_what_cannot_be_made_up_raises_all_the_same(opened, operation):
 
     with pytest.raises(ServerUnavailableError):
         operation(cache)
+
+
+def test_update_without_a_server_raises_although_somebody_listens(opened):
+    cache = opened(f"redis://127.0.0.1:{free_port()}/0?namespace=test", on_error="miss")
+    cache.on("hit", print)
+
+    with pytest.raises(ServerUnavailableError):
+        cache.update("a", str)
 
 
 def test_structure_is_refused_where_a_miss_would_be_loss(opened):

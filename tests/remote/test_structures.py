@@ -68,6 +68,22 @@ def outcome(step, deque):
     return None if isinstance(found, (Deque, collections.deque)) else found
 
 
+def test_recipes_are_not_bypassed(cache):
+    averager = Averager(cache, "average")
+    once = throttle(cache, 1, 1000, name="bucket", blocking=False)(len)
+    with cache.bypass():
+        with Lock(cache, "lock", expire=60):
+            assert not Lock(cache, "lock", expire=60).acquire(blocking=False)
+        averager.add(1)
+        averager.add(3)
+        assert averager.get() == 2
+        assert once("") == 0
+        with pytest.raises(RateLimitError):
+            once("")
+
+    assert averager.pop() == 2
+
+
 def test_deque_step_that_fails_changes_nothing(cache):
     deque = Deque.fromcache(cache, range(5))
 

@@ -10,7 +10,15 @@ from datetime import timedelta
 
 import pytest
 
-from diskcache import Cache, LoaderError, LoaderTimeoutError, flight, host, signs
+from diskcache import (
+    Cache,
+    LoaderError,
+    LoaderTimeoutError,
+    flight,
+    host,
+    json_serializer,
+    signs,
+)
 from diskcache.background import Background
 from diskcache.codecs import plain
 from diskcache.computing import steps
@@ -345,6 +353,18 @@ def test_limit_of_time_that_is_no_number_is_refused_at_once(cache, name):
         cache.memoize(grace=1, **{name: timedelta(seconds=1)})
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("grace", "60"), ("backoff", "5"), ("refresh", "0.8"), ("jitter", "0.1"),
+        ("errors", [KeyError]), ("errors", KeyError), ("errors", {KeyError: "5"}),
+    ],
+)  # fmt: skip
+def test_option_of_another_type_is_refused_at_once(cache, option, value):
+    with pytest.raises(TypeError, match=rf"{option}.* must be a .*: got"):
+        cache.memoize(**{"expire": 9, "grace": 1, option: value})
+
+
 @pytest.mark.parametrize("option", ["when", "expire"])
 def test_option_that_nobody_would_await_is_refused_at_once(cache, option):
     async def judge(value):
@@ -553,3 +573,32 @@ def test_values_of_many_keys_are_stored_by_the_set_of_a_subclass(directory):
     with Shouting(directory) as cache:
         assert cache.get_or_set_many("ab", lambda keys: {key: key for key in keys})["a"] == "a"
         assert cache.get_many("ab") == {"a": "A", "b": "B"}
+
+
+@pytest.mark.parametrize("option", ["when", "expire"])
+def test_option_that_asks_for_the_value_being_kept_gets_an_error(cache, option):
+    def judge(value):
+        return cache.get_or_set("k", lambda: value)
+
+    with pytest.raises(RecursiveLoaderError, match="'k' asks for that value itself"):
+        cache.get_or_set("k", lambda: 1, **{option: judge})
+    with pytest.raises(RecursiveLoaderError, match="'k' asks for that value itself"):
+        cache.get_or_set_many(["k"], dict.fromkeys, **{option: judge})
+
+    assert cache.get_or_set("k", lambda: 2) == 2
+
+
+def test_codec_that_asks_for_the_value_being_kept_gets_an_error(make_cache):
+    class Asking:
+        def dumps(self, value):
+            return json_serializer.dumps(cache.get_or_set("k", lambda: value))
+
+        def loads(self, data):
+            return json_serializer.loads(data)
+
+    cache = make_cache(serializer=Asking())
+
+    # It cannot be stored, and is returned all the same.
+    assert cache.get_or_set("k", lambda: 1) == 1
+    assert cache.get_or_set_many(["k"], lambda _: {"k": 2}) == {"k": 2}
+    assert "k" not in cache

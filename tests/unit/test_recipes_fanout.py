@@ -10,7 +10,9 @@ import pytest
 from diskcache import (
     Averager,
     BoundedSemaphore,
+    Deque,
     FanoutCache,
+    Index,
     KeyInUseError,
     Lock,
     RLock,
@@ -35,6 +37,12 @@ def fanout(tmp_path, clock):
         yield cache
         assert cache.check() == []
         assert cache.info().refused == 0
+
+
+@pytest.mark.parametrize("kind", [Deque, Index])
+def test_structure_that_must_be_in_one_place_is_refused(fanout, kind):
+    with pytest.raises(TypeError, match=r"cache must be a Cache.* FanoutCache has deque\(name\)"):
+        kind.fromcache(fanout)
 
 
 @each_key

@@ -7,7 +7,17 @@ import sys
 
 import pytest
 
-from diskcache import AsyncCache, Cache, CacheFullError, Deque, Event, FanoutCache, Index, Lock
+from diskcache import (
+    AsyncCache,
+    Averager,
+    Cache,
+    CacheFullError,
+    Deque,
+    Event,
+    FanoutCache,
+    Index,
+    Lock,
+)
 from diskcache.engines.sqlite.engine import SqliteEngine
 from diskcache.testing import faulty
 
@@ -115,6 +125,19 @@ def test_bypass_of_a_task_is_not_that_of_another(tmp_path):
             return await task, beside, await cache.get("a")
 
     assert asyncio.run(main()) == (None, 1, 1)
+
+
+def test_averages_are_neither_bypassed_nor_told(cache):
+    told = []
+    cache.on("set", told.append)
+    averager = Averager(cache, "average")
+    with cache.bypass():
+        averager.add(1)
+        averager.add(3)
+        assert averager.get() == 2
+
+    assert averager.pop() == 2
+    assert told == []
 
 
 def test_structures_and_locks_are_not_bypassed(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import CoroutineType
 from typing import Any, Final
 
 from diskcache.cache.reading import ReadingMethods
@@ -19,6 +20,7 @@ from diskcache.entry import (
     Row,
     Tag,
     expiry,
+    in_place_of,
     mode_in_grace,
 )
 from diskcache.errors import CodecError, TooLargeError, UntrustedPickleError
@@ -237,7 +239,7 @@ class EntryMethods(ReadingMethods):
         """Replace the value of *key* by what *func* makes of it, and return that.
 
         Nobody gets between: if another one writes meanwhile, *func* is called again, with the newer
-        value. A live entry keeps its expiry and its tag. Waits for the write lock without limit.
+        value. A live entry keeps its expiry, grace and tag. Waits for the write lock without limit.
 
         Cost: a point read, the call, and one write transaction; again for each write of others in
         between. No lock is held while *func* runs.
@@ -252,6 +254,7 @@ class EntryMethods(ReadingMethods):
 
         Raises:
             TooLargeError: The new value alone is larger than the size limit.
+            TypeError: *func* is a coroutine function: nobody would await it.
 
         Example:
             >>> cache.update('names', lambda names: [*names, 'ada'], default=[])
@@ -265,12 +268,17 @@ class EntryMethods(ReadingMethods):
             row = self._engine.get(encoded, now)
             old = ENOVAL if row is None else self._load(encoded, row)
             value = func(default if old is ENOVAL else old)
+            if type(value) is CoroutineType:
+                value.close()
+                raise TypeError(f"func must be called, not awaited: got {func!r}")
             now = self._now()
             expire_time, label = expiry(expire, now), tag
             only: Only | int = Only.ABSENT
             if row is not None and old is not ENOVAL:
                 expire_time, label, only = row[EXPIRE_TIME], row[TAG], row[VERSION]
             payload = self._pack(value, False, encoded, key)
+            if row is not None and old is not ENOVAL:
+                payload = in_place_of(row, payload)
             if self._engine.is_too_large(payload):
                 self._files.discard(payload[2])
                 raise self._too_large(key)
@@ -301,7 +309,7 @@ class EntryMethods(ReadingMethods):
     ) -> Any:
         """Add *delta* to a number and return the sum, as one step that nobody gets between.
 
-        A live entry keeps its expiry, tag and place in insertion order.
+        A live entry keeps its expiry, grace, tag and place in insertion order.
 
         Cost: one write transaction.
 
@@ -364,17 +372,20 @@ class EntryMethods(ReadingMethods):
         wait: float | None,
     ) -> Any:
         """Add to a number that a user's disk stores in a form of its own."""
+        encoded = self._encode_key(key)
         with self._engine.transaction(wait):
-            value, expire_time, found = self.get(key, ENOVAL, expire_time=True, tag=True)
-            if value is ENOVAL:
+            value = self.get(key, ENOVAL)
+            row = self._engine.get(encoded, self._now())
+            if value is ENOVAL or row is None:
                 if default is None:
                     raise KeyError(key)
                 value = default + delta
                 self.set(key, value, expire, tag=tag)
             else:
                 value = value + delta
-                rest = None if expire_time is None else expire_time - self._now()
-                self.set(key, value, rest, tag=found)
+                payload = in_place_of(row, self._pack(value, False, encoded, key))
+                only, now = row[VERSION], self._now()
+                self._engine.put(encoded, payload, row[EXPIRE_TIME], row[TAG], now, wait, only)
         return value
 
     # -- Removing --

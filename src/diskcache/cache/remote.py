@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from diskcache import settings as rules
 from diskcache.bridging import bridged, is_possible
@@ -22,6 +22,7 @@ from diskcache.cache.arguments import (
 )
 from diskcache.cache.computed import CacheStore
 from diskcache.cache.reading import Found, Load
+from diskcache.cache.watching import bare_engine
 from diskcache.clock import Clock
 from diskcache.codecs.compression import DEFAULT_MINIMUM, Method
 from diskcache.codecs.secretfile import names_secret
@@ -29,7 +30,16 @@ from diskcache.disk import Disk
 from diskcache.engines.base import Engine
 from diskcache.engines.redis import open_server, without_password
 from diskcache.engines.redis.tolerant import Tolerant
-from diskcache.entry import EXPIRE_TIME, VERSION, EncodedKey, Only, Payload, Tag, expiry
+from diskcache.entry import (
+    EXPIRE_TIME,
+    VERSION,
+    EncodedKey,
+    Only,
+    Payload,
+    Tag,
+    expiry,
+    in_place_of,
+)
 from diskcache.errors import TooLargeError, UnsupportedError
 from diskcache.files import ValueFiles
 from diskcache.flight import Place, Share, place_of
@@ -37,7 +47,9 @@ from diskcache.memory.tier import MEMORY_LIMIT
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
 if TYPE_CHECKING:
-    from diskcache.cache.exporting import Progress
+    from diskcache.archive import Archive
+    from diskcache.cache.exporting import ExportReport, Progress
+    from diskcache.cache.importing import ImportReport
     from diskcache.engines.base import Copied
 
 ANSWER: Final = 5.0
@@ -78,7 +90,8 @@ class RemoteCache(Cache):
         compress_level: As for `Cache`.
         authenticate: As for `Cache`.
         on_error: `'raise'`, or `'miss'` to go on without a server that is away: reads miss and
-            writes are lost. `incr`, `push` and locks raise all the same.
+            writes are lost. `incr`, `push`, `update`, locks, `info`, `check`, `export` and
+            `import_from` raise all the same.
         namespace: What all keys begin with, if the URL does not say so.
         shards: Slots of a cluster that the cache is spread over; fixed by the first that connects.
             1 by default, 16 on a cluster. What must be one step needs 1: `Deque`, `Index`, and
@@ -232,7 +245,7 @@ class RemoteCache(Cache):
             self._engine.delete_version(key, row[VERSION], now, None)
 
     def _raising(self) -> AbstractContextManager[None]:
-        engine: Any = self._engine
+        engine: Any = bare_engine(self)
         return engine.raising() if isinstance(engine, Tolerant) else nullcontext()
 
     def _incr_through_store(
@@ -273,6 +286,8 @@ class RemoteCache(Cache):
                 if value is not ENOVAL:
                     expires, label = row[EXPIRE_TIME], row[6]
             payload = self._pack(total, False, encoded, key)
+            if row is not None and value is not ENOVAL:
+                payload = in_place_of(row, payload)
             if self._engine.put(encoded, payload, expires, label, now, wait, only):
                 return total
 
@@ -309,6 +324,36 @@ class RemoteCache(Cache):
             'a cache on a server is copied by export(), or by "python -m diskcache copy URL'
             ' DIRECTORY"'
         )
+
+    def export(
+        self,
+        file: str | os.PathLike[str] | BinaryIO,
+        *,
+        pickles: bool = True,
+        progress: Progress | None = None,
+    ) -> ExportReport:
+        """Write all live entries to an archive; see `Cache.export`.
+
+        Raises:
+            ServerUnavailableError: The server is away, whatever `on_error` is: an archive without
+                entries would replace one that has them.
+        """
+        with self._raising():
+            return super().export(file, pickles=pickles, progress=progress)
+
+    def import_from(
+        self,
+        file: str | os.PathLike[str] | BinaryIO | Archive,
+        *,
+        progress: Progress | None = None,
+    ) -> ImportReport:
+        """Store the entries of an archive; see `Cache.import_from`.
+
+        Raises:
+            ServerUnavailableError: The server is away, whatever `on_error` is.
+        """
+        with self._raising():
+            return super().import_from(file, progress=progress)
 
     def disk_usage(self) -> int:
         """Return `volume`: the server keeps it in memory.

@@ -43,6 +43,11 @@ class StrictAccess:
     """
 
     def __init__(self, cache: Cache) -> None:
+        if not isinstance(cache, Cache):
+            raise TypeError(
+                f"cache must be a Cache, as all entries are in one place: got {cache!r};"
+                " a FanoutCache has deque(name), index(name) and cache(name)"
+            )
         self.cache = cache
         self.engine: Engine = bare_engine(cache)
         self.engine.refuse_eviction("a Deque or an Index", one_place=True)

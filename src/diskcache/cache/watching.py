@@ -9,7 +9,6 @@ tier, which answers nothing.
 
 from __future__ import annotations
 
-import inspect
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from diskcache.engines.base import Engine
 from diskcache.errors import SettingError
 from diskcache.events import EVENTS, Event, Listeners
 from diskcache.memory.tier import Tier
+from diskcache.memotypes import is_awaited
 
 L = TypeVar("L", bound=Callable[[Event], object])
 
@@ -96,7 +96,7 @@ class Watching:
             return lambda decorated: (self.on(name, decorated), decorated)[1]
         if not callable(func):
             raise TypeError(f"func must be a function of an event: got {func!r}")
-        if inspect.iscoroutinefunction(func):
+        if is_awaited(func):
             raise TypeError(
                 f"func must be called, not awaited: got the coroutine function {func!r}; give a"
                 " function that hands the event to a loop, by loop.call_soon_threadsafe"

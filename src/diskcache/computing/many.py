@@ -129,7 +129,8 @@ class _Many:
         try:
             await self._take_off(keys, led, may_wait=may_wait)
             if led:
-                self.found |= await self._fly(led)
+                with flight.computing_together(led.values()):
+                    self.found |= await self._fly(led)
         finally:
             # Who waits for the first one finds all of them free.
             for one in reversed(led.values()):
@@ -167,15 +168,14 @@ class _Many:
 
     async def _call(self, led: dict[Any, Flight]) -> dict[Any, Any]:
         """Call the function; if it fails, that is the outcome of all."""
-        with flight.computing_together(led.values()):
-            try:
-                values = dict(await self._way.call(partial(self._func, list(led))))
-            except FAILURES as exc:
-                self._computer.tally.failed += 1
-                landing = Landing(error=original(exc))
-                those = [(one, landing, False) for one in led.values()]
-                await flight.come_down_together(those, self._way)
-                raise
+        try:
+            values = dict(await self._way.call(partial(self._func, list(led))))
+        except FAILURES as exc:
+            self._computer.tally.failed += 1
+            landing = Landing(error=original(exc))
+            those = [(one, landing, False) for one in led.values()]
+            await flight.come_down_together(those, self._way)
+            raise
         self._computer.tally.misses += len(led)
         return values
 

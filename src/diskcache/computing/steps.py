@@ -284,19 +284,10 @@ class Computer:
             look: Another one may have stored a value just before the flight.
             replaces: Version and expiry of the value that is computed anew behind the backs of all.
         """
-        is_stored, alone = False, replaces is not None
         try:
-            value = await way.do(self.store.find_again, key) if look else ENOVAL
-            if value is not ENOVAL:
-                self.tally.hits += 1
-                landing, is_stored = Landing(value), True
-            else:
-                landing = await self._called(way, func, led, alone=alone)
-                if landing.error is None:
-                    version = self.condition(led, replaces)
-                    landing, is_stored = await self._landed(way, key, landing, version)
-                elif not alone:
-                    await self._remember(way, key, landing.error, stale)
+            # What is called to keep a value, `when` or a codec, may ask for values as well.
+            with nullcontext() if led is None else led.computing(alone=replaces is not None):
+                landing, is_stored = await self._made(way, key, func, led, stale, replaces, look)
         except BaseException:
             if led is not None:
                 led.land(None)
@@ -304,6 +295,28 @@ class Computer:
         if led is not None:
             await led.come_down(way, landing, is_stored=is_stored)
         return landing
+
+    async def _made(
+        self,
+        way: Way,
+        key: Any,
+        func: Callable[[], Any],
+        led: Flight | None,
+        stale: Stale | None,
+        replaces: tuple[int | None, float | None] | None,
+        look: bool,
+    ) -> tuple[Landing, bool]:
+        """Call the function and keep what it gives, unless a value is there; see `_flown`."""
+        value = await way.do(self.store.find_again, key) if look else ENOVAL
+        if value is not ENOVAL:
+            self.tally.hits += 1
+            return Landing(value), True
+        landing = await self._called(way, func)
+        if landing.error is None:
+            return await self._landed(way, key, landing, self.condition(led, replaces))
+        if replaces is None:
+            await self._remember(way, key, landing.error, stale)
+        return landing, False
 
     async def _landed(
         self, way: Way, key: Any, landing: Landing, version: Version
@@ -315,12 +328,9 @@ class Computer:
             # An option that is a function raised, or makes no sense.
             return Landing(error=original(exc)), False
 
-    async def _called(
-        self, way: Way, func: Callable[[], Any], led: Flight | None, *, alone: bool
-    ) -> Landing:
+    async def _called(self, way: Way, func: Callable[[], Any]) -> Landing:
         try:
-            with nullcontext() if led is None else led.computing(alone=alone):
-                value = await way.call(func)
+            value = await way.call(func)
         except FAILURES as exc:
             self.tally.failed += 1
             return Landing(error=original(exc))

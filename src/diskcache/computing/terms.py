@@ -47,12 +47,14 @@ class Terms:
             TypeError: What must be called cannot be.
         """
         for name in ("lock_timeout", "soft_timeout", "hard_timeout"):
-            _check_limit(name, getattr(self, name))
+            _check_seconds(name, getattr(self, name))
         _check_seconds("grace", seconds_of(self.grace))
         _check_seconds("backoff", seconds_of(self.backoff))
         _check_errors(self.errors)
         for name in ("refresh", "jitter"):
             value = getattr(self, name)
+            if value is not None and not hasattr(value, "__float__"):
+                raise TypeError(f"{name} must be a fraction from 0 to 1, or None: got {value!r}")
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be a fraction from 0 to 1, or None: got {value!r}")
         for name in ("backoff", "soft_timeout"):
@@ -113,18 +115,18 @@ def _check_expire(expire: Any) -> None:
 
 
 def _check_errors(errors: Mapping[Any, Seconds]) -> None:
+    if not isinstance(errors, Mapping):
+        raise TypeError(
+            f"errors must be a mapping of classes of exceptions to seconds: got {errors!r}"
+        )
     for kind, seconds in errors.items():
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise TypeError(f"errors must name classes of exceptions: got {kind!r}")
         _check_seconds(f"errors[{kind.__name__}]", seconds_of(seconds))
 
 
-def _check_limit(name: str, value: Any) -> None:
-    if isinstance(value, timedelta):
+def _check_seconds(name: str, value: Any) -> None:
+    if value is not None and not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number of seconds, or None: got {value!r}")
-    _check_seconds(name, value)
-
-
-def _check_seconds(name: str, value: float | None) -> None:
     if value is not None and not value >= 0:
         raise ValueError(f"{name} must be a number of seconds, 0 or more, or None: got {value!r}")

@@ -264,7 +264,7 @@ class Engine(Protocol):
     ) -> DbValue:
         """Add *delta* to a stored number and return the sum.
 
-        A live entry keeps its expiry, tag and place. A missing or expired one is stored as
+        A live entry keeps its expiry, grace, tag and place. A missing or expired one is stored as
         *default* + *delta* with *expire_time* and *tag*.
 
         Raises:

@@ -10,9 +10,10 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from diskcache.aio import AsyncFanoutCache
+from diskcache.aio import AsyncCache, AsyncFanoutCache
 from diskcache.aio.methods import close_file
 from diskcache.aio.pool import READ, WRITE, Job, Pool, pool_of
+from diskcache.cache import Cache
 from diskcache.fanout import FanoutCache
 from diskcache.sentinels import ENOVAL, UNKNOWN
 
@@ -112,6 +113,6 @@ async def _opened(backend: Any) -> FanoutCache:
     return found
 
 
-async def closed(cache: FanoutCache) -> None:
+async def closed(cache: FanoutCache | Cache) -> None:
     """Close the connections of all threads, and end those that served event loops."""
-    await AsyncFanoutCache(cache).aclose()
+    await (AsyncCache(cache) if isinstance(cache, Cache) else AsyncFanoutCache(cache)).aclose()

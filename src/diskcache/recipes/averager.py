@@ -6,7 +6,7 @@ from typing import Any
 
 from diskcache.entry import Tag
 from diskcache.errors import KeyInUseError
-from diskcache.recipes.rows import CacheLike, Restorable, home, replace
+from diskcache.recipes.rows import CacheLike, Restorable, home, look, replace
 from diskcache.sentinels import ENOVAL
 
 
@@ -67,7 +67,7 @@ class Averager(Restorable):
         Raises:
             KeyInUseError: The entry is not that of an averager.
         """
-        return self._average(self._entries.get(self._key, ENOVAL))
+        return self._average(look(self._entries, self._key))
 
     def pop(self) -> float | None:
         """Return the average and start anew, as one step that nobody gets between.

@@ -190,7 +190,7 @@ class _Shared(Restorable):
 
         Cost: one point read.
         """
-        return not self._has_room(self._parsed(self._cell.read()))
+        return not self._has_room(self._parsed(self._cell.read_or_raise()))
 
     def __enter__(self) -> None:
         self.acquire()

@@ -7,7 +7,7 @@ the GUARD bit: it expires, is deleted and cleared like any other, but never evic
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -124,10 +124,20 @@ def replace(
 def _engine_of(cache: Cache) -> Engine:
     """Return the engine that tells when it could not do something, whatever the cache makes of it.
 
-    What is done again until it succeeds would go on for ever otherwise.
+    What is done again until it succeeds would go on for ever otherwise. Nor is it bypassed.
     """
-    engine: Engine = getattr(cache._engine, "engine", cache._engine)
+    bare = bare_engine(cache)
+    engine: Engine = getattr(bare, "engine", bare)
     return engine
+
+
+def look(cache: Cache, key: Any) -> Any:
+    """Return the value of an entry as `get` does, also where the cache is bypassed, or `ENOVAL`."""
+    if cache._switch is None:
+        return cache.get(key, ENOVAL)
+    encoded = cache._encode_key(key)
+    row = bare_engine(cache).get(encoded, cache._now())
+    return ENOVAL if row is None else cache._load(encoded, row)
 
 
 class Cell:
@@ -166,6 +176,11 @@ class Cell:
         """Return the value, or `ENOVAL`; it is not counted in the statistics."""
         row = bare_engine(self._cache).get(self._encoded, self._cache._now())
         return ENOVAL if row is None else self._cache._load(self._encoded, row)
+
+    def read_or_raise(self) -> Any:
+        """Do the same, but of a server that is away say so, even where that counts as a miss."""
+        with getattr(self._cache, "_raising", nullcontext)():
+            return self.read()
 
     def change(
         self,

@@ -194,12 +194,13 @@ def delete_change(key: EncodedKey, version: int | None = None) -> Change:
     return Change(b"d", keyspace.ident_of(key), condition)
 
 
-def sweep_change(ident: bytes, tag: bytes = b"") -> Change:
+def sweep_change(ident: bytes, tag: bytes = b"", *, with_grace: bool = True) -> Change:
     """Return the change that removes what is left of an entry that is not alive.
 
-    With a tag, also from the set of that, unless it is the tag of the entry.
+    With a tag, also from the set of that, unless it is the tag of the entry. Without *with_grace*
+    an entry in grace stays.
     """
-    return Change(b"x", ident, tag=tag)
+    return Change(b"x" if with_grace else b"s", ident, tag=tag)
 
 
 def apply(

@@ -16,6 +16,9 @@ from diskcache.engines.redis.transactions import transaction
 from diskcache.engines.redis.upkeep import Upkeep
 from diskcache.entry import (
     EXPIRE_TIME,
+    GRACE,
+    GRACE_MOST,
+    GRACE_SHIFT,
     HOLD_FAILED,
     HOLD_MOST,
     HOLD_SHIFT,
@@ -30,6 +33,7 @@ from diskcache.entry import (
     Payload,
     Row,
     Tag,
+    keeps_grace,
 )
 from diskcache.errors import DiskCacheError, IntegerRangeError, ServerError
 
@@ -166,6 +170,8 @@ class RedisEngine(Upkeep):
         if self.is_too_large(payload):
             return False
         shard, _ = self._place(key)
+        if keeps_grace(payload[0]):
+            payload = self._keeping_grace(key, payload)
         change = commands.put_change(key, payload, expire_time, tag, now, only)
         if (
             not (change.tag or change.condition)
@@ -174,6 +180,12 @@ class RedisEngine(Upkeep):
         ):
             return True
         return bool(self._apply(shard, [change], now, wait)[0])
+
+    def _keeping_grace(self, key: EncodedKey, payload: Payload) -> Payload:
+        """Give a value the grace of the entry that it replaces, if that is still the one it was."""
+        entry = self._current(key)
+        grace = 0 if entry is None else entry.mode & (GRACE | GRACE_MOST << GRACE_SHIFT)
+        return payload[0] & ~GRACE | grace, *payload[1:]
 
     def _put_alone(self, shard: Shard, change: commands.Change, now: float) -> bool:
         """Store an entry by the short script, if that can be; where lists are safe."""
@@ -248,7 +260,8 @@ class RedisEngine(Upkeep):
             total: DbValue = _sum(key, row, delta, default)
             only: Only | int = Only.ABSENT if row is None else row[VERSION]
             until, label = (expire_time, tag) if row is None else (row[EXPIRE_TIME], row[TAG])
-            if self.put(key, (RAW, total, None), until, label, now, wait, only):
+            mode = RAW if row is None or until is None else RAW | GRACE
+            if self.put(key, (mode, total, None), until, label, now, wait, only):
                 return total
 
     def pop(

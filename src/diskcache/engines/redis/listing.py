@@ -121,12 +121,20 @@ class Listing(Core):
         answers = self.driver.command("MGET", *map(shard.tag_version, tags))
         return dict(zip(tags, answers, strict=True))
 
-    def _sweep(self, shard: Shard, idents: Sequence[bytes], now: float = BEFORE) -> list[int]:
+    def _sweep(
+        self,
+        shard: Shard,
+        idents: Sequence[bytes],
+        now: float = BEFORE,
+        *,
+        with_grace: bool = True,
+    ) -> list[int]:
         """Remove what is left of entries that are not alive, if this may be written."""
         if not idents or self.is_readonly:
             return []
+        changes = [commands.sweep_change(ident, with_grace=with_grace) for ident in idents]
         with suppress(DiskCacheError):
-            return self._apply(shard, [commands.sweep_change(ident) for ident in idents], now, 0)
+            return self._apply(shard, changes, now, 0)
         return []
 
     def last_cursor(self) -> object | None:

@@ -131,7 +131,8 @@ class Queues(Listing):
             if found.damaged and self._drop_damaged(shard, found.met[-1], found.damaged):
                 continue
             dead = found.met if found.entry is None else found.met[:-1]
-            swept = self._sweep(shard, dead, now)
+            # Those in grace are in the way only if there are very many.
+            swept = self._sweep(shard, dead, now, with_grace=most == LONGEST_LOOK)
             if found.entry is not None:
                 return shard, found
             if not any(swept) and (len(found.met) < most or most == LONGEST_LOOK):

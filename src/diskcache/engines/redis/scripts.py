@@ -218,7 +218,7 @@ APPLY: Final = _script("""
 -- Changes of many entries, all or none of them. KEYS 6 and on: one for each change. ARGV: eight for
 -- each change: what, ident, condition, head, tag, tail, life in ms or '', removable from.
 -- What: p put, P put a guard; d delete a live entry, or without counting it one in grace; x remove
--- one that is not alive, of any kind.
+-- one that is not alive, of any kind; s the same, unless it is in grace.
 -- Condition: '' none, '-' no live entry, else the version that the live entry must have.
 local count = first - 5
 local entries = {}
@@ -241,7 +241,10 @@ for i = 1, count do
   local fits = condition == '' or (condition == '-' and not live)
     or (live and entry.version == condition)
   local result = 0
-  if what == 'x' then
+  if what == 's' and not live and entry and is_current(entry)
+    and entry.expires <= now and now < entry.expires + entry.grace then
+    result = 0
+  elseif what == 'x' or what == 's' then
     local tag = ARGV[at + 5]
     if tag ~= '' and (not entry or entry.tag ~= tag) then leave(tag, ident) end
     if not live then
@@ -314,9 +317,7 @@ local digits = call('GET', KEYS[7])
 call('DEL', KEYS[7])
 if type(sum) == 'table' then return {string.find(sum.err, 'overflow') and 'over' or 'other'} end
 local data = call('GETRANGE', key, 0, entry.start - 1)
--- A sum is a new value: it has no grace, as a put without one has none.
-local mode = string.rep('\\0', 7) .. '\\1'
-data = string.sub(data, 1, 2) .. mode .. ARGV[base + 3] .. string.sub(data, 19) .. digits
+data = string.sub(data, 1, 10) .. ARGV[base + 3] .. string.sub(data, 19) .. digits
 call('SET', key, data, 'KEEPTTL')
 return {'sum', digits}
 """)

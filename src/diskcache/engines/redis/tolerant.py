@@ -55,7 +55,6 @@ ANSWERS: Final[dict[str, Any]] = {
     "note": None,
     "stored_settings": dict,
     "store_settings": None,
-    "check": lambda *_: [],
     "open": None,
     "find_stale": None,
     "hold_off": None,

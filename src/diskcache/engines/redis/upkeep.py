@@ -49,7 +49,8 @@ class Upkeep(Queues):
         tag: Tag = None,
     ) -> Batch:
         """Remove one bounded batch; what was cleared or evicted counts no more from the first."""
-        if cause in (RemovalCause.CULLED, RemovalCause.CROWDED):
+        # NaN equals no tag; stored it is none, which must not mean all that have none.
+        if cause in (RemovalCause.CULLED, RemovalCause.CROWDED) or tag != tag:  # noqa: PLR0124
             return Batch(0, None)
         if self.local.transaction is not None:
             raise self.local.transaction.refuse("the removal of many entries")

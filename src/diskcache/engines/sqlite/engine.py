@@ -506,8 +506,9 @@ class SqliteEngine(Rewriting):
     ) -> tuple[EncodedKey, T] | None:
         """Return the newest or the oldest entry."""
         if not remove:
+            statement = sql.EDGE_LAST if last else sql.EDGE_FIRST
             with suppress(SkipEntry):
-                return self._glance(sql.EDGE_LAST if last else sql.EDGE_FIRST, (), now, load)
+                return self._glance(statement, (now,), now, load)
         return self._remove(wait, queues.edge, last, now, load, remove)
 
     def _glance(

@@ -78,9 +78,9 @@ def pull(
 def edge(
     link: Link, last: bool, now: float, load: Callable[[EncodedKey, Row], T], remove: bool
 ) -> tuple[EncodedKey, T] | None:
-    """Return the newest or oldest entry, removing expired ones on the way."""
+    """Return the newest or oldest entry, removing expired ones on the way, but none in grace."""
     statement = sql.EDGE_LAST if last else sql.EDGE_FIRST
-    return _take(link, statement, (), now, load, remove)
+    return _take(link, statement, (now,), now, load, remove)
 
 
 def _take(

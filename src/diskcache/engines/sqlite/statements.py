@@ -46,6 +46,8 @@ FIND_NUMBER: Final = (
     "SELECT rowid, expire_time, file, size, mode, value, access_count, tag FROM Cache"
     " WHERE key = ? AND raw = ?"
 )
+GRACE: Final = "SELECT mode & 1099511627648 FROM Cache WHERE key = ? AND raw = ?"
+"""The bits of a mode that say whether, and for how long, an entry is kept beyond its expiry."""
 FIND_VERSION: Final = f"SELECT version FROM Cache WHERE key = ? AND raw = ? AND {LIVE}"
 
 # -- Writing: point, or rowid --
@@ -149,7 +151,7 @@ TOUCH: Final = (
     f"UPDATE Cache SET expire_time = ?, version = {VERSION} WHERE key = ? AND raw = ? AND {LIVE}"
 )
 ADD: Final = (
-    f"UPDATE Cache SET store_time = ?, value = ?, mode = 1, version = {VERSION},"
+    f"UPDATE Cache SET store_time = ?, value = ?, version = {VERSION},"
     " access_time = coalesce(?, access_time), access_count = access_count + ?,"
     " rank = CASE WHEN rank IS NULL THEN NULL ELSE coalesce(?, rank) END WHERE rowid = ?"
 )
@@ -178,8 +180,13 @@ PULL_FIRST: Final = (
     f"SELECT key, raw, {ROW} FROM Cache WHERE ? < key AND key < ? AND raw = 1"
     " ORDER BY key ASC LIMIT 1"
 )
-EDGE_LAST: Final = f"SELECT key, raw, {ROW} FROM Cache ORDER BY rowid DESC LIMIT 1"
-EDGE_FIRST: Final = f"SELECT key, raw, {ROW} FROM Cache ORDER BY rowid ASC LIMIT 1"
+# But for those in grace: they have expired, and are kept.
+_edge: Final = (
+    f"SELECT key, raw, {ROW} FROM Cache"
+    f" WHERE mode < 128 OR expire_time IS NULL OR expire_time >= ?1 OR {END} <= ?1"
+)
+EDGE_LAST: Final = f"{_edge} ORDER BY rowid DESC LIMIT 1"
+EDGE_FIRST: Final = f"{_edge} ORDER BY rowid ASC LIMIT 1"
 
 # -- Removal in batches --
 

@@ -36,6 +36,7 @@ from diskcache.entry import (
     Row,
     Staged,
     Tag,
+    keeps_grace,
 )
 from diskcache.errors import IntegerRangeError
 
@@ -292,6 +293,8 @@ def put_if(
     if isinstance(condition, int):
         if link.execute(sql.FIND_VERSION, (*key, now)).get != condition:
             return False
+        if keeps_grace(payload[0]):
+            payload = (payload[0] & ~GRACE | link.execute(sql.GRACE, key).get, *payload[1:])
     elif condition is Only.ABSENT and link.execute(sql.CONTAINS, (*key, now)).get is not None:
         return False
     return put(link, culler, key, payload, expire_time, tag, now)

@@ -56,6 +56,17 @@ class CounterContract(Contract):
         assert cache.get("a", expire_time=True, tag=True) == (6, clock.time() + 10, "t")
         assert list(cache) == ["a", "b"]
 
+    @pytest.mark.parametrize("step", [1, 0.5])
+    def test_number_that_is_counted_or_updated_keeps_its_grace(self, cache, clock, step):
+        cache.set("k", 1, expire=10, grace=60)
+
+        assert cache.incr("k", step) == 1 + step
+        assert cache.update("k", lambda number: number + 1) == 2 + step
+
+        clock.advance(11)
+
+        assert (cache.get("k"), cache.get("k", stale=True)) == (None, 2 + step)
+
     def test_incr_with_a_fraction_gives_a_float(self, cache):
         cache["a"] = 1
 

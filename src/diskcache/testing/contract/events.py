@@ -279,12 +279,17 @@ class EventsContract(Contract):
         with pytest.raises(TypeError, match="func must be a function"):
             cache.on("set", 5)
 
-    def test_on_of_a_coroutine_function_raises(self, cache):
+    def test_on_of_what_nobody_would_await_raises(self, cache):
         async def listener(event):
             del event
 
-        with pytest.raises(TypeError, match="called, not awaited"):
-            cache.on("set", listener)
+        class Listener:
+            async def __call__(self, event):
+                del event
+
+        for func in (listener, Listener()):
+            with pytest.raises(TypeError, match="called, not awaited"):
+                cache.on("set", func)
         cache["k"] = 1
 
     def test_refused_operation_tells_its_error(self, cache, heard):

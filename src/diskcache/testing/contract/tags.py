@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 
 import pytest
@@ -58,6 +59,13 @@ class EvictContract(Contract):
 
         assert cache.evict("blue") == 0
         assert len(cache) == 1
+
+    def test_evict_of_a_tag_that_equals_none_removes_nothing(self, cache):
+        cache["a"] = 1
+        cache.set("b", 2, tag=math.nan)
+
+        assert cache.evict(math.nan) == 0
+        assert len(cache) == 2
 
     def test_evict_many_entries_removes_all(self, cache):
         cache.set_many(dict.fromkeys(range(350), 0), tag="t")

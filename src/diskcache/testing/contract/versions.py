@@ -154,6 +154,16 @@ class VersionsContract(Contract):
         assert cache.update("k", func, 0) == 11
         assert calls == [0, 10]
 
+    def test_update_by_what_nobody_would_await_raises_and_changes_nothing(self, cache):
+        async def func(value):
+            return value
+
+        cache["k"] = 1
+        with pytest.raises(TypeError, match="called, not awaited"):
+            cache.update("k", func)
+
+        assert cache["k"] == 1
+
     @asks_for("culling")
     def test_update_of_what_is_too_large_raises_and_changes_nothing(self, make_cache):
         cache = make_cache(size_limit=100_000)
