@@ -615,6 +615,22 @@ def test_stored_policy_that_loses_nothing_is_respected(tmp_path):
     assert folders(tmp_path / "c") == []
 
 
+@pytest.mark.parametrize("length", [16, 100, 2048])
+def test_stored_policy_behind_a_lost_header_is_respected(tmp_path, length):
+    with Cache(tmp_path / "c", eviction_policy="none") as cache:
+        cache.set_many(dict.fromkeys(range(300), "x" * 200))
+    damage.overwritten(0, bytes(length))(tmp_path / "c")
+    damage.overwritten(12 * 2048, b"\xa5" * 2048)(tmp_path / "c")
+    with pytest.raises(CacheCorruptError, match="policy is 'none'"):
+        Cache(tmp_path / "c")
+
+    assert folders(tmp_path / "c") == []
+    assert main(["check", "--fix", str(tmp_path / "c")]) == 0
+    with Cache(tmp_path / "c") as cache:
+        assert cache.eviction_policy == "none"
+        assert 150 < len(cache) < 300
+
+
 # -- Shards, copies, and what stays --
 
 

@@ -251,6 +251,9 @@ class _Replacement:
             source = salvage.source_of(self.directory, self.new, self.copy)
             if source is None:
                 return salvage.Rest(None, 0)
+            if not self.forced:
+                # What could not be asked itself may tell as a mended copy.
+                self._refuse_policy(source)
             target = connect_file(self.new)
             try:
                 rest = salvage.rescue(source, target, self.directory, seconds)
@@ -281,13 +284,16 @@ class _Replacement:
             look = opening.connect_without_log if is_hidden else connect_to_judge
             connection = look(self.directory)
             try:
-                stored = salvage.settings_of(connection) or {}
+                self._refuse_policy(connection)
             except apsw.Error:
                 return
             finally:
                 connection.close()
-            if stored.get("eviction_policy", ("",))[0] == "none":
-                raise damaged(self.directory, "its eviction policy is 'none'")
+
+    def _refuse_policy(self, connection: apsw.Connection) -> None:
+        stored = salvage.settings_of(connection) or {}
+        if stored.get("eviction_policy", ("",))[0] == "none":
+            raise damaged(self.directory, "its eviction policy is 'none'")
 
     def _swap(self, folder: str) -> None:
         kept = os.path.join(folder, DATABASE)
