@@ -32,6 +32,7 @@ from diskcache import (
 )
 from diskcache.cli.main import main
 from diskcache.engines.sqlite import control, quarantine, salvage
+from diskcache.files import ValueFiles
 from tests.faults import damage
 from tests.support.crew import in_processes, run_script
 
@@ -714,6 +715,37 @@ Cache(sys.argv[1])
     found, _ = used(copy, opens=1)
 
     assert found == CONTENT
+
+
+@pytest.mark.parametrize("step", ["_rescue", "_swap", "_renew_control", "_move_files"])
+def test_cache_that_comes_to_the_place_while_a_database_is_set_aside_stays(copy, step, monkeypatch):
+    """The directory was removed and made again: its new gate holds nobody up."""
+    files = {key: value for key, value in CONTENT.items() if key.startswith("f")}
+
+    def replace():
+        shutil.rmtree(copy)
+        with Cache(copy) as cache:
+            cache.set_many(files)
+
+    if step == "_move_files":
+        owner, name = ValueFiles, "listed"
+    else:
+        owner, name = quarantine._Replacement, step
+    one, replaced = getattr(owner, name), []
+
+    def step_and_replace(*args):
+        done = one(*args)
+        if not replaced:
+            replaced.append(step)
+            replace()
+        return done
+
+    monkeypatch.setattr(owner, name, step_and_replace)
+    damage.overwritten(0, bytes(100))(copy)
+    with Cache(copy) as cache:
+        assert {key: cache[key] for key in cache} == files
+        assert cache.check() == []
+    assert folders(copy) == []
 
 
 def test_sqlite_of_others_can_read_what_was_set_aside(copy):

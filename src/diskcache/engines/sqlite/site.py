@@ -148,6 +148,12 @@ class Site:
                 )
             time.sleep(0.001)
 
+    def is_in_place(self) -> bool:
+        """Tell whether the directory is still the one that was opened, whatever its database is."""
+        with suppress(OSError):
+            return _identity(os.stat(self._gate_path)) == self._identity
+        return False
+
     def is_current(self) -> bool:
         """Tell whether the directory at this path is still the one that was opened."""
         try:
