@@ -331,6 +331,21 @@ def test_stray_garbage_log_costs_nothing(copy):
     assert told == []
 
 
+@pytest.mark.parametrize("index", [b"", "later"])
+def test_index_that_is_none_of_its_log_leads_no_reader_astray(copy, tmp_path, index):
+    """It is never flushed, and copied at another moment than the log."""
+    run_script(KILLED, copy)
+    if index == "later":
+        shutil.copytree(copy, tmp_path / "later")
+        run_script(KILLED.replace("late", "much later"), tmp_path / "later")
+        index = (tmp_path / "later" / "cache.db-shm").read_bytes()
+    (copy / "cache.db-shm").write_bytes(index)
+    with Cache(copy, readonly=True) as cache:
+        assert cache["late"] == b"l" * 40_000
+        assert {key: cache[key] for key in CONTENT} == CONTENT
+        assert len(cache) == sum(1 for _ in cache)
+
+
 # -- What is never touched --
 
 
