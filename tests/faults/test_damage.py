@@ -33,6 +33,7 @@ from diskcache import (
 from diskcache.cli.main import main
 from diskcache.engines.sqlite import control, quarantine, salvage
 from diskcache.files import ValueFiles
+from diskcache.testing import ManualClock
 from tests.faults import damage
 from tests.support.crew import in_processes, run_script
 
@@ -329,6 +330,20 @@ def test_stray_garbage_log_costs_nothing(copy):
 
     assert found == CONTENT
     assert told == []
+
+
+def test_garbage_log_holds_no_reader_up_and_is_none_for_the_command_line(copy, capsys):
+    (copy / "cache.db-wal").write_bytes(b"garbage" * 1000)
+    clock = ManualClock()
+    with Cache(copy, readonly=True, clock=clock) as reader:
+        assert {key: reader[key] for key in CONTENT} == CONTENT
+        assert main(["check", "--fix", str(copy)]) == 0
+        assert capsys.readouterr().out == "no problems found\n"
+
+        with Cache(copy) as cache:
+            cache["later"] = 1
+            clock.advance(1)
+            assert reader["later"] == 1
 
 
 @pytest.mark.parametrize("index", [b"", "later"])

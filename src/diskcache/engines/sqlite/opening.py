@@ -58,6 +58,8 @@ PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
 LOG_BEGIN: Final = bytes.fromhex("377f06")
 LOG_HEAD: Final = 56
 """Bytes of the head of a log, and of the head of its first page; both have the same salt."""
+SHORTEST_LOG: Final = 32
+"""Bytes of the head of a log: in a shorter file there is none yet."""
 JOURNAL_END: Final = bytes.fromhex("d9d505f920a163d7")
 """What follows the name of another journal at the end of one."""
 TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' LIMIT 100"
@@ -295,6 +297,24 @@ def _has_log(path: str) -> bool:
     return len(head) == LOG_HEAD and head[:3] == LOG_BEGIN and head[16:24] == head[40:48]
 
 
+def may_have_log(path: str) -> bool:
+    """Tell whether there is a log, or the beginning of one: SQLite reads no other.
+
+    One that only reads would wait ten seconds for a file that is none to become one.
+    """
+    try:
+        descriptor = host.open_file(path + "-wal", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        head = os.read(descriptor, SHORTEST_LOG)
+    finally:
+        os.close(descriptor)
+    return len(head) < SHORTEST_LOG or head[:3] == LOG_BEGIN
+
+
 def refuse_short(connection: apsw.Connection, directory: str) -> None:
     """Refuse a database whose end is missing: SQLite would read zeros there.
 
@@ -351,7 +371,7 @@ def _open_readonly(place: Place) -> Link:
         connection.close()
         raise
     here = site.enter_readonly(directory, place.clock)
-    if os.path.exists(path + "-wal"):
+    if may_have_log(path):
         here.protect()
     here.control = control_file.attach(directory, cache_id, readonly=True)
     return Link(connection, here, cache_id, place.files, place.clock, found)
@@ -365,7 +385,7 @@ def connect_to_look(directory: str) -> apsw.Connection:
     """
     if os.path.exists(os.path.join(directory, DATABASE + "-journal")):
         return connect(directory, READ_ONLY)
-    if not os.path.exists(os.path.join(directory, DATABASE + "-wal")):
+    if not may_have_log(os.path.join(directory, DATABASE)):
         return connect(directory, READ_ONLY, "immutable=1")
     if os.path.exists(os.path.join(directory, DATABASE + "-shm")):
         return connect(directory, READ_ONLY, "readonly_shm=1")

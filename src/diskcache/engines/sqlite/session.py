@@ -567,7 +567,7 @@ def _state_of(directory: str) -> tuple[object, ...]:
         found = os.stat(path)
     except OSError:
         return (None,)
-    return (found.st_ino, found.st_mtime_ns, found.st_size, os.path.exists(path + "-wal"))
+    return (found.st_ino, found.st_mtime_ns, found.st_size, opening.may_have_log(path))
 
 
 def _save_statistics(link: Link) -> None:
