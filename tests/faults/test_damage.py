@@ -361,6 +361,31 @@ def test_index_that_is_none_of_its_log_leads_no_reader_astray(copy, tmp_path, in
         assert len(cache) == sum(1 for _ in cache)
 
 
+COPIED = """
+import os, shutil, sys
+from diskcache import Cache
+source, target = sys.argv[1:]
+cache = Cache(source)
+os.mkdir(target)
+for name in ('control', 'gate.lock', 'users.lock'):
+    shutil.copy(f'{source}/{name}', target)
+cache['late'] = [1]
+for name in ('cache.db', 'cache.db-wal'):
+    os.system(f'cp {source}/{name} {target}')
+"""
+
+
+def test_copy_of_a_directory_in_use_counts_its_entries(copy, tmp_path):
+    """Its files are of several moments."""
+    assert run_script(COPIED, copy, tmp_path / "target").returncode == 0
+    with Cache(tmp_path / "target") as cache:
+        assert cache["late"] == [1]
+        assert len(cache) == sum(1 for _ in cache) == len(CONTENT) + 1
+        cache["more"] = 1
+        assert len(cache) == len(CONTENT) + 2
+        assert [message for message in map(str, cache.check()) if "count" in message] == []
+
+
 # -- What is never touched --
 
 
