@@ -40,6 +40,8 @@ LONGEST_OPENING: Final = 60.0
 DEAD_AFTER: Final = 60.0
 """Seconds after which a file being written may belong to a writer that died."""
 
+LONGEST_PATH: Final = int(apsw.vfs_details()[0]["mxPathname"]) - len(f"/{DATABASE}.new-journal")
+"""Bytes in the path of a directory: SQLite takes no longer names of files."""
 SMALLEST: Final = 512
 """No database has fewer bytes."""
 COMPANIONS: Final = ("-journal", "-wal", "-shm")
@@ -89,6 +91,7 @@ def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
     Raises:
         DirectoryError: It cannot be made or used; `errno` says why.
     """
+    _refuse_path(directory)
     try:
         found = _mode_of(directory)
         if found is None:
@@ -104,6 +107,16 @@ def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
         raise directory_error(exc.errno or 0, directory) from exc
     # Others are let in by the keyword, not by a directory whose mode is a habit.
     return 0o700 | found & (0o070 | mode & 0o007)
+
+
+def _refuse_path(directory: str) -> None:
+    """Refuse a path that SQLite cannot take, before anything is made there."""
+    try:
+        length = len(directory.encode())
+    except UnicodeEncodeError as exc:
+        raise directory_error(errno.EILSEQ, directory) from exc
+    if length > LONGEST_PATH:
+        raise directory_error(errno.ENAMETOOLONG, directory)
 
 
 def _mode_of(directory: str) -> int | None:
