@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import Final
 
 import apsw
@@ -61,6 +62,13 @@ def _has_no_room_for_index(exc: Exception) -> bool:
     """Tell whether the index of the log could not be made as long as it must be."""
     extended: int = getattr(exc, "extendedresult", 0)
     return extended == apsw.SQLITE_IOERR_SHMSIZE
+
+
+def is_over_quota(exc: BaseException, connection: apsw.Connection) -> bool:
+    """Tell whether an error is want of room that SQLite does not see: a quota is used up."""
+    with suppress(apsw.Error):
+        return isinstance(exc, apsw.IOError) and connection.system_errno == errno.EDQUOT
+    return False
 
 
 def damaged(directory: str, problem: str) -> CacheCorruptError:

@@ -20,12 +20,22 @@ from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import guard, reading, room, schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Found, Link
-from diskcache.engines.sqlite.errors import DAMAGE, cannot_open, damaged, directory_error, translate
+from diskcache.engines.sqlite.errors import (
+    DAMAGE,
+    cannot_open,
+    damaged,
+    directory_error,
+    full,
+    is_over_quota,
+    translate,
+)
 from diskcache.engines.sqlite.hardening import (
     check_library,
     connect,
     harden,
+    has_log,
     leave_alone,
+    may_have_log,
     not_a_cache,
     persist_log,
     verify,
@@ -57,11 +67,6 @@ CONNECTED: Final = (
 PAGE_SIZE: Final = "PRAGMA page_size"
 PAGE_COUNT: Final = "PRAGMA page_count"
 PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
-LOG_BEGIN: Final = bytes.fromhex("377f06")
-LOG_HEAD: Final = 56
-"""Bytes of the head of a log, and of the head of its first page; both have the same salt."""
-SHORTEST_LOG: Final = 32
-"""Bytes of the head of a log: in a shorter file there is none yet."""
 JOURNAL_END: Final = bytes.fromhex("d9d505f920a163d7")
 """What follows the name of another journal at the end of one."""
 TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' LIMIT 100"
@@ -195,7 +200,7 @@ def _enter(place: Place, create: bool) -> Link:
 def has_foreign_log(directory: str) -> bool:
     """Tell whether a database that is not one of a cache would be, if there were no log."""
     path = os.path.join(directory, DATABASE)
-    if not _has_log(path) or os.path.exists(path + "-journal"):
+    if not has_log(path) or os.path.exists(path + "-journal"):
         return False
     with suppress(apsw.Error, DiskCacheError):
         connection = connect_without_log(directory)
@@ -267,21 +272,24 @@ def _open(place: Place, here: site.Site) -> Link:
     is_first = not here.links
     if is_first:
         place.files.sweep_temporary(place.clock.time() - DEAD_AFTER)
-    had_log = not is_first or _has_log(here.database_path)
+    had_log = not is_first or has_log(here.database_path)
     connection = connect(place.directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = read_found(connection, place.directory)
         if not had_log:
             _refuse_short(place.directory, found.page_size, found.pages)
-        has_log = configure(connection, place, here, _of_connections(found.settings))
-    except BaseException:
+        is_logged = configure(connection, place, here, _of_connections(found.settings))
+    except BaseException as exc:
+        has_no_room = is_over_quota(exc, connection)
         if had_log:
             with suppress(apsw.Error):
                 leave_alone(connection)
         connection.close()
+        if has_no_room:
+            raise full(place.directory) from exc
         raise
-    if has_log:
+    if is_logged:
         here.protect()
     here.attach_control(cache_id)
     if not had_log:
@@ -292,40 +300,6 @@ def _open(place: Place, here: site.Site) -> Link:
 def _of_connections(stored: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return those of the stored settings that connections have, as far as they are believed."""
     return rules.believed({name: stored[name] for name in CONNECTED if name in stored})[0]
-
-
-def _has_log(path: str) -> bool:
-    """Tell whether there is a log that SQLite reads: its head, and the first page, are of one kind.
-
-    No lock is kept on a log, so it may be opened.
-    """
-    try:
-        descriptor = host.open_file(path + "-wal", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        head = os.read(descriptor, LOG_HEAD)
-    finally:
-        os.close(descriptor)
-    return len(head) == LOG_HEAD and head[:3] == LOG_BEGIN and head[16:24] == head[40:48]
-
-
-def may_have_log(path: str) -> bool:
-    """Tell whether there is a log, or the beginning of one: SQLite reads no other.
-
-    One that only reads would wait ten seconds for a file that is none to become one.
-    """
-    try:
-        descriptor = host.open_file(path + "-wal", os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    try:
-        head = os.read(descriptor, SHORTEST_LOG)
-    finally:
-        os.close(descriptor)
-    return len(head) < SHORTEST_LOG or head[:3] == LOG_BEGIN
 
 
 def refuse_short(connection: apsw.Connection, directory: str) -> None:
@@ -345,7 +319,7 @@ def _lengths(connection: apsw.Connection) -> tuple[int, int]:
 def _refuse_short(directory: str, page: int, pages: int) -> None:
     path = os.path.join(directory, DATABASE)
     size = os.stat(path).st_size
-    if size % page or (size < page * pages and not _has_log(path)):
+    if size % page or (size < page * pages and not has_log(path)):
         raise damaged(directory, "its end is missing")
 
 
@@ -589,5 +563,9 @@ def build(path: str, place: Place, here: site.Site, cache_id: bytes) -> None:
         execute("COMMIT")
         journal = place.journal(place.settings, here)
         execute(f"PRAGMA journal_mode = {journal}").fetchall()
+    except apsw.IOError as exc:
+        if is_over_quota(exc, connection):
+            raise full(place.directory) from exc
+        raise
     finally:
         connection.close()
