@@ -377,6 +377,14 @@ def test_untrusted_entry_can_be_deleted(capsys, planted):
     assert capsys.readouterr().out == "removed 1 entry\n"
 
 
+def test_warning_of_a_directory_that_is_opened_again_is_told_once(capsys, tmp_path):
+    Cache(tmp_path / "cache").close()
+    (tmp_path / "link").symlink_to("cache")
+
+    assert main(["check", "--fix", str(tmp_path / "link")]) == ExitCode.OK
+    assert capsys.readouterr().err.count("is a symbolic link") == 1
+
+
 def test_warnings_are_one_line_each(capsys, planted):
     main(["get", str(planted), "bomb"])
     lines = capsys.readouterr().err.splitlines()
