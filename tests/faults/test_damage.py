@@ -359,6 +359,7 @@ def test_index_that_is_none_of_its_log_leads_no_reader_astray(copy, tmp_path, in
         assert cache["late"] == b"l" * 40_000
         assert {key: cache[key] for key in CONTENT} == CONTENT
         assert len(cache) == sum(1 for _ in cache)
+        assert cache.info().off == {}
 
 
 COPIED = """

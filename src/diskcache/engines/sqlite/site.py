@@ -181,7 +181,8 @@ class Site:
                 # connections of threads that have ended may be collected at any moment.)
                 is_first = all(link.is_closed for here in sharing for link in list(here.links))
                 self.guard.resume(is_first=is_first)
-            if self.guard is None or not self.guard.is_held:
+            # Who only reads has nothing to be kept, as long as nobody is there who writes.
+            if self.guard is None or not (self.guard.is_held or self._users < 0):
                 self.off["locks"] = "locks of SQLite cannot be kept if others open its files"
 
     def look_at_locks(self, link: Link) -> None:
