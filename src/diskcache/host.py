@@ -130,7 +130,7 @@ def plant(descriptor: int, place: int) -> None:
 
 
 def is_planted(descriptor: int, place: int) -> bool:
-    """Tell whether the byte that `plant` has locked still is."""
+    """Tell whether a byte, such as the one that `plant` has locked, is locked the way of SQLite."""
     if sys.platform == "win32":  # pragma: no cover - other platform
         return True
     found = _range_lock(descriptor, "F_OFD_GETLK", "F_WRLCK", place, 1)

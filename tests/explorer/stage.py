@@ -505,7 +505,7 @@ def set_up(layout: Layout) -> Iterator[None]:
             if name.startswith("diskcache.") and vars(module).get("monotonic") is time.monotonic:
                 put(module, "monotonic", monotonic)
         put(connection, "ALL_SLOTS", layout.slots)
-        put(connection, "boot_id", lambda: 0)
+        put(control, "boot_of", lambda _: 0)
         put(engine, "SUSPICION", -1.0)
         put(control, "inode_of", _inode_of)
         put(control, "attach", _attach)

@@ -34,6 +34,8 @@ class FailingDisk:
         self.is_lasting = True
         """Whether all calls behind the first that fails do too, as on a full disk."""
         self.failures = 0
+        self.number = errno.ENOSPC
+        """Error number of the system."""
 
     def arm(self, calls: int, *, lasting: bool = True) -> None:
         """Let this many calls succeed, and fail from then on, or once."""
@@ -41,6 +43,14 @@ class FailingDisk:
 
     def disarm(self) -> None:
         self.left = -1
+
+    def error(self) -> apsw.Error:
+        """Return what SQLite says: of a quota no more than that writing failed."""
+        if self.number == errno.ENOSPC:
+            return apsw.FullError("as injected")
+        error = apsw.IOError("as injected")
+        error.extendedresult = apsw.SQLITE_IOERR_WRITE
+        return error
 
     def counted(self, kind: str) -> bool:
         """Count a call; tell whether it fails."""
@@ -64,23 +74,23 @@ class _File(apsw.VFSFile):
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - a name of SQLite's
         if self._disk.counted("write"):
-            raise apsw.FullError("as injected")
+            raise self._disk.error()
         super().xWrite(data, offset)
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         if self._disk.counted("truncate"):
-            raise apsw.FullError("as injected")
+            raise self._disk.error()
         super().xTruncate(size)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         if self._disk.counted("sync"):
-            raise apsw.FullError("as injected")
+            raise self._disk.error()
         super().xSync(flags)
 
     def xFileControl(self, op: int, pointer: int) -> bool:  # noqa: N802
         is_growth = op == apsw.SQLITE_FCNTL_SIZE_HINT
         if is_growth and self._disk.counted("write"):
-            raise apsw.FullError("as injected")
+            raise self._disk.error()
         return bool(super().xFileControl(op, pointer))
 
 
@@ -92,8 +102,11 @@ class _Vfs(apsw.VFS):
     def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802
         is_new = flags[0] & apsw.SQLITE_OPEN_CREATE
         if is_new and self._disk.counted("open"):
-            raise apsw.FullError("as injected")
+            raise self._disk.error()
         return _File(self._disk, name, flags)
+
+    def xGetLastError(self) -> tuple[int, str]:  # noqa: N802
+        return self._disk.number, "as injected"
 
 
 @contextlib.contextmanager
@@ -105,7 +118,7 @@ def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingDisk]:
 
     def refuse() -> None:
         if disk.counted("value"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(disk.number, os.strerror(disk.number))
 
     def failing_write(descriptor: int, data: bytes) -> int:
         if disk.left >= 0 and len(data) > 1000:

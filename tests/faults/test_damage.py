@@ -33,6 +33,8 @@ from diskcache import (
 )
 from diskcache.cli.main import main
 from diskcache.engines.sqlite import control, quarantine, salvage
+from diskcache.files import ValueFiles
+from diskcache.testing import ManualClock
 from tests.faults import damage
 from tests.support.crew import in_processes, run_script
 
@@ -331,6 +333,61 @@ def test_stray_garbage_log_costs_nothing(copy):
     assert told == []
 
 
+def test_garbage_log_holds_no_reader_up_and_is_none_for_the_command_line(copy, capsys):
+    (copy / "cache.db-wal").write_bytes(b"garbage" * 1000)
+    clock = ManualClock()
+    with Cache(copy, readonly=True, clock=clock) as reader:
+        assert {key: reader[key] for key in CONTENT} == CONTENT
+        assert main(["check", "--fix", str(copy)]) == 0
+        assert capsys.readouterr().out == "no problems found\n"
+
+        with Cache(copy) as cache:
+            cache["later"] = 1
+            clock.advance(1)
+            assert reader["later"] == 1
+
+
+@pytest.mark.parametrize("index", [b"", "later"])
+def test_index_that_is_none_of_its_log_leads_no_reader_astray(copy, tmp_path, index):
+    """It is never flushed, and copied at another moment than the log."""
+    run_script(KILLED, copy)
+    if index == "later":
+        shutil.copytree(copy, tmp_path / "later")
+        run_script(KILLED.replace("late", "much later"), tmp_path / "later")
+        index = (tmp_path / "later" / "cache.db-shm").read_bytes()
+    (copy / "cache.db-shm").write_bytes(index)
+    with Cache(copy, readonly=True) as cache:
+        assert cache["late"] == b"l" * 40_000
+        assert {key: cache[key] for key in CONTENT} == CONTENT
+        assert len(cache) == sum(1 for _ in cache)
+        assert cache.info().off == {}
+
+
+COPIED = """
+import os, shutil, sys
+from diskcache import Cache
+source, target = sys.argv[1:]
+cache = Cache(source)
+os.mkdir(target)
+for name in ('control', 'gate.lock', 'users.lock'):
+    shutil.copy(f'{source}/{name}', target)
+cache['late'] = [1]
+for name in ('cache.db', 'cache.db-wal'):
+    os.system(f'cp {source}/{name} {target}')
+"""
+
+
+def test_copy_of_a_directory_in_use_counts_its_entries(copy, tmp_path):
+    """Its files are of several moments."""
+    assert run_script(COPIED, copy, tmp_path / "target").returncode == 0
+    with Cache(tmp_path / "target") as cache:
+        assert cache["late"] == [1]
+        assert len(cache) == sum(1 for _ in cache) == len(CONTENT) + 1
+        cache["more"] = 1
+        assert len(cache) == len(CONTENT) + 2
+        assert [message for message in map(str, cache.check()) if "count" in message] == []
+
+
 # -- What is never touched --
 
 
@@ -616,6 +673,22 @@ def test_stored_policy_that_loses_nothing_is_respected(tmp_path):
     assert folders(tmp_path / "c") == []
 
 
+@pytest.mark.parametrize("length", [16, 100, 2048])
+def test_stored_policy_behind_a_lost_header_is_respected(tmp_path, length):
+    with Cache(tmp_path / "c", eviction_policy="none") as cache:
+        cache.set_many(dict.fromkeys(range(300), "x" * 200))
+    damage.overwritten(0, bytes(length))(tmp_path / "c")
+    damage.overwritten(12 * 2048, b"\xa5" * 2048)(tmp_path / "c")
+    with pytest.raises(CacheCorruptError, match="policy is 'none'"):
+        Cache(tmp_path / "c")
+
+    assert folders(tmp_path / "c") == []
+    assert main(["check", "--fix", str(tmp_path / "c")]) == 0
+    with Cache(tmp_path / "c") as cache:
+        assert cache.eviction_policy == "none"
+        assert 150 < len(cache) < 300
+
+
 # -- Shards, copies, and what stays --
 
 
@@ -699,6 +772,37 @@ Cache(sys.argv[1])
     found, _ = used(copy, opens=1)
 
     assert found == CONTENT
+
+
+@pytest.mark.parametrize("step", ["_rescue", "_swap", "_renew_control", "_move_files"])
+def test_cache_that_comes_to_the_place_while_a_database_is_set_aside_stays(copy, step, monkeypatch):
+    """The directory was removed and made again: its new gate holds nobody up."""
+    files = {key: value for key, value in CONTENT.items() if key.startswith("f")}
+
+    def replace():
+        shutil.rmtree(copy)
+        with Cache(copy) as cache:
+            cache.set_many(files)
+
+    if step == "_move_files":
+        owner, name = ValueFiles, "listed"
+    else:
+        owner, name = quarantine._Replacement, step
+    one, replaced = getattr(owner, name), []
+
+    def step_and_replace(*args):
+        done = one(*args)
+        if not replaced:
+            replaced.append(step)
+            replace()
+        return done
+
+    monkeypatch.setattr(owner, name, step_and_replace)
+    damage.overwritten(0, bytes(100))(copy)
+    with Cache(copy) as cache:
+        assert {key: cache[key] for key in cache} == files
+        assert cache.check() == []
+    assert folders(copy) == []
 
 
 def test_sqlite_of_others_can_read_what_was_set_aside(copy):

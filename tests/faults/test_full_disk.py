@@ -106,6 +106,24 @@ def assert_usable(cache, directory):
     assert not os.listdir(Path(directory) / "tmp")
 
 
+@pytest.mark.parametrize("name", ["set", "overwrite a file by a file", "delete a file", "transact"])
+def test_quota_that_is_used_up_is_a_full_disk(disk, directory, name):
+    disk.number = errno.EDQUOT
+    with Cache(directory, memory_limit=0) as cache:
+        prepare(cache)
+        for number in itertools.count():
+            disk.arm(number)
+            with refused_if_full():
+                OPERATIONS[name](cache)
+            is_over = not disk.failures
+            disk.disarm()
+            assert_intact(cache)
+            if is_over:
+                break
+        assert number > 1
+        assert_usable(cache, directory)
+
+
 @pytest.mark.parametrize("is_lasting", [True, False], ids=["for good", "once"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_call_that_can_fail_costs_nothing_but_the_operation(
@@ -130,7 +148,13 @@ def test_every_call_that_can_fail_costs_nothing_but_the_operation(
             assert number < 200, "it never succeeds"
 
 
-def test_every_call_that_can_fail_while_a_cache_is_made_leaves_nothing_in_the_way(disk, tmp_path):
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+def test_every_call_that_can_fail_while_a_cache_is_made_leaves_nothing_in_the_way(
+    disk, tmp_path, error
+):
+    disk.number = error
+    if error == errno.EDQUOT:
+        disk.kinds -= {"open"}  # No connection tells why.
     for number in itertools.count():
         directory = tmp_path / str(number)
         disk.arm(number)

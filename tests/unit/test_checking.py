@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import warnings
 
@@ -200,6 +202,18 @@ def check(directory, fix):
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_name_that_is_not_utf_8_is_a_file_of_nobody(cache, directory):
+    path = os.path.join(os.fsencode(directory), b"caf\xe9")
+    with open(path, "wb"):
+        pass
+    found = [[warning.category for warning in cache.check(fix=fix)] for fix in (False, True)]
+
+    assert found == [[UnknownFileWarning]] * 2
+    assert os.path.exists(path)
+    os.unlink(path)
+
+
 def test_check_beside_live_writers_raises_no_false_alarm(directory):
     found = in_processes(
         lambda kind, *given: kind(*given),

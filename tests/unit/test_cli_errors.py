@@ -377,6 +377,29 @@ def test_untrusted_entry_can_be_deleted(capsys, planted):
     assert capsys.readouterr().out == "removed 1 entry\n"
 
 
+def test_check_of_a_directory_that_may_not_be_written_looks_without_the_lock(
+    capsys, tmp_path, monkeypatch
+):
+    directory = tmp_path / "cache"
+    with Cache(directory) as cache:
+        cache["key"] = b"v" * 50_000
+    (directory / "stray.txt").touch()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, how: how != os.W_OK and access(path, how))
+    with Cache(directory) as cache, cache.transact():
+        assert main(["check", str(directory), "--timeout", "0"]) == ExitCode.FINDINGS
+
+    assert "stray.txt" in capsys.readouterr().out
+
+
+def test_warning_of_a_directory_that_is_opened_again_is_told_once(capsys, tmp_path):
+    Cache(tmp_path / "cache").close()
+    (tmp_path / "link").symlink_to("cache")
+
+    assert main(["check", "--fix", str(tmp_path / "link")]) == ExitCode.OK
+    assert capsys.readouterr().err.count("is a symbolic link") == 1
+
+
 def test_warnings_are_one_line_each(capsys, planted):
     main(["get", str(planted), "bomb"])
     lines = capsys.readouterr().err.splitlines()

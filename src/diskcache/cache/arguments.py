@@ -168,6 +168,8 @@ def expanded(directory: str | bytes | os.PathLike[str] | None) -> str:
             "directory must not be empty: pass a path, '.' for the working directory, or None for"
             " a new temporary directory"
         )
+    if "\0" in text:
+        raise SettingError(f"directory must not contain a null character: got {text!r}")
     text = os.path.expandvars(os.path.expanduser(text))
     if "://" in text:
         _refuse_address(text)

@@ -274,11 +274,18 @@ def check(args: Namespace) -> Result:
     damage = _damage(args)
     if damage and not args.fix:
         return _checked(args, damage, damage)
-    # Also looking for damage needs the write lock: nothing may change meanwhile.
-    with opened(args, readonly=False) as cache:
+    # Also looking for damage needs the write lock: nothing may change meanwhile. Who may not write
+    # looks without it.
+    with opened(args, readonly=not (args.fix or _may_write(args.directory))) as cache:
         found = _findings(cache, fix=args.fix)
         left = _findings(cache, fix=False) if args.fix and (found or damage) else found
     return _checked(args, damage + found, left)
+
+
+def _may_write(directory: str) -> bool:
+    """Tell whether this user may write to a cache, as far as the system can tell."""
+    path = os.path.expandvars(os.path.expanduser(directory))
+    return is_address(directory) or os.access(path, os.W_OK)
 
 
 def _damage(args: Namespace) -> list[dict[str, str]]:

@@ -385,9 +385,13 @@ def _message(exc: BaseException, args: argparse.Namespace) -> str:
 @contextlib.contextmanager
 def _warnings_as_notes(output: Output) -> Iterator[None]:
     """Return a context in which warnings are one line each, without the place in the code."""
+    told: set[str] = set()
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        output.note(f"warning: {message}")
+        # A command may open the cache more than once.
+        if str(message) not in told:
+            told.add(str(message))
+            output.note(f"warning: {message}")
 
     with warnings.catch_warnings():
         for category in (UserWarning, errors.DiskCacheWarning):

@@ -181,11 +181,18 @@ def _walk(directory: str) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def _check_file(link: Link, name: str, fix: bool) -> Iterator[Finding]:
-    if name in link.doomed or link.execute(sql.NAMES_FILE, (name,)).get is not None:
+    if name in link.doomed or _is_named(link, name):
         return
     yield Finding("file", f"unknown file: {os.path.join(link.site.directory, name)}")
     if fix and (OWN_NAME.fullmatch(name) or LEFTOVER.fullmatch(name)):
         link.doomed.append(name)
+
+
+def _is_named(link: Link, name: str) -> bool:
+    """Tell whether a row names a file; none can, if the name is not UTF-8."""
+    with suppress(UnicodeEncodeError):
+        return link.execute(sql.NAMES_FILE, (name,)).get is not None
+    return False
 
 
 def _check_folders(

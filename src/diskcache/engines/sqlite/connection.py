@@ -41,7 +41,6 @@ from diskcache.entry import DbValue, EncodedKey
 from diskcache.errors import (
     Timeout,
 )
-from diskcache.host import boot_id
 
 if TYPE_CHECKING:
     from diskcache.engines.sqlite.s3fifo import Queues
@@ -326,7 +325,7 @@ class Link:
         words[NEXT_EXPIRY] = 0
         words[control_file.STATE] = (words[control_file.STATE] + 1) & MASK
         self.execute(sql.RECOVERED)
-        words[BOOT] = boot_id()
+        words[BOOT] = control_file.boot_of(control.inode)
         control.is_of_this_boot = True
         self.has_changes = True
 

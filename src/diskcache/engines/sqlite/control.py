@@ -7,8 +7,9 @@ It is an array of 64-bit unsigned words in the byte order of the machine:
     0     magic         0x36666b6344314c43, written last: a file without it is not ready
     1     format        1
     2-3   cache id      the sixteen bytes of the cache that it belongs to
-    4     boot          number of the boot it was made in; another one means that words may be
-                        older than the database after a power failure
+    4     boot          number of the boot it was made in, XOR the number of this file; another
+                        one means that words may be older than the database after a power failure,
+                        or are a copy, of another moment than that of the database
     5     begin         one more before each COMMIT
     6     end           equal to *begin* after it; different: a writer died in between
     7     open          1 since the database was opened, 0 when the last process has closed it: if
@@ -116,6 +117,11 @@ def slots_of(keys: Collection[DbValue]) -> set[int]:
     return {HEADER + (crc32(key.encode("utf-8", "surrogatepass")) & LAST_SLOT) for key in texts}
 
 
+def boot_of(inode: int) -> int:
+    """Return what the file of that number says about the boot it was made in."""
+    return (host.boot_id() ^ inode) & MASK
+
+
 class Control:
     """A mapped control file.
 
@@ -128,12 +134,12 @@ class Control:
         self._map = mapping
         self.inode = inode
         self.words = memoryview(mapping).cast("Q")
-        self.is_of_this_boot = self.words[BOOT] == host.boot_id()
+        self.is_of_this_boot = self.words[BOOT] == boot_of(inode)
         self.source = Source(self.words)
 
     @property
     def is_clean(self) -> bool:
-        """Whether the totals can be believed: no writer died, and the machine did not."""
+        """Whether the totals can be believed: no writer or machine died, it is no copy."""
         words = self.words
         end = words[END]
         return words[BEGIN] == end and self.is_of_this_boot
@@ -214,7 +220,7 @@ def create(directory: str, cache_id: bytes, mode: int, *, is_new: bool = False) 
         return None
     try:
         host.allocate(descriptor, SIZE)
-        os.pwrite(descriptor, _first_words(cache_id, is_new), 0)
+        os.pwrite(descriptor, _first_words(cache_id, descriptor, is_new), 0)
         control = _map(descriptor, cache_id)
         if control is None:
             os.unlink(temporary)
@@ -244,7 +250,7 @@ def withdraw(directory: str) -> None:
         time.sleep(LOOK_EVERY)
 
 
-def _first_words(cache_id: bytes, is_new: bool) -> bytes:
+def _first_words(cache_id: bytes, descriptor: int, is_new: bool) -> bytes:
     # Generations start at random even numbers: one seen in an earlier file must not come again.
     words = memoryview(bytearray(secrets.token_bytes(SIZE))).cast("Q")
     words[:HEADER] = memoryview(bytes(HEADER * 8)).cast("Q")
@@ -253,7 +259,7 @@ def _first_words(cache_id: bytes, is_new: bool) -> bytes:
     words[BEGIN] = 0 if is_new else 1
     words[NEXT_EXPIRY] = NEVER if is_new else 0
     words[FILES] = 0 if is_new else 1
-    words[BOOT] = host.boot_id()
+    words[BOOT] = boot_of(os.fstat(descriptor).st_ino)
     for slot in range(HEADER, HEADER + SLOTS):
         words[slot] &= MASK - 1
     return words.tobytes()

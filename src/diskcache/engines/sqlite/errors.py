@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import Final
 
 import apsw
@@ -26,6 +27,8 @@ from diskcache.errors import (
 
 DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError)
 """What SQLite says of a damaged database, and of nothing else."""
+DESCRIPTORS: Final = 8
+"""Files that are open at a time while a cache is opened."""
 
 
 def translate(exc: apsw.Error | UnicodeDecodeError, directory: str) -> DiskCacheError:
@@ -59,6 +62,13 @@ def _has_no_room_for_index(exc: Exception) -> bool:
     """Tell whether the index of the log could not be made as long as it must be."""
     extended: int = getattr(exc, "extendedresult", 0)
     return extended == apsw.SQLITE_IOERR_SHMSIZE
+
+
+def is_over_quota(exc: BaseException, connection: apsw.Connection) -> bool:
+    """Tell whether an error is want of room that SQLite does not see: a quota is used up."""
+    with suppress(apsw.Error):
+        return isinstance(exc, apsw.IOError) and connection.system_errno == errno.EDQUOT
+    return False
 
 
 def damaged(directory: str, problem: str) -> CacheCorruptError:
@@ -101,10 +111,27 @@ def cannot_open(directory: str) -> DiskCacheError:
         number = exc.errno or 0
     if number == 0:
         readable = os.access(path, os.R_OK) and os.access(directory, os.X_OK)
-        number = errno.EACCES if not readable or not os.access(directory, os.W_OK) else errno.EIO
+        is_allowed = readable and os.access(directory, os.W_OK)
+        number = _lack_of_descriptors() or errno.EIO if is_allowed else errno.EACCES
     elif number == errno.ENOENT and os.path.isdir(directory) and not os.access(directory, os.W_OK):
         number = errno.EACCES
     return directory_error(number, directory)
+
+
+def _lack_of_descriptors() -> int:
+    """Return the error number of having too many files open; 0 if a cache can be opened.
+
+    SQLite does not tell, and what it had opened itself is closed by now.
+    """
+    opened: list[int] = []
+    try:
+        opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(DESCRIPTORS))
+    except OSError as exc:
+        return exc.errno or 0
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return 0
 
 
 _REMEDIES = {
@@ -114,6 +141,10 @@ _REMEDIES = {
     errno.ENOENT: "the directory was removed; make a new Cache to start again",
     errno.ENOTDIR: "the path, or a parent of it, is a file; choose another directory",
     errno.EEXIST: "the path is a file; choose another directory",
+    errno.EMFILE: "this process has too many files open; close some, or raise its limit",
+    errno.ENFILE: "all processes together have too many files open; close some",
+    errno.ENAMETOOLONG: "choose a directory with a shorter path",
+    errno.EILSEQ: "its path is not UTF-8, as SQLite wants it; choose another directory",
 }
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EINVAL)
 """A link, a pipe or whatever else is where a file or a folder of a cache belongs."""
@@ -138,7 +169,7 @@ def file_error(exc: OSError, directory: str) -> Exception:
     """Return what to raise for an error of the file system while a value file is written."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return full(directory)
-    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE):
         return directory_error(exc.errno, directory)
     if exc.errno == errno.ENOENT and not os.path.isdir(directory):
         return directory_error(errno.ENOENT, directory)

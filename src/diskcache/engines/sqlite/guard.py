@@ -91,6 +91,10 @@ class Guard:
 
     def _hold(self) -> None:
         with suppress(OSError):
+            if not host.is_planted(self._files["-shm"], LOCKED["-shm"][0]):
+                # SQLite only reads, and nobody is there who writes: it does not lock the index of a
+                # process that died, nor believe it. It would, if it found it locked.
+                return
             for suffix, (start, length) in LOCKED.items():
                 descriptor = self._files[suffix]
                 host.hold_range(descriptor, start, length)

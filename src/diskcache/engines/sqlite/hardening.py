@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import apsw
 
+from diskcache import host
 from diskcache.engines.sqlite import schema
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.errors import damaged
@@ -21,6 +22,11 @@ from diskcache.errors import (
 )
 
 LARGEST_VALUE: Final = 2**30
+LOG_BEGIN: Final = bytes.fromhex("377f06")
+LOG_HEAD: Final = 56
+"""Bytes of the head of a log, and of the head of its first page; both have the same salt."""
+SHORTEST_LOG: Final = 32
+"""Bytes of the head of a log: in a shorter file there is none yet."""
 OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
 
 
@@ -165,6 +171,40 @@ def persist_log(connection: apsw.Connection, wanted: bool) -> None:
     """
     pointer = ctypes.addressof(_SWITCH[wanted])
     connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, pointer)
+
+
+def has_log(path: str) -> bool:
+    """Tell whether there is a log that SQLite reads: its head, and the first page, are of one kind.
+
+    No lock is kept on a log, so it may be opened.
+    """
+    try:
+        descriptor = host.open_file(path + "-wal", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        head = os.read(descriptor, LOG_HEAD)
+    finally:
+        os.close(descriptor)
+    return len(head) == LOG_HEAD and head[:3] == LOG_BEGIN and head[16:24] == head[40:48]
+
+
+def may_have_log(path: str) -> bool:
+    """Tell whether there is a log, or the beginning of one: SQLite reads no other.
+
+    One that only reads would wait ten seconds for a file that is none to become one.
+    """
+    try:
+        descriptor = host.open_file(path + "-wal", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        head = os.read(descriptor, SHORTEST_LOG)
+    finally:
+        os.close(descriptor)
+    return len(head) < SHORTEST_LOG or head[:3] == LOG_BEGIN
 
 
 def remove_log(directory: str) -> None:

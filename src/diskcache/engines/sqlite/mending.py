@@ -13,7 +13,7 @@ import apsw
 from diskcache.engines.sqlite import removal, room, site
 from diskcache.engines.sqlite.connection import ThreadState
 from diskcache.engines.sqlite.control import inode_of
-from diskcache.engines.sqlite.errors import DAMAGE, damaged, translate
+from diskcache.engines.sqlite.errors import DAMAGE, damaged, full, is_over_quota, translate
 from diskcache.errors import CacheFullError, DiskCacheError
 
 if TYPE_CHECKING:
@@ -140,4 +140,7 @@ class Mending(ABC):
         """Return what an error means on a connection whose database was one of a cache."""
         if isinstance(exc, DAMAGE):
             return damaged(self.directory, str(exc))
+        link = self._local.link
+        if link is not None and is_over_quota(exc, link.con):
+            return full(self.directory)
         return translate(exc, self.directory)

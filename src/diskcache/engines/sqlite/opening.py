@@ -20,12 +20,22 @@ from diskcache.engines.sqlite import control as control_file
 from diskcache.engines.sqlite import guard, reading, room, schema, site
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Found, Link
-from diskcache.engines.sqlite.errors import DAMAGE, cannot_open, damaged, directory_error, translate
+from diskcache.engines.sqlite.errors import (
+    DAMAGE,
+    cannot_open,
+    damaged,
+    directory_error,
+    full,
+    is_over_quota,
+    translate,
+)
 from diskcache.engines.sqlite.hardening import (
     check_library,
     connect,
     harden,
+    has_log,
     leave_alone,
+    may_have_log,
     not_a_cache,
     persist_log,
     verify,
@@ -40,6 +50,8 @@ LONGEST_OPENING: Final = 60.0
 DEAD_AFTER: Final = 60.0
 """Seconds after which a file being written may belong to a writer that died."""
 
+LONGEST_PATH: Final = int(apsw.vfs_details()[0]["mxPathname"]) - len(f"/{DATABASE}.new-journal")
+"""Bytes in the path of a directory: SQLite takes no longer names of files."""
 SMALLEST: Final = 512
 """No database has fewer bytes."""
 COMPANIONS: Final = ("-journal", "-wal", "-shm")
@@ -55,9 +67,6 @@ CONNECTED: Final = (
 PAGE_SIZE: Final = "PRAGMA page_size"
 PAGE_COUNT: Final = "PRAGMA page_count"
 PRAGMA_NAME: Final = re.compile(r"[a-z_]{1,64}")
-LOG_BEGIN: Final = bytes.fromhex("377f06")
-LOG_HEAD: Final = 56
-"""Bytes of the head of a log, and of the head of its first page; both have the same salt."""
 JOURNAL_END: Final = bytes.fromhex("d9d505f920a163d7")
 """What follows the name of another journal at the end of one."""
 TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' LIMIT 100"
@@ -87,6 +96,7 @@ def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
     Raises:
         DirectoryError: It cannot be made or used; `errno` says why.
     """
+    _refuse_path(directory)
     try:
         found = _mode_of(directory)
         if found is None:
@@ -102,6 +112,16 @@ def prepare_directory(directory: str, mode: int, readonly: bool) -> int:
         raise directory_error(exc.errno or 0, directory) from exc
     # Others are let in by the keyword, not by a directory whose mode is a habit.
     return 0o700 | found & (0o070 | mode & 0o007)
+
+
+def _refuse_path(directory: str) -> None:
+    """Refuse a path that SQLite cannot take, before anything is made there."""
+    try:
+        length = len(directory.encode())
+    except UnicodeEncodeError as exc:
+        raise directory_error(errno.EILSEQ, directory) from exc
+    if length > LONGEST_PATH:
+        raise directory_error(errno.ENAMETOOLONG, directory)
 
 
 def _mode_of(directory: str) -> int | None:
@@ -180,7 +200,7 @@ def _enter(place: Place, create: bool) -> Link:
 def has_foreign_log(directory: str) -> bool:
     """Tell whether a database that is not one of a cache would be, if there were no log."""
     path = os.path.join(directory, DATABASE)
-    if not _has_log(path) or os.path.exists(path + "-journal"):
+    if not has_log(path) or os.path.exists(path + "-journal"):
         return False
     with suppress(apsw.Error, DiskCacheError):
         connection = connect_without_log(directory)
@@ -252,21 +272,24 @@ def _open(place: Place, here: site.Site) -> Link:
     is_first = not here.links
     if is_first:
         place.files.sweep_temporary(place.clock.time() - DEAD_AFTER)
-    had_log = not is_first or _has_log(here.database_path)
+    had_log = not is_first or has_log(here.database_path)
     connection = connect(place.directory)
     try:
         connection.set_busy_timeout(int(LONGEST_OPENING * 1000))
         cache_id, found = read_found(connection, place.directory)
         if not had_log:
             _refuse_short(place.directory, found.page_size, found.pages)
-        has_log = configure(connection, place, here, _of_connections(found.settings))
-    except BaseException:
+        is_logged = configure(connection, place, here, _of_connections(found.settings))
+    except BaseException as exc:
+        has_no_room = is_over_quota(exc, connection)
         if had_log:
             with suppress(apsw.Error):
                 leave_alone(connection)
         connection.close()
+        if has_no_room:
+            raise full(place.directory) from exc
         raise
-    if has_log:
+    if is_logged:
         here.protect()
     here.attach_control(cache_id)
     if not had_log:
@@ -277,22 +300,6 @@ def _open(place: Place, here: site.Site) -> Link:
 def _of_connections(stored: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return those of the stored settings that connections have, as far as they are believed."""
     return rules.believed({name: stored[name] for name in CONNECTED if name in stored})[0]
-
-
-def _has_log(path: str) -> bool:
-    """Tell whether there is a log that SQLite reads: its head, and the first page, are of one kind.
-
-    No lock is kept on a log, so it may be opened.
-    """
-    try:
-        descriptor = host.open_file(path + "-wal", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        head = os.read(descriptor, LOG_HEAD)
-    finally:
-        os.close(descriptor)
-    return len(head) == LOG_HEAD and head[:3] == LOG_BEGIN and head[16:24] == head[40:48]
 
 
 def refuse_short(connection: apsw.Connection, directory: str) -> None:
@@ -312,7 +319,7 @@ def _lengths(connection: apsw.Connection) -> tuple[int, int]:
 def _refuse_short(directory: str, page: int, pages: int) -> None:
     path = os.path.join(directory, DATABASE)
     size = os.stat(path).st_size
-    if size % page or (size < page * pages and not _has_log(path)):
+    if size % page or (size < page * pages and not has_log(path)):
         raise damaged(directory, "its end is missing")
 
 
@@ -351,7 +358,7 @@ def _open_readonly(place: Place) -> Link:
         connection.close()
         raise
     here = site.enter_readonly(directory, place.clock)
-    if os.path.exists(path + "-wal"):
+    if may_have_log(path):
         here.protect()
     here.control = control_file.attach(directory, cache_id, readonly=True)
     return Link(connection, here, cache_id, place.files, place.clock, found)
@@ -365,7 +372,7 @@ def connect_to_look(directory: str) -> apsw.Connection:
     """
     if os.path.exists(os.path.join(directory, DATABASE + "-journal")):
         return connect(directory, READ_ONLY)
-    if not os.path.exists(os.path.join(directory, DATABASE + "-wal")):
+    if not may_have_log(os.path.join(directory, DATABASE)):
         return connect(directory, READ_ONLY, "immutable=1")
     if os.path.exists(os.path.join(directory, DATABASE + "-shm")):
         return connect(directory, READ_ONLY, "readonly_shm=1")
@@ -556,5 +563,9 @@ def build(path: str, place: Place, here: site.Site, cache_id: bytes) -> None:
         execute("COMMIT")
         journal = place.journal(place.settings, here)
         execute(f"PRAGMA journal_mode = {journal}").fetchall()
+    except apsw.IOError as exc:
+        if is_over_quota(exc, connection):
+            raise full(place.directory) from exc
+        raise
     finally:
         connection.close()

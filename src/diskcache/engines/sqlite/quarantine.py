@@ -212,6 +212,7 @@ class _Replacement:
             cache_id = self._cache_id()
             self._make(cache_id)
             rest = self._rescue()
+            self._refuse_another()
             os.chmod(self.new, self.place.mode & 0o666)
             folder = new_damage_folder(self.place.clock.time())
             host.make_folder(os.path.join(self.directory, folder), self.place.mode)
@@ -223,9 +224,19 @@ class _Replacement:
         finally:
             opening.remove_database(self.new)
             opening.remove_database(self.copy)
+        self._refuse_another()
         self._renew_control(cache_id)
         self._move_files(folder)
         return SetAside(folder, rest.entries)
+
+    def _refuse_another(self) -> None:
+        """Leave a cache alone that has come to the place of this one: it has a gate of its own.
+
+        Raises:
+            GateClosed: There is one, or nothing.
+        """
+        if not self.here.is_in_place():
+            raise GateClosed
 
     def _cache_id(self) -> bytes:
         with suppress(apsw.Error, DiskCacheError):
@@ -251,6 +262,9 @@ class _Replacement:
             source = salvage.source_of(self.directory, self.new, self.copy)
             if source is None:
                 return salvage.Rest(None, 0)
+            if not self.forced:
+                # What could not be asked itself may tell as a mended copy.
+                self._refuse_policy(source)
             target = connect_file(self.new)
             try:
                 rest = salvage.rescue(source, target, self.directory, seconds)
@@ -281,13 +295,16 @@ class _Replacement:
             look = opening.connect_without_log if is_hidden else connect_to_judge
             connection = look(self.directory)
             try:
-                stored = salvage.settings_of(connection) or {}
+                self._refuse_policy(connection)
             except apsw.Error:
                 return
             finally:
                 connection.close()
-            if stored.get("eviction_policy", ("",))[0] == "none":
-                raise damaged(self.directory, "its eviction policy is 'none'")
+
+    def _refuse_policy(self, connection: apsw.Connection) -> None:
+        stored = salvage.settings_of(connection) or {}
+        if stored.get("eviction_policy", ("",))[0] == "none":
+            raise damaged(self.directory, "its eviction policy is 'none'")
 
     def _swap(self, folder: str) -> None:
         kept = os.path.join(folder, DATABASE)
@@ -321,7 +338,9 @@ class _Replacement:
         finally:
             connection.close()
         named = {name for (name,) in rows}
-        for name in list(self.place.files.listed()):
+        names = list(self.place.files.listed())
+        self._refuse_another()
+        for name in names:
             if name not in named:
                 self.place.files.move_into(folder, name)
         self.place.files.prune()

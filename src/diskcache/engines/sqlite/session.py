@@ -40,6 +40,7 @@ from diskcache.engines.sqlite.errors import (
     translate,
 )
 from diskcache.engines.sqlite.gate import GateClosed
+from diskcache.engines.sqlite.hardening import may_have_log
 from diskcache.engines.sqlite.mending import Mending
 from diskcache.engines.sqlite.sharing import Gauge
 from diskcache.entry import DbValue
@@ -567,7 +568,7 @@ def _state_of(directory: str) -> tuple[object, ...]:
         found = os.stat(path)
     except OSError:
         return (None,)
-    return (found.st_ino, found.st_mtime_ns, found.st_size, os.path.exists(path + "-wal"))
+    return (found.st_ino, found.st_mtime_ns, found.st_size, may_have_log(path))
 
 
 def _save_statistics(link: Link) -> None:

@@ -148,6 +148,12 @@ class Site:
                 )
             time.sleep(0.001)
 
+    def is_in_place(self) -> bool:
+        """Tell whether the directory is still the one that was opened, whatever its database is."""
+        with suppress(OSError):
+            return _identity(os.stat(self._gate_path)) == self._identity
+        return False
+
     def is_current(self) -> bool:
         """Tell whether the directory at this path is still the one that was opened."""
         try:
@@ -175,7 +181,8 @@ class Site:
                 # connections of threads that have ended may be collected at any moment.)
                 is_first = all(link.is_closed for here in sharing for link in list(here.links))
                 self.guard.resume(is_first=is_first)
-            if self.guard is None or not self.guard.is_held:
+            # Who only reads has nothing to be kept, as long as nobody is there who writes.
+            if self.guard is None or not (self.guard.is_held or self._users < 0):
                 self.off["locks"] = "locks of SQLite cannot be kept if others open its files"
 
     def look_at_locks(self, link: Link) -> None:
