@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import diskcache
-from diskcache import ENOVAL, Cache
+from diskcache import ENOVAL, Cache, JSONDisk
 from diskcache.cli import ExitCode
 from diskcache.cli.main import build_parser, main
 
@@ -516,7 +516,7 @@ def test_every_option_has_help(command):
 def test_every_option_is_documented(command):
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     section = text.split(f"\n## {command}", 1)[1].split("\n## ", 1)[0]
-    common = {"-h", "--help", "--json", "--timeout"}
+    common = {"-h", "--help", "--json", "--timeout", "--disk"}
     options = {
         option for action in subparsers()[command]._actions for option in action.option_strings
     }
@@ -589,3 +589,48 @@ def test_expire_infinite_never_ends(run, run_json, filled):
     assert code == 0
     assert json.loads(out)["expire_time"] is None
     assert run_json("ls", filled, "--prefix", "k")[1]["entries"][0]["expires_in"] is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("info", "DIR"),
+        ("ls", "DIR"),
+        ("get", "DIR", "key"),
+        ("set", "DIR", "other", "1"),
+        ("delete", "DIR", "key"),
+        ("evict", "DIR", "tag"),
+        ("expire", "DIR"),
+        ("cull", "DIR"),
+        ("clear", "DIR"),
+        ("check", "DIR", "--fix"),
+        ("migrate", "DIR", "--dry-run"),
+        ("backup", "DIR", "NEW"),
+        ("copy", "DIR", "NEW"),
+        ("export", "DIR", "FILE"),
+        ("import", "ARCHIVE", "NEW"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_command_with_the_disk_of_the_directory_succeeds(run, directory, tmp_path, words):
+    places = {"DIR": directory} | {
+        name: tmp_path / name for name in ("NEW", "FILE", "ARCHIVE") if name in words
+    }
+    with Cache(directory, disk=JSONDisk) as cache:
+        cache.set("key", {"a": 1}, tag="tag")
+        if "ARCHIVE" in words:
+            cache.export(places["ARCHIVE"])
+
+    code, _, err = run(*(places.get(word, word) for word in words), "--disk", "JSONDisk")
+
+    assert (code, err) == (ExitCode.OK, "")
+    if "NEW" in words:
+        with Cache(places["NEW"], disk=JSONDisk) as cache:
+            assert cache["key"] == {"a": 1}
+
+
+def test_disk_for_a_server_is_refused(run):
+    code, _, err = run("info", "redis://localhost:1/0", "--disk", "JSONDisk")
+
+    assert code == ExitCode.USAGE
+    assert "--disk is for directories" in err

@@ -247,7 +247,7 @@ class EntryMethods(ReadingMethods):
         Args:
             key: Key to look up.
             func: Makes the new value of the old one. It may run several times; if it raises,
-                nothing is changed.
+                nothing is changed. It must not write *key* itself, or it is called for ever.
             default: What *func* is given if there is no live entry.
             expire: Seconds until an entry that is made by this call expires.
             tag: Tag of an entry that is made by this call.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import importlib
 import itertools
 import json
 import math
@@ -17,7 +18,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from diskcache import ENOVAL, Cache, connect
+from diskcache import ENOVAL, Cache, Disk, connect
 from diskcache.cli import CommandError, ExitCode
 from diskcache.cli.render import described
 from diskcache.connecting import is_address
@@ -98,20 +99,36 @@ def opened(args: Namespace, *, readonly: bool, create: bool = False) -> Iterator
         with contextlib.closing(connected(args, readonly=readonly)) as cache:
             yield cache
         return
+    disk = disk_of(args)
     if create:
         require_room(args.directory)
     else:
         require_cache(args.directory)
         if not readonly:
             # Opening for writing makes lock files and a log, also beside a stranger's database.
-            Cache(args.directory, readonly=True).close()
-    cache = Cache(args.directory, timeout=args.timeout, readonly=readonly)
+            Cache(args.directory, disk=disk, readonly=True).close()
+    cache = Cache(args.directory, timeout=args.timeout, disk=disk, readonly=readonly)
     with contextlib.closing(cache):
         yield cache
 
 
+def disk_of(args: Namespace) -> type[Disk]:
+    """Return the disk that the command line names: one of the library, or MODULE:CLASS."""
+    name: str = args.disk
+    module, _, attribute = name.rpartition(":")
+    try:
+        found = getattr(importlib.import_module(module or "diskcache"), attribute)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise CommandError(f"no such disk: {name!r}: {exc}", ExitCode.USAGE) from exc
+    if not (isinstance(found, type) and issubclass(found, Disk)):
+        raise CommandError(f"{name!r} is not a subclass of Disk", ExitCode.USAGE)
+    return found
+
+
 def connected(args: Namespace, *, readonly: bool) -> Cache:
     """Return the cache on the server of the command line."""
+    if args.disk != "Disk":
+        raise CommandError(f"--disk is for directories: got {args.disk!r}", ExitCode.USAGE)
     cache: Cache = connect(args.directory, timeout=args.timeout, readonly=readonly)
     return cache
 
@@ -294,7 +311,7 @@ def _damage(args: Namespace) -> list[dict[str, str]]:
         return []
     require_cache(args.directory)
     try:
-        Cache(args.directory, readonly=True).close()
+        Cache(args.directory, disk=disk_of(args), readonly=True).close()
     except CacheCorruptError as exc:
         problem = str(exc)
     else:

@@ -21,6 +21,7 @@ from diskcache.cli.commands import (
     DATABASE,
     Result,
     connected,
+    disk_of,
     opened_file,
     require_cache,
     require_room,
@@ -154,13 +155,16 @@ def _opened(args: Namespace, *, readonly: bool) -> Iterator[Cache | FanoutCache]
     if is_address(args.directory):
         cache = connected(args, readonly=readonly)
     elif _is_fanout(args.directory):
-        cache = FanoutCache(args.directory, timeout=args.timeout, readonly=readonly)
+        cache = FanoutCache(
+            args.directory, timeout=args.timeout, disk=disk_of(args), readonly=readonly
+        )
     else:
         require_cache(args.directory)
+        disk = disk_of(args)
         if not readonly:
             # Opening for writing makes lock files, also beside a stranger's database.
-            Cache(args.directory, readonly=True).close()
-        cache = Cache(args.directory, timeout=args.timeout, readonly=readonly)
+            Cache(args.directory, disk=disk, readonly=True).close()
+        cache = Cache(args.directory, timeout=args.timeout, disk=disk, readonly=readonly)
     with contextlib.closing(cache):
         yield cache
 
@@ -181,10 +185,10 @@ def _is_new(directory: str) -> bool:
 def _target(args: Namespace, archive: Archive) -> Iterator[Cache | FanoutCache]:
     """Return a context with the cache to import into; a new one is like that of the archive."""
     directory = args.directory
-    if archive.writer:
+    if archive.writer and args.disk == "Disk":
         raise CommandError(
-            f"the archive was written with the disk or serializer {archive.writer!r}: import it by"
-            " import_from in a program that has it",
+            f"the archive was written with the disk or serializer {archive.writer!r}: pass --disk,"
+            " or import it by import_from in a program that has it",
             ExitCode.FAILED,
         )
     if not _is_new(directory):
@@ -196,11 +200,12 @@ def _target(args: Namespace, archive: Archive) -> Iterator[Cache | FanoutCache]:
     }
     if not is_policy(settings.get("eviction_policy")):
         settings.pop("eviction_policy", None)
+    disk = disk_of(args)
     made: Cache | FanoutCache
     if archive.shards:
-        made = FanoutCache(directory, archive.shards, args.timeout, **settings)
+        made = FanoutCache(directory, archive.shards, args.timeout, disk, **settings)
     else:
-        made = Cache(directory, args.timeout, **settings)
+        made = Cache(directory, args.timeout, disk, **settings)
     with contextlib.closing(made):
         yield made
 

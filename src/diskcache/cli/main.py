@@ -47,8 +47,8 @@ A key or value that starts with '-' goes behind '--':  diskcache get DIR -- -key
 # -- The parser --------------------------------------------------------------------------------
 
 
-def _common(directory: bool = True) -> argparse.ArgumentParser:
-    """Return the arguments that every command has."""
+def _common(directory: bool, disk: bool) -> argparse.ArgumentParser:
+    """Return the arguments that every command has, or all that open a cache of somebody's."""
     common = argparse.ArgumentParser(add_help=False)
     if directory:
         common.add_argument(
@@ -62,6 +62,13 @@ def _common(directory: bool = True) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long to wait for the write lock (default: %(default)s)",
     )
+    if disk:
+        common.add_argument(
+            "--disk",
+            default="Disk",
+            metavar="NAME",
+            help="how DIR was opened: Disk, JSONDisk or MODULE:CLASS (default: %(default)s)",
+        )
     return common
 
 
@@ -178,12 +185,6 @@ def _migrating(add: Callable[..., argparse.ArgumentParser]) -> None:
     migrate.add_argument(
         "--dry-run", action="store_true", help="only report what is there; load and change nothing"
     )
-    migrate.add_argument(
-        "--disk",
-        default="Disk",
-        metavar="NAME",
-        help="how it was opened: Disk, JSONDisk or MODULE:CLASS (default: %(default)s)",
-    )
 
 
 def _copying(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -216,7 +217,10 @@ def _copying(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _demo(add: Callable[..., argparse.ArgumentParser]) -> None:
     demo = add(
-        "demo", "analyse Python's standard library once, then again from the cache", directory=False
+        "demo",
+        "analyse Python's standard library once, then again from the cache",
+        directory=False,
+        disk=False,
     )
     demo.add_argument(
         "directory",
@@ -253,13 +257,13 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def add(
-        command: str, text: str, *, name: str = "", directory: bool = True
+        command: str, text: str, *, name: str = "", directory: bool = True, disk: bool = True
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(
             command,
             help=text,
             description=text[0].upper() + text[1:] + ".",
-            parents=[_common(directory)],
+            parents=[_common(directory, disk)],
             allow_abbrev=False,
         )
         added.set_defaults(function=name or command)

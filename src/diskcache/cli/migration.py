@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import re
@@ -11,10 +10,10 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-import diskcache
 from diskcache import Cache, Disk, FanoutCache
 from diskcache.cache import migration
 from diskcache.cli import CommandError, ExitCode
+from diskcache.cli.commands import disk_of
 from diskcache.cli.render import Cell, Output
 from diskcache.engines.sqlite.upgrade import alone
 from diskcache.fanout import upgrading
@@ -33,7 +32,7 @@ class Part(NamedTuple):
 
 def run(args: Namespace, output: Output) -> int:
     """Migrate what is at and below a directory; print what was done."""
-    disk = _disk(args.disk)
+    disk = disk_of(args)
     parts = list(_parts(os.path.expandvars(os.path.expanduser(args.directory))))
     if not parts:
         raise CommandError(
@@ -45,25 +44,13 @@ def run(args: Namespace, output: Output) -> int:
         for part in parts:
             report = migration.Report()
             entries = (
-                _preview(part, report)
+                _preview(part, report, disk)
                 if args.dry_run
                 else _migrate(part, report, disk, args, output)
             )
             reports.append((part, entries, report))
     _show(args, reports, output)
     return ExitCode.FINDINGS if any(report.left for *_, report in reports) else ExitCode.OK
-
-
-def _disk(name: str) -> type[Disk]:
-    """Return the disk that a name stands for: one of the library, or MODULE:CLASS."""
-    module, _, attribute = name.rpartition(":")
-    try:
-        found = getattr(importlib.import_module(module) if module else diskcache, attribute)
-    except (ImportError, AttributeError) as exc:
-        raise CommandError(f"no such disk: {name!r}: {exc}", ExitCode.USAGE) from exc
-    if not (isinstance(found, type) and issubclass(found, Disk)):
-        raise CommandError(f"{name!r} is not a subclass of Disk", ExitCode.USAGE)
-    return found
 
 
 def _parts(directory: str) -> Iterator[Part]:
@@ -78,13 +65,13 @@ def _parts(directory: str) -> Iterator[Part]:
             yield Part(folder, [])
 
 
-def _preview(part: Part, report: migration.Report) -> int:
+def _preview(part: Part, report: migration.Report, disk: type[Disk]) -> int:
     """Count what a migration would do."""
     entries = 0
     for directory in part.shards or [part.path]:
         found = migration.preview(os.path.realpath(directory), report, ValueFiles(directory))
         if found is None:
-            with contextlib.closing(Cache(directory, readonly=True)) as cache:
+            with contextlib.closing(Cache(directory, disk=disk, readonly=True)) as cache:
                 migration.Migration(cache, trust=False, report=report, dry_run=True).run()
                 found = len(cache)
         entries += found

@@ -37,7 +37,7 @@ class Calls:
         self.tally = Tally()
         self.computer = Computer(store, terms, name=name, tally=self.tally)
 
-    def cache_key(self, *args: Any, **kwargs: Any) -> Key:
+    def cache_key(self, /, *args: Any, **kwargs: Any) -> Key:
         """Return the key of a call."""
         return self.make_key(args, kwargs)
 

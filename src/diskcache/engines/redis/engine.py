@@ -399,6 +399,10 @@ def _sum(key: EncodedKey, row: Row | None, delta: float, default: float | None) 
 
 
 def _in_range(total: Any) -> Any:
+    if not isinstance(total, (int, float, str, bytes)):
+        raise TypeError(
+            f"counters are numbers of at most 64 bits: got {total!r} of {type(total).__name__}"
+        )
     if isinstance(total, float) and total != total:  # noqa: PLR0124 - NaN
         raise IntegerRangeError("counters are numbers: the sum is not one; the old value was kept")
     if isinstance(total, int) and not -(2**63) <= total < 2**63:

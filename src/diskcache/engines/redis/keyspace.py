@@ -183,7 +183,7 @@ def _number_of(digits: bytes) -> float:
 
 
 def tag_ident(tag: Tag) -> bytes:
-    """Return TAG of a tag; nothing for None.
+    """Return TAG of a tag; nothing for None. One of a subclass, such as a StrEnum, loses its class.
 
     Raises:
         TagTypeError: It is not an int, float, str, bytes or None.
@@ -191,12 +191,12 @@ def tag_ident(tag: Tag) -> bytes:
     """
     if tag is None or tag != tag:  # noqa: PLR0124 - NaN is no tag
         return b""
-    if type(tag) not in (int, float, str, bytes, bool):
+    if not isinstance(tag, (int, float, str, bytes)):
         raise TagTypeError(
             f"tag must be an int, float, str, bytes or None: got {tag!r} of {type(tag).__name__}"
         )
     if isinstance(tag, int) and not -(2**63) <= tag < 2**63:
-        raise IntegerRangeError(f"a tag that is an int has at most 64 bits: got {tag}")
+        raise IntegerRangeError(f"a tag that is an int has at most 64 bits: got {tag:d}")
     return ident_of((int(tag) if isinstance(tag, bool) else tag, 1))
 
 

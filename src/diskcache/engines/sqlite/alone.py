@@ -33,6 +33,7 @@ from diskcache.engines.sqlite.control import (
     slot_of,
 )
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint
+from diskcache.engines.sqlite.errors import check_tag
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.queues import next_key
 from diskcache.engines.sqlite.s3fifo import cost
@@ -480,6 +481,7 @@ def _store_own(
     (mode, value, _), expire_time, tag = wanted
     if expire_time is not None and expire_time < now:
         return False
+    check_tag(tag)
     _note_expiry(words, expire_time)
     if row is None:
         statement: str = sql.INSERT_OWN

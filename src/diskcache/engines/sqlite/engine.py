@@ -16,6 +16,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BEGIN, END, slot_of
 from diskcache.engines.sqlite.culling import SIZED
+from diskcache.engines.sqlite.errors import check_tag
 from diskcache.engines.sqlite.rewriting import Rewriting
 from diskcache.engines.sqlite.s3fifo import octets
 from diskcache.entry import (
@@ -259,7 +260,7 @@ class SqliteEngine(Rewriting):
         """Return when an entry expires, if it may have this tag."""
         if tag is not None:
             try:
-                writing.check_tag(tag)
+                check_tag(tag)
             except DiskCacheError:
                 self._place.files.discard(staged)
                 raise
@@ -408,7 +409,7 @@ class SqliteEngine(Rewriting):
             (key, raw), payload, expire_time, tag = put
             mode, value, staged = payload
             if tag is not checked:
-                writing.check_tag(tag)
+                check_tag(tag)
                 checked = tag
             length = len(value) if type(value) in SIZED else 8  # type: ignore[arg-type]
             is_doubtful = staged is not None or length > self._doubtful

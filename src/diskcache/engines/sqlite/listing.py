@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
+from diskcache.engines.sqlite.errors import check_tag
 from diskcache.entry import Listed, Order, Tag
 
 
@@ -35,6 +36,7 @@ def page(link: Link, span: Span) -> list[Listed]:
         conditions, bound = _row_conditions(after, reverse, until)
         ordering = "rowid DESC" if reverse else "rowid"
     if tag is not None:
+        check_tag(tag)
         conditions.append("tag = ?")
         bound.append(tag)
     where = " WHERE " + " AND ".join(conditions) if conditions else ""

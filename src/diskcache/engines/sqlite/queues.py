@@ -10,6 +10,7 @@ from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, forget
+from diskcache.engines.sqlite.errors import check_tag
 from diskcache.engines.sqlite.writing import put
 from diskcache.entry import EncodedKey, Payload, Row, Tag
 from diskcache.errors import QueueFullError, QueueKeyError
@@ -33,6 +34,7 @@ def push(
     last = reading.first(link.execute, statement, queue_bounds(prefix))
     key = next_key(prefix, side, last)
     encoded = (key, 1)
+    check_tag(tag)
     payload = pack if isinstance(pack, tuple) else pack(encoded)
     put(link, culler, encoded, payload, expire_time, tag, now)
     return key

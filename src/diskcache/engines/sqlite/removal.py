@@ -10,6 +10,7 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import ALL_SLOTS, NEVER
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, forget
+from diskcache.engines.sqlite.errors import check_tag
 from diskcache.engines.sqlite.s3fifo import NAME
 from diskcache.entry import GUARD, EncodedKey, RemovalCause, Tag
 from diskcache.policy import Rank
@@ -56,6 +57,7 @@ def remove(
     elif tag is None:
         rows = reading.fetch(link.execute, sql.UNTAGGED, (after, limit))
     else:
+        check_tag(tag)
         rows = reading.fetch(link.execute, sql.TAGGED, (tag, after, limit))
     for rowid, file, size, key, _ in rows:
         forget(link, rowid, file, size, key)

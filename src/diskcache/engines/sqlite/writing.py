@@ -22,7 +22,7 @@ from diskcache.engines.sqlite.culling import (
     forget,
     pages_in_use,
 )
-from diskcache.engines.sqlite.errors import directory_error, tag_error
+from diskcache.engines.sqlite.errors import check_tag, directory_error
 from diskcache.engines.sqlite.s3fifo import Queues, cost
 from diskcache.entry import (
     GRACE,
@@ -46,7 +46,6 @@ SEVERAL: Final = 16
 """Rows from which to measure what they added costs less than to estimate it row by row."""
 
 _NUMBERS = frozenset({int, float})
-_TAG_TYPES = frozenset({int, float, str, bytes, type(None), bool})
 
 
 def put(
@@ -257,21 +256,6 @@ def _replace_files(link: Link, culler: Culler, rows: list[PlainRow]) -> None:
         if found is not None and found[2] is not None:
             payload = (mode, value, None)
             _store_slowly(link, culler, (key, raw), payload, expire_time, tag, now)
-
-
-def check_tag(tag: object) -> None:
-    """Refuse a tag that cannot be stored.
-
-    Raises:
-        TagTypeError: It is not an int, float, str, bytes or None.
-        OverflowError: It is an int of more than 64 bits.
-    """
-    if isinstance(tag, str) and not tag.isascii():
-        tag.encode()  # Halves of surrogate pairs cannot be stored: this says so.
-    if type(tag) not in _TAG_TYPES:
-        raise tag_error(tag)
-    if isinstance(tag, int) and not -(2**63) <= tag < 2**63:
-        raise IntegerRangeError(f"a tag that is an int has at most 64 bits: got {tag}")
 
 
 def note_expiry(link: Link, expire_time: float) -> None:
@@ -515,6 +499,7 @@ def incr(
     if found is None or (type(found[1]) is float and found[1] < now):
         if default is None:
             raise KeyError(key)
+        check_tag(tag)
         total: Any = default + delta
         put(link, culler, key, (1, _in_range(total), None), expire_time, tag, now)
         return total  # type: ignore[no-any-return]
@@ -536,6 +521,10 @@ def incr(
 
 
 def _in_range(total: Any) -> Any:
+    if not isinstance(total, (int, float, str, bytes)):
+        raise TypeError(
+            f"counters are numbers of at most 64 bits: got {total!r} of {type(total).__name__}"
+        )
     if isinstance(total, float) and total != total:  # noqa: PLR0124 - NaN
         raise IntegerRangeError("counters are numbers: the sum is not one; the old value was kept")
     if isinstance(total, int) and not -(2**63) <= total < 2**63:

@@ -67,6 +67,17 @@ class CounterContract(Contract):
 
         assert (cache.get("k"), cache.get("k", stale=True)) == (None, 2 + step)
 
+    @pytest.mark.since6("version 5 keeps some sums that are no numbers")
+    @pytest.mark.parametrize("old", [None, 5], ids=["missing", "live"])
+    def test_incr_by_what_is_no_number_raises_and_keeps_the_old_value(self, cache, old):
+        if old is not None:
+            cache["a"] = old
+
+        with pytest.raises(TypeError, match="counters are numbers"):
+            cache.incr("a", 1j)
+
+        assert cache.get("a") == old
+
     def test_incr_with_a_fraction_gives_a_float(self, cache):
         cache["a"] = 1
 

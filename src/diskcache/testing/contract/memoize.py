@@ -53,6 +53,12 @@ class MemoizeContract(Contract):
 
         assert function.__cache_key__(3) == (f"{__name__}.square", 3, None)
 
+    def test_memoize_takes_an_argument_called_self_by_name(self, cache):
+        function = cache.memoize("f")(lambda self: self)
+
+        assert function(self=3) == 3
+        assert function.__cache_key__(self=3) in cache
+
     def test_memoize_with_name_uses_it_in_the_key(self, cache):
         assert cache.memoize("f")(square).__cache_key__(3) == ("f", 3, None)
         assert cache.memoize("")(square).__cache_key__(3) == ("", 3, None)

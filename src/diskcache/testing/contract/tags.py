@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import sqlite3
 
 import pytest
 
 from diskcache.testing.contract import Contract
+
+
+class Colour(str):
+    """A tag of a subclass, which prints otherwise than it is."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return "a colour"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
 
 
 class TagContract(Contract):
@@ -26,6 +40,17 @@ class TagContract(Contract):
         _, found = cache.get("a", tag=True)
 
         assert found == 1
+
+    @pytest.mark.parametrize(
+        ("tag", "plain"), [(Colour("red"), "red"), (Number.ONE, 1)], ids=["str", "int"]
+    )
+    def test_tag_of_a_subclass_is_its_plain_value(self, cache, tag, plain):
+        cache.set("a", 1, tag=tag)
+        cache.push("b", tag=tag)
+        _, found = cache.get("a", tag=True)
+
+        assert (found, type(found)) == (plain, type(plain))
+        assert cache.evict(tag) == 2
 
     @pytest.mark.parametrize(
         "tag", [("a",), ["a"], {"a": 1}, object()], ids=["tuple", "list", "dict", "object"]
@@ -66,6 +91,10 @@ class EvictContract(Contract):
 
         assert cache.evict(math.nan) == 0
         assert len(cache) == 2
+
+    def test_evict_tag_of_another_type_raises(self, cache):
+        with pytest.raises(sqlite3.ProgrammingError):
+            cache.evict(("a",))
 
     def test_evict_many_entries_removes_all(self, cache):
         cache.set_many(dict.fromkeys(range(350), 0), tag="t")
