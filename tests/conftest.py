@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from multiprocessing.util import Finalize
+from multiprocessing.util import Finalize, get_temp_dir
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +25,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let everything that this run makes lie in one folder, and remove that at the end."""
     fix_examples()
     if hasattr(config, "workerinput"):
+        get_temp_dir()
         return
     place = tempfile.mkdtemp(prefix="diskcache-tests-")
     # Some tests become another user.
     os.chmod(place, 0o755)
     os.environ["TMPDIR"] = place
     tempfile.tempdir = None
+    # Where it is now is where it is when the process ends: tests put it elsewhere.
+    get_temp_dir()
     # After the folders of multiprocessing, and of pytest itself; not in a child that is forked.
     remove = Finalize(None, shutil.rmtree, (place, True), exitpriority=-200)
     config.stash[REMOVAL] = remove

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import copy
-import multiprocessing.util
 import pickle
 import tempfile
 import unittest
@@ -56,8 +55,6 @@ class Upside(Disk):
 @pytest.fixture(autouse=True)
 def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep directories without a name where they can be removed; sockets need a short path."""
-    # Where it is now is where it is when the process ends, and removes it.
-    multiprocessing.util.get_temp_dir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))
 
 
