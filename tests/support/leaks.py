@@ -22,8 +22,10 @@ __all__ = [
     "value_files",
 ]
 
-ENDING = 60.0
-"""Seconds that threads have to come to their end, and files to be closed."""
+LOOKS, PAUSE = 400, 0.01
+"""How often, and after how many seconds, it is looked whether threads have ended, and files are
+closed. Looks are counted: what holds up the whole process takes nothing from the time that its
+threads have."""
 
 KNOWN = {"cache.db", "cache.db.5", "control", "gate.lock", "users.lock", "reserve", "locks/fence"}
 
@@ -69,11 +71,13 @@ def assert_tidy(directory: Path) -> None:
 
 def extra_threads(before: set[threading.Thread]) -> list[threading.Thread]:
     """Return the live threads that are not in *before*, and do not end by themselves at once."""
-    deadline = time.monotonic() + ENDING
     extra = [thread for thread in threading.enumerate() if thread not in before]
-    for thread in extra:
-        thread.join(max(deadline - time.monotonic(), 0))
-    return [thread for thread in extra if thread.is_alive()]
+    for _ in range(LOOKS):
+        extra = [thread for thread in extra if thread.is_alive()]
+        if not extra:
+            break
+        extra[0].join(PAUSE)
+    return extra
 
 
 def left_open(directory: Path) -> list[str]:
@@ -81,8 +85,11 @@ def left_open(directory: Path) -> list[str]:
 
     A thread that ends may be in the middle of closing them.
     """
-    deadline = time.monotonic() + ENDING
-    while (found := list(map(str, open_below(directory)))) and time.monotonic() < deadline:
+    found = list(map(str, open_below(directory)))
+    for _ in range(LOOKS):
+        if not found:
+            break
         gc.collect()
-        time.sleep(0.01)
+        time.sleep(PAUSE)
+        found = list(map(str, open_below(directory)))
     return found
