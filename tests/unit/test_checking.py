@@ -129,6 +129,17 @@ def test_invariant_that_is_broken_is_found_alone_and_mended(cache, broken):
     assert len(cache) == sum(1 for _ in cache)
 
 
+def test_file_of_an_unsound_entry_goes_with_it(cache):
+    (path,) = value_files(cache.directory)
+    change(cache, "UPDATE Cache SET mode = 'one' WHERE key = 'large'")
+    found = [str(each.message) for each in cache.check(fix=True)]
+
+    assert found[0] == "1 entries have no value, two, or columns of wrong types"
+    assert found[1:] == [f"unknown file: {path}"]
+    assert cache.check() == []
+    assert value_files(cache.directory) == []
+
+
 def test_unknown_kind_is_reported_and_kept(cache):
     change(cache, "UPDATE Cache SET mode = 12 WHERE key = 'small'")
     for fix in (False, True, False):

@@ -103,8 +103,9 @@ def _check_all(link: Link, fix: bool) -> list[Finding]:
     findings: list[Finding] = []
     for named in (
         _rows_have_files,
-        _files_have_rows,
         _values_are_sound,
+        # After all that drops rows: what only those named goes with them.
+        _files_have_rows,
         _totals_are_exact,
         _queues_are_exact,
         _generations_are_even,
