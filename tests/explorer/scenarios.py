@@ -300,7 +300,7 @@ SCENARIOS: Final = {
                 READER,
                 LAST,
             ),
-            least=1_000_000,
+            least=950_000,
             faults=2,
             soaks=True,
         ),
