@@ -1,4 +1,4 @@
-"""What an engine stores and returns: plain shapes, without behaviour.
+"""What an engine stores and returns: plain shapes, and what may be in them.
 
 Rows are tuples, not objects, because one is made for every read that reaches an engine.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 import math
 from typing import Any, Final, NamedTuple, TypeAlias
+
+from diskcache.errors import IntegerRangeError, TagTypeError
 
 DbValue: TypeAlias = str | bytes | int | float | None
 """What an engine can hold as it is."""
@@ -82,6 +84,45 @@ def mode_in_grace(mode: int, seconds: float) -> int:
 def keeps_grace(mode: int) -> bool:
     """Tell whether a put is to keep the grace of the entry that it replaces."""
     return bool(mode & GRACE) and not mode >> GRACE_SHIFT
+
+
+def check_tag(tag: object) -> None:
+    """Refuse a tag that cannot be stored. One of a subclass, such as a StrEnum, loses its class.
+
+    Raises:
+        TagTypeError: It is not an int, float, str, bytes or None.
+        OverflowError: It is an int of more than 64 bits.
+    """
+    if isinstance(tag, str):
+        if not tag.isascii():
+            tag.encode()  # Halves of surrogate pairs cannot be stored: this says so.
+    elif isinstance(tag, int):
+        if not -(2**63) <= tag < 2**63:
+            raise IntegerRangeError(f"a tag that is an int has at most 64 bits: got {tag:d}")
+    elif tag is not None and not isinstance(tag, (float, bytes)):
+        raise TagTypeError(
+            f"tag must be an int, float, str, bytes or None: got {tag!r} of {type(tag).__name__}"
+        )
+
+
+def counted(total: Any) -> Any:
+    """Return a sum, if it can be stored.
+
+    Raises:
+        TypeError: It is no number.
+        OverflowError: It is an int of more than 64 bits, or NaN.
+    """
+    if not isinstance(total, (int, float, str, bytes)):
+        raise TypeError(
+            f"counters are numbers of at most 64 bits: got {total!r} of {type(total).__name__}"
+        )
+    if isinstance(total, float) and total != total:  # noqa: PLR0124 - NaN
+        raise IntegerRangeError("counters are numbers: the sum is not one; the old value was kept")
+    if isinstance(total, int) and not -(2**63) <= total < 2**63:
+        raise IntegerRangeError(
+            f"counters are integers of 64 bits: {total} does not fit; the old value was kept"
+        )
+    return total
 
 
 class Staged(NamedTuple):

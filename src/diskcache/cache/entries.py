@@ -274,10 +274,9 @@ class EntryMethods(ReadingMethods):
             now = self._now()
             expire_time, label = expiry(expire, now), tag
             only: Only | int = Only.ABSENT
-            if row is not None and old is not ENOVAL:
-                expire_time, label, only = row[EXPIRE_TIME], row[TAG], row[VERSION]
             payload = self._pack(value, False, encoded, key)
             if row is not None and old is not ENOVAL:
+                expire_time, label, only = row[EXPIRE_TIME], row[TAG], row[VERSION]
                 payload = in_place_of(row, payload)
             if self._engine.is_too_large(payload):
                 self._files.discard(payload[2])

@@ -281,13 +281,12 @@ class RemoteCache(Cache):
             total = start + delta
             expires, label = expiry(expire, now), tag
             only: Only | int = Only.ABSENT
+            payload = self._pack(total, False, encoded, key)
             if row is not None:
                 only = row[VERSION]
                 if value is not ENOVAL:
                     expires, label = row[EXPIRE_TIME], row[6]
-            payload = self._pack(total, False, encoded, key)
-            if row is not None and value is not ENOVAL:
-                payload = in_place_of(row, payload)
+                    payload = in_place_of(row, payload)
             if self._engine.put(encoded, payload, expires, label, now, wait, only):
                 return total
 

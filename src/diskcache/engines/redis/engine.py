@@ -33,6 +33,7 @@ from diskcache.entry import (
     Payload,
     Row,
     Tag,
+    counted,
     keeps_grace,
 )
 from diskcache.errors import DiskCacheError, IntegerRangeError, ServerError
@@ -388,25 +389,11 @@ def _sum(key: EncodedKey, row: Row | None, delta: float, default: float | None) 
     if row is None:
         if default is None:
             raise KeyError(key)
-        return _in_range(default + delta)
+        return counted(default + delta)
     if row[MODE] != RAW or type(row[VALUE]) not in (int, float):
         raise TypeError(
             "incr needs an entry that holds a number of at most 64 bits: the one found holds"
             " another kind of value"
         )
     value: Any = row[VALUE]
-    return _in_range(value + delta)
-
-
-def _in_range(total: Any) -> Any:
-    if not isinstance(total, (int, float, str, bytes)):
-        raise TypeError(
-            f"counters are numbers of at most 64 bits: got {total!r} of {type(total).__name__}"
-        )
-    if isinstance(total, float) and total != total:  # noqa: PLR0124 - NaN
-        raise IntegerRangeError("counters are numbers: the sum is not one; the old value was kept")
-    if isinstance(total, int) and not -(2**63) <= total < 2**63:
-        raise IntegerRangeError(
-            f"counters are integers of 64 bits: {total} does not fit; the old value was kept"
-        )
-    return total
+    return counted(value + delta)

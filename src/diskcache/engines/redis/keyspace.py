@@ -51,8 +51,8 @@ from struct import Struct
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from diskcache.entry import GRACE, GRACE_MOST, GRACE_SHIFT, DbValue, EncodedKey, Row, Tag
-from diskcache.errors import CodecError, IntegerRangeError, TagTypeError
+from diskcache.entry import GRACE, GRACE_MOST, GRACE_SHIFT, DbValue, EncodedKey, Row, Tag, check_tag
+from diskcache.errors import CodecError
 from diskcache.keys import QUEUE_DIGITS, QUEUE_END
 
 FORMAT: Final = b"1"
@@ -191,12 +191,7 @@ def tag_ident(tag: Tag) -> bytes:
     """
     if tag is None or tag != tag:  # noqa: PLR0124 - NaN is no tag
         return b""
-    if not isinstance(tag, (int, float, str, bytes)):
-        raise TagTypeError(
-            f"tag must be an int, float, str, bytes or None: got {tag!r} of {type(tag).__name__}"
-        )
-    if isinstance(tag, int) and not -(2**63) <= tag < 2**63:
-        raise IntegerRangeError(f"a tag that is an int has at most 64 bits: got {tag:d}")
+    check_tag(tag)
     return ident_of((int(tag) if isinstance(tag, bool) else tag, 1))
 
 

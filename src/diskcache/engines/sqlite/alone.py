@@ -33,7 +33,6 @@ from diskcache.engines.sqlite.control import (
     slot_of,
 )
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, footprint
-from diskcache.engines.sqlite.errors import check_tag
 from diskcache.engines.sqlite.gate import GateClosed
 from diskcache.engines.sqlite.queues import next_key
 from diskcache.engines.sqlite.s3fifo import cost
@@ -48,6 +47,7 @@ from diskcache.entry import (
     Payload,
     Row,
     Tag,
+    check_tag,
 )
 from diskcache.errors import DiskCacheError
 from diskcache.keys import queue_bounds

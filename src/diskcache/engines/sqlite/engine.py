@@ -16,7 +16,6 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import BEGIN, END, slot_of
 from diskcache.engines.sqlite.culling import SIZED
-from diskcache.engines.sqlite.errors import check_tag
 from diskcache.engines.sqlite.rewriting import Rewriting
 from diskcache.engines.sqlite.s3fifo import octets
 from diskcache.entry import (
@@ -38,6 +37,7 @@ from diskcache.entry import (
     Row,
     Staged,
     Tag,
+    check_tag,
 )
 from diskcache.errors import CacheFullError, DiskCacheError
 from diskcache.keys import queue_bounds

@@ -19,10 +19,8 @@ from diskcache.errors import (
     DirectoryPermissionError,
     DiskCacheError,
     EngineError,
-    IntegerRangeError,
     LockedError,
     ReadOnlyError,
-    TagTypeError,
     TransactionError,
 )
 
@@ -182,25 +180,6 @@ def file_error(exc: OSError, directory: str) -> Exception:
             directory,
         )
     return exc
-
-
-def check_tag(tag: object) -> None:
-    """Refuse a tag that cannot be stored. One of a subclass, such as a StrEnum, loses its class.
-
-    Raises:
-        TagTypeError: It is not an int, float, str, bytes or None.
-        OverflowError: It is an int of more than 64 bits.
-    """
-    if isinstance(tag, str):
-        if not tag.isascii():
-            tag.encode()  # Halves of surrogate pairs cannot be stored: this says so.
-    elif isinstance(tag, int):
-        if not -(2**63) <= tag < 2**63:
-            raise IntegerRangeError(f"a tag that is an int has at most 64 bits: got {tag:d}")
-    elif tag is not None and not isinstance(tag, (float, bytes)):
-        raise TagTypeError(
-            f"tag must be an int, float, str, bytes or None: got {tag!r} of {type(tag).__name__}"
-        )
 
 
 def transaction_lost(directory: str) -> TransactionError:

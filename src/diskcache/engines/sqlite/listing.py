@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
-from diskcache.engines.sqlite.errors import check_tag
-from diskcache.entry import Listed, Order, Tag
+from diskcache.entry import Listed, Order, Tag, check_tag
 
 
 class Span(NamedTuple):

@@ -10,9 +10,8 @@ from diskcache.engines.sqlite import reading
 from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.culling import Culler, forget
-from diskcache.engines.sqlite.errors import check_tag
 from diskcache.engines.sqlite.writing import put
-from diskcache.entry import EncodedKey, Payload, Row, Tag
+from diskcache.entry import EncodedKey, Payload, Row, Tag, check_tag
 from diskcache.errors import QueueFullError, QueueKeyError
 from diskcache.keys import QUEUE_END, QUEUE_START, queue_bounds, queue_key, queue_number
 

@@ -10,9 +10,8 @@ from diskcache.engines.sqlite import statements as sql
 from diskcache.engines.sqlite.connection import Link
 from diskcache.engines.sqlite.control import ALL_SLOTS, NEVER
 from diskcache.engines.sqlite.culling import Culler, as_microseconds, forget
-from diskcache.engines.sqlite.errors import check_tag
 from diskcache.engines.sqlite.s3fifo import NAME
-from diskcache.entry import GUARD, EncodedKey, RemovalCause, Tag
+from diskcache.entry import GUARD, EncodedKey, RemovalCause, Tag, check_tag
 from diskcache.policy import Rank
 
 BATCH: Final = 500

@@ -22,7 +22,7 @@ from diskcache.engines.sqlite.culling import (
     forget,
     pages_in_use,
 )
-from diskcache.engines.sqlite.errors import check_tag, directory_error
+from diskcache.engines.sqlite.errors import directory_error
 from diskcache.engines.sqlite.s3fifo import Queues, cost
 from diskcache.entry import (
     GRACE,
@@ -36,9 +36,10 @@ from diskcache.entry import (
     Row,
     Staged,
     Tag,
+    check_tag,
+    counted,
     keeps_grace,
 )
-from diskcache.errors import IntegerRangeError
 
 T = TypeVar("T")
 
@@ -501,7 +502,7 @@ def incr(
             raise KeyError(key)
         check_tag(tag)
         total: Any = default + delta
-        put(link, culler, key, (1, _in_range(total), None), expire_time, tag, now)
+        put(link, culler, key, (1, counted(total), None), expire_time, tag, now)
         return total  # type: ignore[no-any-return]
     rowid, expires, _, _, mode, value, count, label = found
     if type(mode) is not int or mode & ~-GRACE != 1 or type(value) not in _NUMBERS:
@@ -509,7 +510,7 @@ def incr(
             "incr needs an entry that holds a number of at most 64 bits: the one found holds"
             " another kind of value"
         )
-    total = _in_range(value + delta)
+    total = counted(value + delta)
     culler.load(link)
     reads = culler.reads_of_use(count)
     accessed = culler.access_time_of_new(now)
@@ -518,17 +519,3 @@ def incr(
     culler.used(link, key, now)
     link.touched(key[0])
     return total  # type: ignore[no-any-return]
-
-
-def _in_range(total: Any) -> Any:
-    if not isinstance(total, (int, float, str, bytes)):
-        raise TypeError(
-            f"counters are numbers of at most 64 bits: got {total!r} of {type(total).__name__}"
-        )
-    if isinstance(total, float) and total != total:  # noqa: PLR0124 - NaN
-        raise IntegerRangeError("counters are numbers: the sum is not one; the old value was kept")
-    if isinstance(total, int) and not -(2**63) <= total < 2**63:
-        raise IntegerRangeError(
-            f"counters are integers of 64 bits: {total} does not fit; the old value was kept"
-        )
-    return total
